@@ -1,0 +1,30 @@
+# Every target sets up what it needs: a virtual environment in .venv with the exact versions of requirements.lock.
+PYTHON ?= python3.11
+VENV = .venv
+BIN = $(VENV)/bin
+SHARED ?= ../shared
+
+.PHONY: demo test check bench-handbook dashboard clean
+
+demo: $(VENV)/ready  ## the whole way on a simulated portfolio
+	$(BIN)/strata demo
+
+test: check  ## format, lint, types, tests, the README's commands
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+dashboard: $(VENV)/ready  ## the review desk and MLflow
+	$(BIN)/strata dashboard
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .strata

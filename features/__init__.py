@@ -1,0 +1,1 @@
+"""What a transaction means, at the moment it happened."""

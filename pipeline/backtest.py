@@ -1,0 +1,63 @@
+"""Backtest: train as one would have on a day, score the weeks that came after, write every score.
+
+Training rows are those of the train span whose label was known when the test span begins; a test row's features use every
+earlier transaction and every label known at its own moment.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.candidates import Candidate, check_models, fit_candidates
+from pipeline.history import NoDataError, read_history
+from pipeline.lake import Lake
+from pipeline.layered import Layered
+from pipeline.model.train import TrainConfig
+from pipeline.portfolio import Portfolio
+from pipeline.split import Split, labelled_rows, rows_between
+
+
+def backtest(
+    portfolio: Portfolio,
+    lake: Lake,
+    split: Split,
+    models: Sequence[str],
+    *,
+    ip_database: Path,
+    seed: int = 1,
+    config: TrainConfig | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
+    check_models(models)
+    history = read_history(portfolio, lake, until=split.test_until)
+    features = history.features(ip_database=ip_database, since=split.train_from)
+    rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
+    test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
+    if not test.num_rows:
+        raise NoDataError(f"portfolio {portfolio.name} has no transactions from {split.test_from} to {split.test_until}; name other spans")
+    candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
+    return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
+
+
+def scored(candidate: Candidate, features: pa.Table) -> pd.DataFrame:
+    """Score the rows with one model; the layered network also tells its stages."""
+    table = pd.DataFrame({"transaction_id": features["transaction_id"].to_pandas(), "model": candidate.name})
+    if not isinstance(candidate.model, Layered):
+        logit = candidate.logit(features)
+        return table.assign(score=candidate.calibration.probability(logit), logit=logit)
+    increments = candidate.model.increments(features)
+    logit = candidate.model.base_logit + increments.sum(axis=1)
+    stages = {f"stage_{name}": increments[:, place] for place, name in enumerate(candidate.model.stages)}
+    return table.assign(score=candidate.calibration.probability(logit), logit=logit, **stages)
+
+
+def write_scores(scores: pd.DataFrame, file: Path) -> None:
+    """Write the scores as Parquet, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), part)
+    part.replace(file)

@@ -1,0 +1,114 @@
+"""What ships: a folder that scores on its own. Weights, encoder, calibration, policy and model card; no pickle.
+
+`manifest.json` holds the SHA-256 of every other file, so a truncated or altered bundle is refused before it is used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+from features.encode import EncodeError
+
+from pipeline.calibrate import Affine
+from pipeline.evaluate import FloatArray
+from pipeline.layered import Layered
+from pipeline.policy import Policy
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class BundleError(ValueError):
+    """A bundle is damaged, of another format, or for other features than this code builds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """The layered model with all that is needed to decide: made once, never changed.
+
+    `feature_digest` is the fingerprint of the features it was trained on; `trained_as_of` the moment it knew everything by.
+    """
+
+    portfolio: str
+    model: Layered
+    calibration: Affine
+    policy: Policy
+    feature_digest: str
+    trained_as_of: datetime
+    metrics: Mapping[str, float]
+
+    def increments(self, features: pa.Table) -> FloatArray:
+        """What each stage adds to the log-odds before calibration, [R, K]."""
+        return self.model.increments(features)
+
+    def probability(self, logit: FloatArray) -> FloatArray:
+        """Calibrated probability of log-odds before calibration."""
+        return self.calibration.probability(logit)
+
+
+def write_bundle(bundle: Bundle, folder: Path) -> Path:
+    """Write the bundle into a new folder. Raises BundleError when the folder holds something already."""
+    if folder.exists() and any(folder.iterdir()):
+        raise BundleError(f"{folder} holds files already; name a new folder for the bundle")
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle.model.to_files(folder)
+    (folder / "card.md").write_text(_card(bundle), encoding="utf-8")
+    facts = {
+        "format": FORMAT,
+        "portfolio": bundle.portfolio,
+        "feature_digest": bundle.feature_digest,
+        "trained_as_of": bundle.trained_as_of.isoformat(),
+        "stages": list(bundle.model.stages),
+        "calibration": bundle.calibration.to_json(),
+        "policy": bundle.policy.to_json(),
+        "metrics": dict(bundle.metrics),
+        "files": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+    }
+    (folder / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify a bundle. Raises BundleError when a file is missing, altered or of another format."""
+    try:
+        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise BundleError(f"{folder} is no bundle (no readable {MANIFEST}); export the champion again") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise BundleError(f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version")
+    for name, expected in facts["files"].items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file() or _sha256(file) != expected:
+            raise BundleError(f"{name} of the bundle {folder} is missing or altered; export the champion again")
+    try:
+        return Bundle(
+            portfolio=facts["portfolio"],
+            model=Layered.from_files(folder),
+            calibration=Affine.from_json(facts["calibration"]),
+            policy=Policy.from_json(facts["policy"]),
+            feature_digest=facts["feature_digest"],
+            trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
+            metrics=facts["metrics"],
+        )
+    except (KeyError, TypeError, EncodeError) as error:
+        raise BundleError(f"the {MANIFEST} of {folder} is incomplete ({error}); export the champion again") from error
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _card(bundle: Bundle) -> str:
+    figures = "\n".join(f"| {name} | {value:.6g} |" for name, value in bundle.metrics.items())
+    return (
+        f"# {bundle.portfolio}: layered network\n\n"
+        f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
+        f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n"
+        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups before\n"
+        "it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
+        f"| figure | value |\n|---|---|\n{figures}\n"
+    )

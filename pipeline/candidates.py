@@ -1,0 +1,106 @@
+"""The models that compete, fitted on the same rows and each calibrated on accounts that its calibration fit did not see."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy.typing as npt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from features.build import KEYS
+from features.windows import Group
+
+from pipeline.baselines import BASELINES, Baseline, Settings
+from pipeline.calibrate import Affine, fit_affine
+from pipeline.evaluate import BoolArray, FloatArray
+from pipeline.layered import Layered, settings_of
+from pipeline.model.train import TrainConfig, held_out_accounts
+
+LAYERED = "layered"
+MODELS = (LAYERED, *BASELINES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A fitted model with its calibration, the settings it chose and the seconds it took."""
+
+    name: str
+    model: Layered | Baseline
+    calibration: Affine
+    settings: Settings
+    seconds: float
+
+    def logit(self, features: pa.Table) -> FloatArray:
+        """Log-odds before calibration, [R]."""
+        if isinstance(self.model, Layered):
+            return self.model.logit(features)
+        return self.model.logit(as_frame(features))
+
+    def probability(self, features: pa.Table) -> FloatArray:
+        """Calibrated probability of fraud, [R]."""
+        return self.calibration.probability(self.logit(features))
+
+
+def check_models(names: Sequence[str]) -> None:
+    """Refuse models that do not exist, or none at all."""
+    if not names:
+        raise ValueError(f"no model is named; choose from {', '.join(MODELS)}")
+    for name in names:
+        if name not in MODELS:
+            raise ValueError(f"there is no model {name!r}; choose from {', '.join(MODELS)}")
+        if list(names).count(name) > 1:
+            raise ValueError(f"the model {name!r} is named twice; name each once")
+
+
+def as_frame(features: pa.Table) -> pd.DataFrame:
+    """Features as the classical models take them: float64 columns with NaN, text columns with null; no KEYS."""
+    return pd.DataFrame(features.drop_columns(list(KEYS)).to_pandas())
+
+
+def fit_candidates(
+    names: Sequence[str],
+    features: pa.Table,
+    y: BoolArray,
+    groups: Sequence[Group],
+    *,
+    seed: int,
+    config: TrainConfig | None = None,
+    progress: bool = False,
+) -> dict[str, Candidate]:
+    """Fit each named model on these rows; `y` is [R].
+
+    A random share of accounts is held out: it stops the network's training and calibrates every model. A classical model is
+    calibrated by a fit without those accounts and then fitted again, with the same settings, on all rows.
+    """
+    config = config or TrainConfig()
+    accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
+    held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
+    return {name: _fit(name, features, y, accounts, held_out, groups, seed, config, progress) for name in names}
+
+
+def _fit(
+    name: str,
+    features: pa.Table,
+    y: BoolArray,
+    accounts: npt.NDArray[np.str_],
+    held_out: BoolArray,
+    groups: Sequence[Group],
+    seed: int,
+    config: TrainConfig,
+    progress: bool,
+) -> Candidate:
+    started = perf_counter()
+    apart = features.filter(pa.array(held_out))
+    model: Layered | Baseline
+    if name == LAYERED:
+        model = Layered.fit(features, y, held_out, groups, config=config, progress=progress)
+        calibration = fit_affine(model.logit(apart), y[held_out])
+        settings = settings_of(model)
+    else:
+        frame = as_frame(features)
+        model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
+        without = model.refit(frame[~held_out], y[~held_out])
+        calibration = fit_affine(without.logit(as_frame(apart)), y[held_out])
+        settings = model.settings
+    return Candidate(name=name, model=model, calibration=calibration, settings=settings, seconds=perf_counter() - started)

@@ -1,0 +1,83 @@
+"""Casework, what people do with what the model flags: alerts, reviews, holds, labels, and an audit of every change.
+
+Every function that changes something is one transaction, and its audit row is written in it. The other rooms take
+`Engine` from here: it stands for the opened database, and sqlalchemy stays in this folder.
+"""
+
+from pipeline.casework.acting import REVIEWERS, ROLES, SENIORS, Role
+from pipeline.casework.alerts import RaisedAlerts, alerted_up_to, in_alerts, put_back, raise_alerts, take
+from pipeline.casework.database import Engine, open_casework
+from pipeline.casework.flagged import Fact, FlaggedTransaction, StageReason
+from pipeline.casework.holds import HOLD_KINDS, HoldKind, freeze, release
+from pipeline.casework.reading import (
+    AlertCounts,
+    AlertFacts,
+    AlertState,
+    Amount,
+    AuditFacts,
+    CaseFacts,
+    Counts,
+    HoldFacts,
+    LabelFacts,
+    ReviewFacts,
+    active_holds,
+    alert_page,
+    counts,
+    labels_after,
+    portfolios,
+    queue,
+)
+from pipeline.casework.refusals import ForbiddenError, MissingError, RefusedError
+from pipeline.casework.users import User, add_user, check_password, close_session, open_session, session_user
+from pipeline.casework.verdicts import VERDICTS, Verdict, decide, reverse
+
+__all__ = [
+    "HOLD_KINDS",
+    "REVIEWERS",
+    "ROLES",
+    "SENIORS",
+    "VERDICTS",
+    "AlertCounts",
+    "AlertFacts",
+    "AlertState",
+    "Amount",
+    "AuditFacts",
+    "CaseFacts",
+    "Counts",
+    "Engine",
+    "Fact",
+    "FlaggedTransaction",
+    "ForbiddenError",
+    "HoldFacts",
+    "HoldKind",
+    "LabelFacts",
+    "MissingError",
+    "RaisedAlerts",
+    "RefusedError",
+    "ReviewFacts",
+    "Role",
+    "StageReason",
+    "User",
+    "Verdict",
+    "active_holds",
+    "add_user",
+    "alert_page",
+    "alerted_up_to",
+    "check_password",
+    "close_session",
+    "counts",
+    "decide",
+    "freeze",
+    "in_alerts",
+    "labels_after",
+    "open_casework",
+    "open_session",
+    "portfolios",
+    "put_back",
+    "queue",
+    "raise_alerts",
+    "release",
+    "reverse",
+    "session_user",
+    "take",
+]

@@ -1,0 +1,95 @@
+"""A transaction the model or a rule flagged, with the reasons a person reads: the way into casework.
+
+>>> reason = StageReason(group="ip", increment=1.5, facts=(Fact(name="ip_country", text="IP is in RO", unusual=True),))
+>>> stages_from_json(stages_to_json((reason,))) == (reason,)
+True
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import isfinite
+from typing import TypedDict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One fact of a stage in words a person can read, e.g. "Country of the IP: RO, card country: DE"."""
+
+    name: str
+    text: str
+    unusual: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageReason:
+    """What one group of facts added to the score, in log-odds, given the groups before it."""
+
+    group: str
+    increment: float
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlaggedTransaction:
+    """One flagged transaction: `score` is a calibrated probability, `base` + the stage increments are `logit`.
+
+    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the rules that hit.
+    """
+
+    transaction_id: str
+    account_id: str
+    event_time: datetime
+    amount: float
+    currency: str | None
+    score: float
+    logit: float
+    base: float
+    model_version: str
+    expected_loss: float
+    rules: tuple[str, ...] = ()
+    stages: tuple[StageReason, ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (self.amount, self.score, self.logit, self.base, self.expected_loss)
+        plain = all(isinstance(number, float | int) and isfinite(number) for number in numbers)
+        if not plain or not 0 <= self.score <= 1:
+            raise ValueError(
+                f"transaction {self.transaction_id} has (amount, score, logit, base, expected loss) {numbers}; "
+                "give finite Python numbers, and a probability as score"
+            )
+
+
+class FactJson(TypedDict):
+    """A fact as it is stored."""
+
+    name: str
+    text: str
+    unusual: bool
+
+
+class StageJson(TypedDict):
+    """A stage's reason as it is stored."""
+
+    group: str
+    increment: float
+    facts: list[FactJson]
+
+
+def stages_to_json(stages: tuple[StageReason, ...]) -> list[StageJson]:
+    """The reasons as JSON values, one object a stage."""
+    return [
+        {
+            "group": stage.group,
+            "increment": float(stage.increment),
+            "facts": [{"name": fact.name, "text": fact.text, "unusual": bool(fact.unusual)} for fact in stage.facts],
+        }
+        for stage in stages
+    ]
+
+
+def stages_from_json(stored: list[StageJson]) -> tuple[StageReason, ...]:
+    """The reasons back from their stored JSON values."""
+    return tuple(
+        StageReason(group=stage["group"], increment=stage["increment"], facts=tuple(Fact(**fact) for fact in stage["facts"]))
+        for stage in stored
+    )

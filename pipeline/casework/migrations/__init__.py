@@ -1,0 +1,1 @@
+"""The history of the casework tables; `open_casework` applies what a database lacks."""

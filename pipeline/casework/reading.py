@@ -1,0 +1,317 @@
+"""What pages, status and the label ledger read of casework: stored facts, each as of one moment, nothing decided here."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
+
+from pipeline.casework.flagged import FlaggedTransaction, StageReason, stages_from_json
+from pipeline.casework.refusals import MissingError
+from pipeline.casework.tables import Alert, AlertTransaction, Audit, Hold, Label, Review
+
+AlertState = Literal["open", "in_review", "decided"]
+
+
+class AlertCounts(TypedDict):
+    """Alerts by state."""
+
+    open: int
+    in_review: int
+    decided: int
+
+
+class Counts(TypedDict):
+    """Alerts by state, and the holds that are active."""
+
+    alerts: AlertCounts
+    holds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A sum in one currency; the currency is None where the source names none."""
+
+    total: float
+    currency: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertFacts:
+    """An alert with what a queue shows: sums of its transactions, and the riskiest one's reasons."""
+
+    id: int
+    portfolio: str
+    account_id: str
+    state: AlertState
+    raised_at: datetime
+    expected_loss: float
+    top_score: float
+    reviewer: str | None
+    verdict: str | None
+    decided_at: datetime | None
+    transactions: int
+    amounts: tuple[Amount, ...]
+    stages: tuple[StageReason, ...]
+    rules: tuple[str, ...]
+    hold_kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldFacts:
+    """A hold, with the account's pending alert if there is one."""
+
+    portfolio: str
+    account_id: str
+    kind: str
+    reason: str
+    owner: str | None
+    since: datetime
+    review_by: datetime
+    released_at: datetime | None
+    released_by: str | None
+    pending_alert_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewFacts:
+    """One verdict given on an alert."""
+
+    verdict: str
+    note: str
+    given_by: str
+    given_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFacts:
+    """One thing done to the account or one of its alerts."""
+
+    at: datetime
+    who: str
+    what: str
+    alert_id: int | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFacts:
+    """All that is stored of one alert and its account, newest last; `transactions` are the riskiest first."""
+
+    alert: AlertFacts
+    transactions: tuple[FlaggedTransaction, ...]
+    reviews: tuple[ReviewFacts, ...]
+    other_alerts: tuple[AlertFacts, ...]
+    holds: tuple[HoldFacts, ...]
+    history: tuple[AuditFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts:
+    """One label as it was given; a later one of the same transaction takes its place."""
+
+    id: int
+    transaction_id: str
+    is_fraud: bool
+    known_at: datetime
+    source: str
+
+
+def queue(
+    engine: Engine, portfolio: str | None = None, *, state: AlertState = "open", limit: int = 50, offset: int = 0
+) -> tuple[AlertFacts, ...]:
+    """The alerts of a state, the highest expected loss first; a portfolio of None means all."""
+    wanted = [Alert.state == state, *_of(Alert.portfolio, portfolio)]
+    with engine.begin() as connection:
+        return _alerts(connection, *wanted, limit=limit, offset=offset)
+
+
+def alert_page(engine: Engine, alert_id: int) -> CaseFacts:
+    """Everything a person needs to decide one alert."""
+    with engine.begin() as connection:
+        found = _alerts(connection, Alert.id == alert_id)
+        if not found:
+            raise MissingError(f"there is no alert {alert_id}; open one from the queue")
+        alert = found[0]
+        of_account = (Alert.portfolio == alert.portfolio, Alert.account_id == alert.account_id)
+        return CaseFacts(
+            alert=alert,
+            transactions=_transactions(connection, alert_id),
+            reviews=_reviews(connection, alert_id),
+            other_alerts=_alerts(connection, *of_account, Alert.id != alert_id),
+            holds=_holds(connection, Hold.portfolio == alert.portfolio, Hold.account_id == alert.account_id),
+            history=_history(connection, alert.portfolio, alert.account_id),
+        )
+
+
+def active_holds(engine: Engine, portfolio: str | None = None) -> tuple[HoldFacts, ...]:
+    """The holds not yet released, the one to be reviewed first on top."""
+    with engine.begin() as connection:
+        holds = _holds(connection, Hold.released_at.is_(None), *_of(Hold.portfolio, portfolio))
+    return tuple(sorted(holds, key=lambda hold: hold.review_by))
+
+
+def counts(engine: Engine, portfolio: str | None = None) -> Counts:
+    """How many alerts are in each state, and how many holds are active."""
+    by_state = select(Alert.state, func.count().label("number")).where(*_of(Alert.portfolio, portfolio)).group_by(Alert.state)
+    active = select(func.count()).select_from(Hold).where(Hold.released_at.is_(None), *_of(Hold.portfolio, portfolio))
+    with engine.begin() as connection:
+        alerts = {row.state: row.number for row in connection.execute(by_state)}
+        holds = connection.scalar(active) or 0
+    states: AlertCounts = {
+        "open": alerts.get("open", 0),
+        "in_review": alerts.get("in_review", 0),
+        "decided": alerts.get("decided", 0),
+    }
+    return {"alerts": states, "holds": holds}
+
+
+def portfolios(engine: Engine) -> tuple[str, ...]:
+    """The portfolios that ever had an alert."""
+    with engine.begin() as connection:
+        return tuple(connection.scalars(select(Alert.portfolio).distinct().order_by(Alert.portfolio)))
+
+
+def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[LabelFacts, ...]:
+    """The portfolio's labels with an id above `after_id`, in the order they were given; 0 reads them all."""
+    later = (
+        select(Label.id, Label.transaction_id, Label.is_fraud, Label.known_at, Label.source)
+        .where(Label.portfolio == portfolio, Label.id > after_id)
+        .order_by(Label.id)
+    )
+    with engine.begin() as connection:
+        return tuple(LabelFacts(**row._mapping) for row in connection.execute(later))
+
+
+def _of(column: Any, portfolio: str | None) -> list[ColumnElement[bool]]:
+    return [] if portfolio is None else [column == portfolio]
+
+
+def _alerts(
+    connection: Connection, *wanted: ColumnElement[bool], limit: int | None = None, offset: int = 0
+) -> tuple[AlertFacts, ...]:
+    columns = (
+        Alert.id,
+        Alert.portfolio,
+        Alert.account_id,
+        Alert.state,
+        Alert.raised_at,
+        Alert.expected_loss,
+        Alert.top_score,
+        Alert.reviewer,
+        Alert.verdict,
+        Alert.decided_at,
+    )
+    ordered = select(*columns).where(*wanted).order_by(Alert.expected_loss.desc(), Alert.id).limit(limit).offset(offset)
+    rows = connection.execute(ordered).all()
+    ids = [row.id for row in rows]
+    amounts, counted = _sums(connection, ids)
+    riskiest = _riskiest(connection, ids)
+    holds = _hold_kinds(connection, [row.account_id for row in rows])
+    return tuple(
+        AlertFacts(
+            **row._mapping,
+            transactions=counted[row.id],
+            amounts=tuple(amounts[row.id]),
+            stages=stages_from_json(riskiest[row.id].stages),
+            rules=tuple(riskiest[row.id].rules),
+            hold_kinds=tuple(holds[row.portfolio, row.account_id]),
+        )
+        for row in rows
+    )
+
+
+def _sums(connection: Connection, alert_ids: Sequence[int]) -> tuple[dict[int, list[Amount]], dict[int, int]]:
+    sums = (
+        select(
+            AlertTransaction.alert_id,
+            AlertTransaction.currency,
+            func.sum(AlertTransaction.amount).label("total"),
+            func.count().label("transactions"),
+        )
+        .where(AlertTransaction.alert_id.in_(alert_ids))
+        .group_by(AlertTransaction.alert_id, AlertTransaction.currency)
+        .order_by(AlertTransaction.alert_id, func.sum(AlertTransaction.amount).desc())
+    )
+    amounts: dict[int, list[Amount]] = defaultdict(list)
+    counted: dict[int, int] = defaultdict(int)
+    for row in connection.execute(sums):
+        amounts[row.alert_id].append(Amount(total=row.total, currency=row.currency))
+        counted[row.alert_id] += row.transactions
+    return amounts, counted
+
+
+def _riskiest(connection: Connection, alert_ids: Sequence[int]) -> dict[int, Row[Any]]:
+    place = func.row_number().over(
+        partition_by=AlertTransaction.alert_id, order_by=(AlertTransaction.score.desc(), AlertTransaction.id)
+    )
+    columns = (AlertTransaction.alert_id, AlertTransaction.stages, AlertTransaction.rules, place.label("place"))
+    placed = select(*columns).where(AlertTransaction.alert_id.in_(alert_ids)).subquery()
+    return {row.alert_id: row for row in connection.execute(select(placed).where(placed.c.place == 1))}
+
+
+def _hold_kinds(connection: Connection, account_ids: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    active = (
+        select(Hold.portfolio, Hold.account_id, Hold.kind)
+        .where(Hold.released_at.is_(None), Hold.account_id.in_(account_ids))
+        .order_by(Hold.kind)
+    )
+    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in connection.execute(active):
+        kinds[row.portfolio, row.account_id].append(row.kind)
+    return kinds
+
+
+def _transactions(connection: Connection, alert_id: int) -> tuple[FlaggedTransaction, ...]:
+    columns = (
+        AlertTransaction.transaction_id,
+        AlertTransaction.account_id,
+        AlertTransaction.event_time,
+        AlertTransaction.amount,
+        AlertTransaction.currency,
+        AlertTransaction.score,
+        AlertTransaction.logit,
+        AlertTransaction.base,
+        AlertTransaction.model_version,
+        AlertTransaction.expected_loss,
+        AlertTransaction.rules,
+        AlertTransaction.stages,
+    )
+    stored = select(*columns).where(AlertTransaction.alert_id == alert_id)
+    riskiest_first = stored.order_by(AlertTransaction.score.desc(), AlertTransaction.id)
+    return tuple(
+        FlaggedTransaction(**{**row._mapping, "rules": tuple(row.rules), "stages": stages_from_json(row.stages)})
+        for row in connection.execute(riskiest_first)
+    )
+
+
+def _reviews(connection: Connection, alert_id: int) -> tuple[ReviewFacts, ...]:
+    columns = (Review.verdict, Review.note, Review.given_by, Review.given_at)
+    given = select(*columns).where(Review.alert_id == alert_id).order_by(Review.id)
+    return tuple(ReviewFacts(**row._mapping) for row in connection.execute(given))
+
+
+def _holds(connection: Connection, *wanted: ColumnElement[bool]) -> tuple[HoldFacts, ...]:
+    pending = (Alert.portfolio == Hold.portfolio) & (Alert.account_id == Hold.account_id) & (Alert.state != "decided")
+    columns = (
+        Hold.portfolio,
+        Hold.account_id,
+        Hold.kind,
+        Hold.reason,
+        Hold.owner,
+        Hold.since,
+        Hold.review_by,
+        Hold.released_at,
+        Hold.released_by,
+        Alert.id.label("pending_alert_id"),
+    )
+    rows = select(*columns).select_from(Hold).join(Alert, pending, isouter=True)
+    return tuple(HoldFacts(**row._mapping) for row in connection.execute(rows.where(*wanted).order_by(Hold.id)))
+
+
+def _history(connection: Connection, portfolio: str, account_id: str) -> tuple[AuditFacts, ...]:
+    columns = (Audit.at, Audit.who, Audit.what, Audit.alert_id, Audit.details)
+    done = select(*columns).where(Audit.portfolio == portfolio, Audit.account_id == account_id).order_by(Audit.at, Audit.id)
+    return tuple(AuditFacts(**row._mapping) for row in connection.execute(done))

@@ -1,0 +1,188 @@
+"""How good one set of scores is: ranking, probability, and what analysts with a daily capacity would have found."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+NEVER = np.iinfo(np.int64).max  # the day an account that is not found is found on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What one model reached on one set of labelled transactions.
+
+    The three figures at capacity say what analysts find who take the most suspicious accounts of each day, an account
+    that was found not again: the precision of their days, the share of defrauded accounts found, and the share of the
+    fraud's amount that falls on or after the day its account was found.
+    """
+
+    rows: int
+    frauds: int
+    base_rate: float
+    auc: float
+    ap: float
+    ap_over_chance: float
+    brier: float
+    log_loss: float
+    ece: float
+    precision_at_capacity: float
+    recall_at_capacity: float
+    value_recall_at_capacity: float
+
+    def as_dict(self) -> dict[str, float]:
+        """The figures by name, as a tracker or a table takes them."""
+        return asdict(self)
+
+
+def evaluate(
+    y: npt.ArrayLike,
+    probability: npt.ArrayLike,
+    *,
+    accounts: npt.ArrayLike,
+    event_time: pd.Series,
+    amount: npt.ArrayLike,
+    capacity_per_day: int,
+) -> Metrics:
+    """Every metric of one scored set; raises ValueError where the labels or the scores allow none."""
+    fraud, score = checked(y, probability)
+    if capacity_per_day < 1:
+        raise ValueError(f"capacity_per_day must be at least 1, not {capacity_per_day}; set it in [review]")
+    finds = findings(fraud, score, accounts=accounts, event_time=event_time, amount=amount, capacity_per_day=capacity_per_day)
+    ap, base_rate = average_precision(fraud, score), float(fraud.mean())
+    return Metrics(
+        rows=len(fraud),
+        frauds=int(fraud.sum()),
+        base_rate=base_rate,
+        auc=roc_auc(fraud, score),
+        ap=ap,
+        ap_over_chance=ap / base_rate,
+        brier=float(np.mean((score - fraud) ** 2)),
+        log_loss=log_loss(fraud, score),
+        ece=calibration_error(fraud, score, bins=10),
+        precision_at_capacity=finds.precision,
+        recall_at_capacity=finds.recall,
+        value_recall_at_capacity=finds.value_recall,
+    )
+
+
+def checked(y: npt.ArrayLike, probability: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
+    """Labels and probabilities as arrays, refused with one sentence where no metric would mean anything."""
+    score = np.asarray(probability, dtype=np.float64)
+    fraud = both_classes(y, rows=len(score))
+    outside = ~((score >= 0) & (score <= 1))
+    if outside.any():
+        raise ValueError(f"a probability lies in 0..1, found {score[outside][0]}; calibrate the score before it is judged")
+    return fraud, score
+
+
+def both_classes(y: npt.ArrayLike, *, rows: int) -> BoolArray:
+    """Labels as booleans, one for each of `rows` rows, at least one fraud and one legitimate among them."""
+    labels = np.asarray(y)
+    if len(labels) != rows:
+        raise ValueError(f"each row needs a label, found {len(labels)} labels for {rows} rows; give both for the same rows")
+    if pd.isna(labels).any():
+        raise ValueError(f"{int(pd.isna(labels).sum())} of {rows} rows have no label; leave them out")
+    fraud = labels.astype(np.bool_)
+    if fraud.all() or not fraud.any():
+        kind = "fraud" if rows and fraud.all() else "legitimate"
+        raise ValueError(f"both frauds and legitimate rows are needed, found {rows} rows, all {kind}; take a longer period")
+    return fraud
+
+
+def roc_auc(fraud: BoolArray, score: FloatArray) -> float:
+    """The chance that a fraud scores above a legitimate row, ties counted half.
+
+    >>> roc_auc(np.array([False, True, False, True]), np.array([0.1, 0.4, 0.4, 0.8]))
+    0.875
+    """
+    _, level, count = np.unique(score, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(count) - (count - 1) / 2
+    frauds = int(fraud.sum())
+    above = float(mean_rank[level][fraud].sum()) - frauds * (frauds + 1) / 2
+    return above / (frauds * (len(fraud) - frauds))
+
+
+def average_precision(fraud: BoolArray, score: FloatArray) -> float:
+    """Precision at each fraud, averaged over frauds; rows of equal score are taken together.
+
+    >>> round(average_precision(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1])), 4)
+    0.8333
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    caught = np.cumsum(fraud[order])[last]
+    return float(np.sum(np.diff(caught, prepend=0) * caught / (last + 1)) / caught[-1])
+
+
+def log_loss(fraud: BoolArray, score: FloatArray) -> float:
+    """Mean negative log-likelihood; a probability of exactly 0 or 1 counts as one float step from it."""
+    step = float(np.finfo(np.float64).eps)
+    said = np.clip(np.where(fraud, score, 1 - score), step, 1)
+    return float(-np.log(said).mean())
+
+
+def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:
+    """Each row's bin of about equally many rows, lowest scores first; equal scores never part, so bins may be fewer."""
+    inner = np.unique(np.quantile(score, np.arange(1, bins) / bins))
+    return np.unique(np.searchsorted(inner, score, side="left"), return_inverse=True)[1].astype(np.int64)
+
+
+def calibration_error(fraud: BoolArray, score: FloatArray, *, bins: int) -> float:
+    """Mean over rows of the distance, in their bin of equal mass, between mean probability and fraud rate."""
+    return float(np.abs(np.bincount(equal_mass_bins(score, bins), weights=score - fraud)).sum() / len(score))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What analysts with a daily capacity find: see Metrics."""
+
+    precision: float
+    recall: float
+    value_recall: float
+
+
+def findings(
+    fraud: BoolArray,
+    score: FloatArray,
+    *,
+    accounts: npt.ArrayLike,
+    event_time: pd.Series,
+    amount: npt.ArrayLike,
+    capacity_per_day: int,
+) -> Findings:
+    """Review the `capacity_per_day` most suspicious accounts of each UTC day, an account once found no more.
+
+    The Handbook's card precision: an account's score is its highest of the day, and a day with fewer accounts than
+    capacity still divides by the capacity.
+    """
+    rows = pd.DataFrame({"fraud": fraud, "score": score, "amount": np.asarray(amount, dtype=np.float64)})
+    rows["account"], names = pd.factorize(np.asarray(accounts), sort=True)
+    rows["day"] = pd.factorize(pd.Series(event_time).dt.floor("D").to_numpy(), sort=True)[0]
+    worst = rows.groupby(["day", "account"], sort=True)[["score", "fraud"]].max().reset_index()
+    worst = worst.sort_values(["day", "score"], ascending=[True, False], kind="stable")
+    found_on = found_days(worst, accounts=len(names), capacity_per_day=capacity_per_day)
+    caught = rows["fraud"] & (found_on[rows["account"]] <= rows["day"])
+    found, defrauded = int((found_on < NEVER).sum()), rows.loc[rows["fraud"], "account"].nunique()
+    stolen = float(rows.loc[rows["fraud"], "amount"].sum())
+    return Findings(
+        precision=found / (capacity_per_day * (int(rows["day"].max()) + 1)),
+        recall=found / defrauded,
+        value_recall=float(rows.loc[caught, "amount"].sum()) / stolen if stolen > 0 else 0.0,
+    )
+
+
+def found_days(worst: pd.DataFrame, *, accounts: int, capacity_per_day: int) -> IntArray:
+    """The day on which each account is found, `NEVER` for the rest; `worst` has day, account, fraud, most suspicious first."""
+    found_on = np.full(accounts, NEVER, dtype=np.int64)
+    account, fraud = worst["account"].to_numpy(), worst["fraud"].to_numpy()
+    starts = np.flatnonzero(np.diff(worst["day"].to_numpy(), prepend=-1))
+    for day, rows in enumerate(np.split(np.arange(len(worst)), starts[1:])):  # a day depends on what the days before found
+        waiting = rows[found_on[account[rows]] == NEVER][:capacity_per_day]
+        found_on[account[waiting[fraud[waiting]]]] = day
+    return found_on

@@ -1,0 +1,95 @@
+"""The lake: Delta tables, appended once and read as of a version.
+
+Each portfolio has its own folder of tables: transactions, quarantine, labels, scores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+TableName = Literal["transactions", "quarantine", "labels", "scores"]
+
+
+class LakeBusyError(RuntimeError):
+    """Somebody else wrote to the table in the meantime; nothing was written, and the work can be done again."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables of one portfolio under a folder or an object-store URL."""
+
+    url: str
+    portfolio: str
+
+    def uri(self, table: TableName) -> str:
+        """Where a table lies."""
+        return f"{self.url.rstrip('/')}/{self.portfolio}/{table}"
+
+    def exists(self, table: TableName) -> bool:
+        """Whether anything was ever written to the table."""
+        return DeltaTable.is_deltatable(self.uri(table))
+
+    def version(self, table: TableName) -> int:
+        """The table's version; -1 when there is none."""
+        return DeltaTable(self.uri(table)).version() if self.exists(table) else -1
+
+    def count(self, table: TableName) -> int:
+        """How many rows the table has."""
+        return int(DeltaTable(self.uri(table)).to_pyarrow_dataset().count_rows()) if self.exists(table) else 0
+
+    def read(
+        self,
+        table: TableName,
+        *,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        version: int | None = None,
+    ) -> pa.Table | None:
+        """Return the table's rows (as of a version), or None when there is no such table."""
+        if not self.exists(table):
+            return None
+        dataset = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset()
+        return _utc(dataset.to_table(columns=list(columns) if columns is not None else None, filter=where))
+
+    def written(self, table: TableName, writer: str) -> int:
+        """The number that the writer's last append carried; -1 when it never wrote."""
+        found = DeltaTable(self.uri(table)).transaction_version(writer) if self.exists(table) else None
+        return -1 if found is None else found
+
+    def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
+        """Append the rows in one commit that carries the writer's number; a number is written at most once.
+
+        Of two processes that append with the same writer at the same time one fails with LakeBusyError, so what was checked
+        against the table before the append still holds after it.
+        """
+        if not self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http")):
+            Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_deltalake(
+                self.uri(table),
+                rows,
+                mode="append",
+                schema_mode="merge",
+                commit_properties=CommitProperties(app_transactions=[Transaction(writer, number)], max_commit_retries=0),
+            )
+        except CommitFailedError as error:
+            raise LakeBusyError(f"{self.uri(table)} was written to by another process at the same time; run the command again") from error
+
+
+def _utc(table: pa.Table) -> pa.Table:
+    """Give time columns their zone and text columns the plain type back, however the table format stored them."""
+    fields = [
+        pa.field(f.name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else pa.string() if _is_text(f.type) else f.type)
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -1,0 +1,1 @@
+"""The layered network: the tensors, the training, the data."""

@@ -1,0 +1,169 @@
+"""The layered network: each depth stage takes in one more group of facts and adds what it learned to the score.
+
+Tensors only. B is the batch, N all numbers, C all categories, K the groups, D the width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from features.encode import Encoder, GroupCode
+from rtdl_num_embeddings import PiecewiseLinearEncoding
+from torch import Tensor, nn
+from torch.nn import functional
+
+CATEGORY_WIDTH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Shape of the network: width D, residual blocks after each injection, hidden width of a head, dropouts."""
+
+    width: int = 64
+    head_width: int = 32
+    blocks: int = 0
+    dropout: float = 0.1
+    group_dropout: float = 0.1
+
+
+class Facts(nn.Module):
+    """One group's facts as a vector: piecewise-linear numbers (Gorishniy et al. 2022), categories, scaled numbers, masks.
+
+    A row without any fact of the group gets the learned absent vector, as do some rows in training (group dropout).
+
+    Shape: numbers [B, n], missing [B, n], codes [B, c] -> [B, D].
+    """
+
+    def __init__(self, code: GroupCode, config: NetworkConfig) -> None:
+        super().__init__()
+        self.group_dropout = config.group_dropout
+        self.pieces = PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers]) if code.numbers else None
+        self.embeddings = nn.ModuleList(nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH) for category in code.categories)
+        self.register_buffer("middle", torch.tensor([number.middle for number in code.numbers]))
+        self.register_buffer("spread", torch.tensor([number.spread for number in code.numbers]))
+        pieces = sum(len(number.knots) - 1 for number in code.numbers)
+        self.linear = nn.Linear(pieces + CATEGORY_WIDTH * len(code.categories) + 2 * len(code.numbers), config.width)
+        self.absent = nn.Parameter(torch.zeros(config.width))
+
+    def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """Return the group's vector for each row."""
+        parts = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
+        if self.pieces is not None:
+            filled = torch.where(missing > 0, self.middle, numbers)
+            parts += [self.pieces(filled), (filled - self.middle) / self.spread, missing]
+        vector = self.linear(torch.cat(parts, dim=1))
+        present = (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
+        if self.training and self.group_dropout > 0:
+            present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
+        return torch.where(present, vector, self.absent)
+
+
+class Injection(nn.Module):
+    """Takes a group's vector into the state: h + e + a * W2 relu(W1 [LN(h); e]), then residual blocks.
+
+    Shape: h [B, D], e [B, D] -> [B, D].
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width))
+        self.strength = nn.Parameter(torch.tensor(0.1))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
+            for _ in range(config.blocks)
+        )
+
+    def forward(self, state: Tensor, vector: Tensor) -> Tensor:
+        """Return the state that knows the group."""
+        state = state + vector + self.strength * self.mix(torch.cat([self.norm(state), vector], dim=1))
+        for block in self.blocks:
+            state = state + block(state)
+        return state
+
+
+class Head(nn.Module):
+    """What a stage adds to the log-odds; starts at zero, so an untrained stage says nothing.
+
+    Shape: [B, D] -> [B].
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.width)
+        self.hidden = nn.Linear(config.width, config.head_width)
+        self.last = nn.Linear(config.head_width, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return the increment of each row."""
+        increment: Tensor = self.last(functional.relu(self.hidden(self.norm(state))))
+        return increment.squeeze(1)
+
+
+class LayeredNetwork(nn.Module):
+    """Stages in the groups' order; base log-odds plus the increments of stages 1..g is the logit of prefix g.
+
+    Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, K].
+
+    >>> import numpy as np, pyarrow as pa
+    >>> from features.windows import Group, fact
+    >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
+    >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
+    >>> arrays = encoder.encode(table)
+    >>> network = LayeredNetwork(encoder, base_logit=-5.0)
+    >>> network(*map(torch.from_numpy, (arrays.numbers, arrays.missing, arrays.codes))).shape
+    torch.Size([3, 1])
+    """
+
+    base_logit: Tensor
+
+    def __init__(self, encoder: Encoder, *, base_logit: float, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        config = config or NetworkConfig()
+        self.register_buffer("base_logit", torch.tensor(base_logit))
+        self.numbers = _slices([len(group.numbers) for group in encoder.groups])
+        self.codes = _slices([len(group.categories) for group in encoder.groups])
+        self.facts = nn.ModuleList(Facts(group, config) for group in encoder.groups)
+        self.injections = nn.ModuleList(Injection(config) for _ in encoder.groups[1:])
+        self.heads = nn.ModuleList(Head(config) for _ in encoder.groups)
+
+    def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """Return what each stage adds to the log-odds of each row."""
+        state = torch.empty(0)
+        increments = []
+        for stage, (facts, head) in enumerate(zip(self.facts, self.heads, strict=True)):
+            own, texts = self.numbers[stage], self.codes[stage]
+            vector = facts(numbers[:, own], missing[:, own], codes[:, texts])
+            state = self.injections[stage - 1](state, vector) if stage else vector
+            increments.append(head(state))
+        return torch.stack(increments, dim=1)
+
+
+def _slices(counts: Sequence[int]) -> list[slice]:
+    ends = [sum(counts[: place + 1]) for place in range(len(counts))]
+    return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+
+def stage_losses(increments: Tensor, base_logit: Tensor, y: Tensor) -> Tensor:
+    """Binary cross-entropy of each prefix of stages at the natural rate (deep supervision, Lee et al. 2015).
+
+    Shape: increments [B, K], y [B] -> [K].
+    """
+    logits = base_logit + increments.cumsum(dim=1)
+    losses = functional.binary_cross_entropy_with_logits(logits, y.unsqueeze(1).expand_as(logits), reduction="none")
+    return losses.mean(dim=0)
+
+
+def stage_weights(stages: int) -> Tensor:
+    """Weight of each prefix's loss: the last counts fully, the one before 0.3, earlier ones 0.15.
+
+    >>> stage_weights(4)
+    tensor([0.1500, 0.1500, 0.3000, 1.0000])
+    """
+    weights = torch.full((stages,), 0.15)
+    weights[-2:-1] = 0.3
+    weights[-1] = 1.0
+    return weights

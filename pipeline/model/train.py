@@ -1,0 +1,169 @@
+"""Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as lightning
+import torch
+from features.encode import Encoded, Encoder
+from sklearn.metrics import average_precision_score
+from torch import Tensor
+
+from pipeline.model.data import Batches, Tensors
+from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
+
+SMALL = 100_000  # rows up to which small batches are affordable
+SCORE_ROWS = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)
+    epochs: int = 10
+    weight_decay: float = 3e-4
+    warm_up: float = 0.1
+    held_out: float = 0.15
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    def batch(self, rows: int) -> int:
+        """Rows of a batch."""
+        return 256 if rows <= SMALL else 1024
+
+    def learning_rate(self, rows: int) -> float:
+        """Peak of the one-cycle schedule."""
+        return 1e-3 if rows <= SMALL else 2e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Learning curve of one seed: training loss and held-out average precision after each epoch."""
+
+    seed: int
+    losses: list[float] = field(default_factory=list)
+    precisions: list[float] = field(default_factory=list)
+
+
+class LayeredModule(lightning.LightningModule):
+    """The network with its loss, its optimiser and its schedule."""
+
+    def __init__(self, network: LayeredNetwork, config: TrainConfig, *, learning_rate: float, steps: int) -> None:
+        super().__init__()
+        self.network, self.config, self.learning_rate, self.steps = network, config, learning_rate, steps
+        self.weights = stage_weights(len(network.heads))
+        self.epoch_losses: list[Tensor] = []
+
+    def training_step(self, batch: Tensors, _: int) -> Tensor:
+        """Weighted sum of the prefixes' cross-entropies."""
+        increments = self.network(batch.numbers, batch.missing, batch.codes)
+        losses = stage_losses(increments, self.network.base_logit, batch.y)
+        self.epoch_losses.append(losses[-1].detach())
+        return (losses * self.weights.to(losses.device)).sum()
+
+    def configure_optimizers(self) -> Any:
+        """AdamW under one cycle."""
+        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.config.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=self.learning_rate, total_steps=self.steps, pct_start=self.config.warm_up
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class KeepBest(lightning.Callback):
+    """After each epoch, remember the weights whose held-out average precision is the best so far."""
+
+    def __init__(self, held_out: Tensors, curve: Curve) -> None:
+        self.held_out, self.curve = held_out, curve
+        self.best: dict[str, Tensor] = {}
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Score the held-out accounts."""
+        assert isinstance(pl_module, LayeredModule)  # noqa: S101 - narrows the type only
+        self.curve.losses.append(float(torch.stack(pl_module.epoch_losses).mean()))
+        pl_module.epoch_losses.clear()
+        logits = increments_of(pl_module.network, self.held_out).sum(axis=1)
+        precision = float(average_precision_score(self.held_out.y.numpy(), logits))
+        if not self.best or precision > max(self.curve.precisions):
+            self.best = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+        self.curve.precisions.append(precision)
+
+
+def increments_of(network: LayeredNetwork, rows: Tensors) -> npt.NDArray[np.float64]:
+    """Return the increments [R, K] of all rows, computed in blocks and without dropout."""
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        blocks = [
+            network(rows.numbers[at], rows.missing[at], rows.codes[at]).double().numpy()
+            for at in (slice(start, start + SCORE_ROWS) for start in range(0, rows.count, SCORE_ROWS))
+        ]
+    network.train(was_training)
+    return np.concatenate(blocks) if blocks else np.empty((0, len(network.heads)))
+
+
+def held_out_accounts(accounts: npt.NDArray[np.str_], *, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Say which rows belong to a random share of the accounts: what stops the training is not trained on."""
+    names, places = np.unique(accounts, return_inverse=True)
+    chosen = np.random.default_rng(seed).random(len(names)) < share
+    return np.asarray(chosen[places])
+
+
+def train_layered(
+    encoder: Encoder,
+    encoded: Encoded,
+    y: npt.NDArray[np.bool_],
+    held_out: npt.NDArray[np.bool_],
+    *,
+    config: TrainConfig,
+    progress: bool = False,
+) -> tuple[list[LayeredNetwork], list[Curve]]:
+    """Train one network for each seed and return them with their learning curves.
+
+    `y` and `held_out` are [R]. Raises ValueError when the rows to train on, or those held out, lack a class.
+    """
+    for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
+        if not 0 < y[part].sum() < part.sum():
+            raise ValueError(f"the {part.sum()} rows to {name} have {y[part].sum()} frauds; both classes are needed: take a longer span")
+    rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
+    training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
+    return tuple(zip(*(_train_seed(encoder, training, judging, config, seed, progress) for seed in config.seeds), strict=True))  # type: ignore[return-value]
+
+
+def _train_seed(
+    encoder: Encoder, training: Tensors, judging: Tensors, config: TrainConfig, seed: int, progress: bool
+) -> tuple[LayeredNetwork, Curve]:
+    torch.manual_seed(seed)
+    rate = float(training.y.mean())
+    network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+    batches = Batches(training, min(config.batch(training.count), training.count), torch.Generator().manual_seed(seed))
+    steps = config.epochs * len(batches)
+    module = LayeredModule(network, config, learning_rate=config.learning_rate(training.count), steps=steps)
+    curve = Curve(seed=seed)
+    keep_best = KeepBest(judging, curve)
+    with warnings.catch_warnings():  # Lightning 2.6 calls what torch 2.13 has renamed
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        _trainer(config, [keep_best], progress=progress).fit(module, batches)
+    network.load_state_dict(keep_best.best)
+    network.eval()
+    return network, curve
+
+
+def _trainer(config: TrainConfig, callbacks: Sequence[lightning.Callback], *, progress: bool) -> lightning.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    return lightning.Trainer(
+        max_epochs=config.epochs,
+        accelerator="auto",
+        devices=1,
+        gradient_clip_val=1.0,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )

@@ -1,0 +1,74 @@
+"""Train, test and the gap between them, by time: a model is judged on weeks that came after all it could know."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.evaluate import BoolArray
+
+TEST_SHARE = 0.25
+LEAST_TEST = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Half-open spans [from, until) of as_of, and the moment by which labels of the training span had to be known."""
+
+    train_from: datetime
+    train_until: datetime
+    test_from: datetime
+    test_until: datetime
+
+    def __post_init__(self) -> None:
+        moments = [self.train_from, self.train_until, self.test_from, self.test_until]
+        if moments != sorted(moments) or self.train_from == self.train_until or self.test_from == self.test_until:
+            told = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in moments)
+            raise ValueError(f"train and test spans must follow one another, not {told}; give from before until, train before test")
+
+
+def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -> Split:
+    """Split the history from `first` to `as_of`: the last quarter with mature labels is the test, at least a week.
+
+    Between train and test lies the label delay: on the day the test begins nothing younger was labelled.
+
+    >>> from datetime import UTC
+    >>> day = lambda n: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=n)
+    >>> split = split_by_time(day(0), day(87), label_delay=timedelta(days=7))
+    >>> split.train_until == day(53), split.test_from == day(60), split.test_until == day(80)
+    (True, True, True)
+    """
+    mature_until = as_of - label_delay
+    test_from = mature_until - max((mature_until - first) * TEST_SHARE, LEAST_TEST)
+    if test_from - label_delay <= first:
+        span = (as_of - first) / timedelta(days=1)
+        needed = (2 * label_delay + 2 * LEAST_TEST) / timedelta(days=1)
+        raise ValueError(f"{span:.1f} days of history are too few to train and judge; at least {needed:.0f} are needed: ingest more")
+    return Split(train_from=first, train_until=test_from - label_delay, test_from=test_from, test_until=mature_until)
+
+
+def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: datetime) -> pd.Series:
+    """Return each transaction's label as it was known at a moment (a later word reverses an earlier); null where none was."""
+    told = labels.filter(pc.field("known_at") <= pa.scalar(by, labels.schema.field("known_at").type))
+    told = told.sort_by([("known_at", "ascending")]).select(["transaction_id", "is_fraud"]).to_pandas()
+    last = told.drop_duplicates("transaction_id", keep="last").set_index("transaction_id")["is_fraud"]
+    return last.reindex(transaction_ids.to_pandas()).astype("boolean")
+
+
+def rows_between(features: pa.Table, since: datetime, until: datetime) -> BoolArray:
+    """Say which rows have their as_of in [since, until)."""
+    moment = pa.timestamp("us", tz="UTC")
+    as_of = features["as_of"]
+    inside = pc.and_(pc.greater_equal(as_of, pa.scalar(since, moment)), pc.less(as_of, pa.scalar(until, moment)))
+    return np.asarray(inside.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def labelled_rows(features: pa.Table, labels: pa.Table, since: datetime, until: datetime, *, known_by: datetime) -> tuple[pa.Table, BoolArray]:
+    """Return the span's rows whose label was known by a moment, and those labels [R]."""
+    rows = features.filter(pa.array(rows_between(features, since, until)))
+    known = known_labels(rows["transaction_id"], labels, by=known_by)
+    has_label = known.notna().to_numpy()
+    return rows.filter(pa.array(has_label)), known.to_numpy(dtype=np.bool_, na_value=False)[has_label]

@@ -1,0 +1,407 @@
+"""Strata's command line: one command a stage, few lines each.
+
+Bad input ends with one sentence on standard error and exit code 2.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from pipeline.casework import Engine
+    from pipeline.lake import Lake
+    from pipeline.portfolio import Portfolio
+    from pipeline.settings import Settings
+    from pipeline.tracking import Tracking
+    from pipeline.train import Trained
+
+
+class Moment(click.ParamType):
+    """An ISO 8601 time; UTC where it has no offset."""
+
+    name = "time"
+
+    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the moment in UTC."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO 8601 time; write it like 2025-03-01 or 2025-03-01T12:00:00Z", param, ctx)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """What a command works with: the settings, a portfolio, its lake, the casework database and the registry."""
+
+    settings: "Settings"
+    portfolio: "Portfolio"
+    lake: "Lake"
+    casework: "Engine"
+    tracking: "Tracking"
+
+
+MOMENT = Moment()
+PORTFOLIO = click.argument("portfolio", type=click.Path(path_type=Path))
+
+
+@click.group()
+def cli() -> None:
+    """Find fraud in transactions, measure the finding honestly, and let analysts decide."""
+
+
+@cli.command()
+@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
+@click.option("--transactions", default=200_000, show_default=True)
+@click.option("--days", default=90, show_default=True)
+@click.option("--fraud-rate", default=0.005, show_default=True, help="Share of the transactions that are fraud.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Path) -> None:
+    """Write a seeded world with planted fraud: Parquet files and the portfolio.toml that describes them."""
+    from pipeline.simulate import SimulateConfig, write
+    from pipeline.simulate import simulate as run
+
+    file = write(run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)), out)
+    click.echo(f"{transactions:,} transactions written; next: strata ingest {file}")
+
+
+@cli.command()
+@PORTFOLIO
+def ingest(portfolio: Path) -> None:
+    """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
+    from pipeline.ingest import ingest as run
+
+    settings, described, lake = open_lake(portfolio)
+    with working(f"reading {described.name}") as progress:
+        done = run(described, lake, now=now(), progress=progress)
+    click.echo(f"read {done.read:,}, taken {done.taken:,}, already known {done.known:,}, quarantined {done.quarantined:,}, labels {done.labels:,}")
+    if done.quarantined:
+        raise click.ClickException(
+            f"{done.quarantined:,} of {done.read:,} rows went to quarantine, e.g. because {done.examples[0]}; "
+            f"mend them in the source and ingest again (all other rows were taken in)"
+        )
+
+
+@cli.command()
+@PORTFOLIO
+@click.option("--as-of", type=MOMENT, help="Train on what was known at this moment  [default: the last row's].")
+def train(portfolio: Path, as_of: datetime | None) -> None:
+    """Train the candidates, compare them on later weeks, record it all, register a challenger."""
+    rooms = open_rooms(portfolio)
+    trained, version = train_and_record(rooms, as_of)
+    echo_comparison(trained)
+    click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
+
+
+@cli.command()
+@PORTFOLIO
+def promote(portfolio: Path) -> None:
+    """Make the challenger champion, if its figures allow it."""
+    from pipeline.promote import promote as run
+
+    result = run(open_rooms(portfolio).tracking, open_rooms(portfolio).portfolio.name)
+    for reason in result.reasons:
+        click.echo(reason)
+    if not result.allowed:
+        raise click.ClickException(f"version {result.version} stays challenger, because of what is marked no; train again on better data")
+    click.echo(f"version {result.version} is champion; next: strata score {portfolio}")
+
+
+@cli.command()
+@PORTFOLIO
+def rollback(portfolio: Path) -> None:
+    """Bring back the version the champion took over from."""
+    from pipeline.promote import rollback as run
+
+    rooms = open_rooms(portfolio)
+    result = run(rooms.tracking, rooms.portfolio.name)
+    click.echo(f"version {result.version} is champion again; {result.reasons[0]}")
+
+
+@cli.command()
+@PORTFOLIO
+@click.option("--until", type=MOMENT, help="Score what stands before this moment  [default: everything].")
+def score(portfolio: Path, until: datetime | None) -> None:
+    """Score whatever is unscored, and raise alerts."""
+    rooms = open_rooms(portfolio)
+    scored, new_alerts = score_and_alert(rooms, until)
+    click.echo(f"scored {scored:,}, new alerts {new_alerts:,}; next: strata dashboard")
+
+
+@cli.command()
+@PORTFOLIO
+@click.option("--train-from", type=MOMENT, required=True)
+@click.option("--train-until", type=MOMENT, required=True)
+@click.option("--test-from", type=MOMENT, required=True)
+@click.option("--test-until", type=MOMENT, required=True)
+@click.option("--models", default="layered,xgboost", show_default=True, help="Names with commas between them.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
+def backtest(
+    portfolio: Path, train_from: datetime, train_until: datetime, test_from: datetime, test_until: datetime, models: str, seed: int, out: Path
+) -> None:
+    """Train as one would have on a day, and score the weeks after it."""
+    from pipeline.backtest import backtest as run
+    from pipeline.backtest import write_scores
+    from pipeline.split import Split
+
+    settings, described, lake = open_lake(portfolio)
+    split = Split(train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until)
+    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    with working("backtest"):
+        scores = run(described, lake, split, names, ip_database=settings.ip_database, seed=seed)
+    write_scores(scores, out)
+    click.echo(f"{len(scores) // len(names):,} transactions scored by {', '.join(names)}: {out}")
+
+
+@cli.command()
+@click.argument("portfolio", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(portfolio: Path | None, as_json: bool) -> None:
+    """Counts, versions and the last run of one portfolio, or of all in the lake."""
+    from pipeline.status import status as run
+
+    settings = read_settings()
+    names = [read(portfolio).name] if portfolio else known_portfolios(settings)
+    found = {name: run(name, lake_of(settings, name), casework_of(settings), tracking_of(settings)) for name in names}
+    if as_json:
+        click.echo(json.dumps(found[names[0]] if portfolio else found, indent=1))
+        return
+    for name, facts in found.items():
+        click.echo(name)
+        for key, value in facts.items():
+            click.echo(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
+    if not found:
+        click.echo(f"nothing in {settings.lake_url} yet; start with strata demo or strata ingest PORTFOLIO")
+
+
+@cli.group()
+def user() -> None:
+    """People who may sign in to the review desk."""
+
+
+@user.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(["analyst", "senior", "manager", "viewer"]), required=True)
+def add(name: str, role: str) -> None:
+    """Add a person and print the password made for them, once."""
+    from typing import cast
+
+    from pipeline.casework import Role, add_user
+
+    password = add_user(casework_of(read_settings()), name, role=cast(Role, role), now=now())
+    click.echo(f"{name} ({role}) may sign in with the password {password}")
+
+
+@cli.command()
+@click.option("--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one.")
+def dashboard(port: int) -> None:
+    """Serve the review desk and MLflow on this machine until interrupted."""
+    import subprocess
+
+    from dashboards.desk import create_app, serve
+
+    settings = read_settings()
+    app = create_app(casework_of(settings))
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mlflow:
+        click.echo(f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)")
+        try:
+            serve(app, port=port)
+        finally:
+            mlflow.terminate()
+
+
+@cli.command()
+@click.argument("portfolios", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--every", default=3600, show_default=True, help="Seconds between two runs.")
+def flows(portfolios: tuple[Path, ...], every: int) -> None:
+    """Ingest, collect verdicts and score on a schedule until interrupted."""
+    from flows.scoring import serve
+
+    for portfolio in portfolios:
+        read(portfolio)
+    serve([str(portfolio.absolute()) for portfolio in portfolios], settings=read_settings(), every_seconds=every)
+
+
+@cli.command()
+@click.option("--transactions", default=150_000, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def demo(transactions: int, seed: int) -> None:
+    """Go the whole way on a simulated portfolio, and say where to look."""
+    from datetime import timedelta
+
+    from pipeline.ingest import ingest as take_in
+    from pipeline.promote import promote as decide
+    from pipeline.simulate import SimulateConfig, write
+    from pipeline.simulate import simulate as run
+
+    settings = read_settings()
+    config = SimulateConfig(seed=seed, transactions=transactions)
+    click.echo(f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud")
+    file = write(run(config), settings.home / "world")
+    rooms = open_rooms(file)
+    with working("reading") as progress:
+        done = take_in(rooms.portfolio, rooms.lake, now=now(), progress=progress)
+    click.echo(f"2 ingest    read {done.read:,}, taken {done.taken:,}, already known {done.known:,}, quarantined {done.quarantined:,}")
+    trained, version = train_and_record(rooms, config.start + timedelta(days=config.days - 7))
+    click.echo("3 train     candidates compared on the same later weeks")
+    echo_comparison(trained)
+    promotion = decide(rooms.tracking, rooms.portfolio.name)
+    click.echo(f"4 promote   version {version}: {'champion' if promotion.allowed else 'not allowed'}")
+    for reason in promotion.reasons:
+        click.echo(f"            {reason}")
+    scored, new_alerts = score_and_alert(rooms, None)
+    click.echo(f"5 score     {scored:,} transactions of the last week, {new_alerts:,} new alerts")
+    click.echo(f"\nReview desk: http://127.0.0.1:8600    MLflow: http://127.0.0.1:8601\nServe both with: {program()} dashboard")
+    click.echo(f"A name to sign in with: {program()} user add YOU --role analyst")
+
+
+def train_and_record(rooms: Rooms, as_of: datetime | None) -> tuple["Trained", str]:
+    """Train as of a moment and record it; returns the training and the version registered."""
+    from pipeline.history import last_moment
+    from pipeline.labels import collect_labels
+    from pipeline.train import train as run
+
+    collect_labels(rooms.lake, rooms.casework)
+    with working("training"):
+        trained = run(rooms.portfolio, rooms.lake, as_of=as_of or last_moment(rooms.portfolio, rooms.lake), ip_database=rooms.settings.ip_database)
+        return trained, rooms.tracking.record(trained).number
+
+
+def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
+    """Collect verdicts and score; returns how many transactions were scored and how many alerts are new."""
+    from pipeline.labels import collect_labels
+    from pipeline.score import score as run
+
+    collect_labels(rooms.lake, rooms.casework)
+    champion = rooms.tracking.champion(rooms.portfolio.name)
+    with working("scoring"):
+        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, ip_database=rooms.settings.ip_database, now=now(), until=until)
+    return done.scored, done.alerts.new_alerts
+
+
+def echo_comparison(trained: "Trained") -> None:
+    """Print the comparison with all that is needed to believe it."""
+    split, layered = trained.split, trained.metrics["layered"]
+    click.echo(
+        f"  train {split.train_from:%Y-%m-%d} to {split.train_until:%Y-%m-%d}: {trained.train_frauds:,} frauds in {trained.train_rows:,} labelled\n"
+        f"  test  {split.test_from:%Y-%m-%d} to {split.test_until:%Y-%m-%d}: {layered.frauds:,} frauds in {layered.rows:,} labelled, "
+        f"base rate {layered.base_rate:.3%}"
+    )
+    click.echo("  model      AP     AUC    found  AP minus layered [95 %]")
+    for name, row in trained.table.iterrows():
+        beside = "" if name == "layered" else f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+        click.echo(f"  {name:<10} {row.ap:.3f}  {row.auc:.3f}  {row.recall_at_capacity:.0%}    {beside}")
+    click.echo("  AP after each stage: " + ", ".join(f"{name} {ap:.3f}" for name, ap in trained.stage_ap.items()))
+
+
+def program() -> str:
+    """How this command line was called."""
+    return os.path.relpath(sys.argv[0]) if "/" in sys.argv[0] else Path(sys.argv[0]).name
+
+
+def now() -> datetime:
+    """The clock is read here and handed on."""
+    return datetime.now(UTC)
+
+
+def read_settings() -> "Settings":
+    """The environment is read here and handed on."""
+    from pipeline.settings import Settings
+
+    return Settings.read(os.environ)
+
+
+def read(file: Path) -> "Portfolio":
+    """Read a portfolio file."""
+    from pipeline.portfolio import read_portfolio
+
+    return read_portfolio(file)
+
+
+def lake_of(settings: "Settings", portfolio: str) -> "Lake":
+    """The lake of a portfolio."""
+    from pipeline.lake import Lake
+
+    return Lake(settings.lake_url, portfolio)
+
+
+def casework_of(settings: "Settings") -> "Engine":
+    """The casework database."""
+    from pipeline.casework import open_casework
+
+    return open_casework(settings.database_url)
+
+
+def tracking_of(settings: "Settings") -> "Tracking":
+    """The MLflow tracking server."""
+    from pipeline.tracking import Tracking
+
+    return Tracking(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
+
+
+def known_portfolios(settings: "Settings") -> list[str]:
+    """Names of the portfolios in a lake on this machine."""
+    folder = Path(settings.lake_url)
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def open_lake(file: Path) -> tuple["Settings", "Portfolio", "Lake"]:
+    """What a command needs that touches the lake alone."""
+    settings, portfolio = read_settings(), read(file)
+    return settings, portfolio, lake_of(settings, portfolio.name)
+
+
+def open_rooms(file: Path) -> Rooms:
+    """What a command needs that touches everything."""
+    settings, portfolio, lake = open_lake(file)
+    return Rooms(settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), tracking=tracking_of(settings))
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[int], None]]:
+    """Show that work goes on, and how far it is, where a terminal is there to show it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[rows]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None, rows="")
+        yield lambda rows: bar.update(task, rows=f"{rows:,} rows")
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is said in one sentence, with exit code 2."""
+    quiet_environment()
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except (click.ClickException, ValueError, LookupError) as error:
+        said = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        remedy = "; see strata --help" if isinstance(error, click.UsageError) else ""
+        click.echo(f"strata: {said.rstrip('.')}{remedy}", err=True)
+        sys.exit(2)
+
+
+def quiet_environment() -> None:
+    """Nothing that runs under us calls home."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+if __name__ == "__main__":
+    main()

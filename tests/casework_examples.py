@@ -1,0 +1,59 @@
+"""Small real casework for tests: one flagged transaction at a time, and people of every role."""
+
+import tempfile
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pipeline.casework import Fact, FlaggedTransaction, Role, StageReason, add_user, open_casework
+
+NOW = datetime(2025, 3, 10, 9, 0, tzinfo=UTC)
+PASSWORD = "correct horse battery"
+PEOPLE: dict[str, Role] = {"ann": "analyst", "ben": "analyst", "sue": "senior", "max": "manager", "vic": "viewer"}
+
+
+def casework_with_people(folder: Path) -> Engine:
+    """A new casework database with an analyst Ann, an analyst Ben, a senior Sue, a manager Max and a viewer Vic."""
+    file = folder / "casework.db"
+    file.write_bytes(_people_once())
+    return open_casework(f"sqlite:///{file}")
+
+
+@cache
+def _people_once() -> bytes:
+    """The database as bytes: a password takes argon2 a while on purpose, so each test gets a copy."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_casework(f"sqlite:///{folder}/casework.db")
+        for name, role in PEOPLE.items():
+            add_user(engine, name, role=role, password=PASSWORD, now=NOW)
+        engine.dispose()
+        return Path(folder, "casework.db").read_bytes()
+
+
+def flagged(
+    transaction_id: str, account_id: str = "a1", *, score: float = 0.25, amount: float = 100.0, loss: float = 20.0
+) -> FlaggedTransaction:
+    """A transaction flagged for its IP: -4.0 base, +1.0 amount, +2.0 ip."""
+    return FlaggedTransaction(
+        transaction_id=transaction_id,
+        account_id=account_id,
+        event_time=NOW,
+        amount=amount,
+        currency="EUR",
+        score=score,
+        logit=-1.0,
+        base=-4.0,
+        model_version="3",
+        expected_loss=loss,
+        rules=("huge_amount",),
+        stages=(
+            StageReason(group="amount", increment=1.0, facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False),)),
+            StageReason(
+                group="ip",
+                increment=2.0,
+                facts=(Fact(name="ip_country", text="Country of the IP: RO, card country: DE", unusual=True),),
+            ),
+        ),
+    )

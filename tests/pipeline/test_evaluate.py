@@ -1,0 +1,139 @@
+"""The metrics of one scored set, by hand, beside scikit-learn and beside the Handbook's own card precision."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from pipeline.evaluate import Metrics, average_precision, equal_mass_bins, evaluate, findings, log_loss, roc_auc
+
+JUDGE = Path(__file__).parents[3] / "shared" / "judge" / "handbook.py"
+
+
+def labelled_scores() -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
+    """Labels of both classes with scores on a coarse grid, so that ties are common."""
+    row = st.tuples(st.booleans(), st.integers(0, 8))
+    rows = st.lists(row, min_size=2, max_size=60).filter(lambda rows: len({fraud for fraud, _ in rows}) == 2)
+    return rows.map(lambda rows: (np.array([f for f, _ in rows]), np.array([s / 8 for _, s in rows])))
+
+
+def four_days() -> dict[str, object]:
+    """Three accounts on two days; "a" is defrauded on both, "c" on the second."""
+    return {
+        "y": [True, False, False, True, False, True],
+        "probability": [0.9, 0.5, 0.1, 0.8, 0.7, 0.2],
+        "accounts": ["a", "b", "c", "a", "b", "c"],
+        "event_time": pd.Series(pd.to_datetime(["2025-01-01"] * 3 + ["2025-01-02"] * 3, utc=True)),
+        "amount": [10.0, 1.0, 1.0, 20.0, 1.0, 70.0],
+    }
+
+
+def evaluated(**changes: object) -> Metrics:
+    return evaluate(**{**four_days(), "capacity_per_day": 1, **changes})  # type: ignore[arg-type]  # built by name
+
+
+def test_analysts_find_an_account_once_and_its_later_fraud_counts_as_caught() -> None:
+    metrics = evaluated()
+    assert metrics.precision_at_capacity == 0.5  # "a" on the first day; "b" is looked at on the second, in vain
+    assert metrics.recall_at_capacity == 0.5
+    assert metrics.value_recall_at_capacity == pytest.approx(30 / 100)
+
+
+def test_a_day_with_fewer_accounts_than_capacity_still_divides_by_it() -> None:
+    metrics = evaluated(capacity_per_day=10)
+    assert metrics.precision_at_capacity == 2 / 20
+    assert metrics.recall_at_capacity == 1
+    assert metrics.value_recall_at_capacity == 1
+
+
+def test_counts_base_rate_and_what_chance_would_reach_stand_beside_the_ap() -> None:
+    metrics = evaluated()
+    assert (metrics.rows, metrics.frauds, metrics.base_rate) == (6, 3, 0.5)
+    assert metrics.ap == pytest.approx((1 + 1 + 3 / 5) / 3)
+    assert metrics.ap_over_chance == pytest.approx(metrics.ap / 0.5)
+
+
+def test_fraud_without_value_has_nothing_to_recall() -> None:
+    assert evaluated(amount=[0.0] * 6).value_recall_at_capacity == 0
+
+
+@given(labelled_scores())
+def test_auc_and_ap_are_scikit_learns_with_ties(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    fraud, score = rows
+    assert roc_auc(fraud, score) == pytest.approx(roc_auc_score(fraud, score))
+    assert average_precision(fraud, score) == pytest.approx(average_precision_score(fraud, score))
+    assert log_loss(fraud, score) == pytest.approx(sklearn_log_loss(fraud, score))
+
+
+@given(labelled_scores(), st.integers(1, 12))
+def test_bins_keep_equal_scores_together_and_the_order_of_scores(rows: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+    _, score = rows
+    found = equal_mass_bins(score, bins)
+    order = np.argsort(score)
+    assert (np.diff(found[order]) >= 0).all()
+    assert all(len(set(found[score == value])) == 1 for value in set(score))
+    assert set(found) == set(range(found.max() + 1))
+    assert found.max() < bins
+
+
+def test_bins_of_distinct_scores_are_of_equal_mass() -> None:
+    assert np.bincount(equal_mass_bins(np.random.default_rng(1).permutation(1000) / 1000, 10)).tolist() == [100] * 10
+
+
+@pytest.fixture(scope="module")
+def judge() -> ModuleType:
+    if not JUDGE.exists():
+        pytest.skip("the judge ../shared/judge/handbook.py is not beside this repository")
+    spec = importlib.util.spec_from_file_location("handbook_judge", JUDGE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), capacity=st.integers(1, 20), levels=st.sampled_from([5, 1_000_000]))
+def test_precision_at_capacity_is_the_judges_card_precision(judge: ModuleType, seed: int, capacity: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "TX_DATETIME": pd.Timestamp("2018-08-08", tz="UTC") + pd.to_timedelta(generator.uniform(0, 7, 400), unit="D"),
+            "CUSTOMER_ID": generator.integers(100, 160, 400),
+            "TX_FRAUD": generator.random(400) < 0.1,
+            "score": generator.integers(levels, size=400) / levels,
+        }
+    )
+    ours = findings(
+        rows["TX_FRAUD"].to_numpy(),
+        rows["score"].to_numpy(),
+        accounts=rows["CUSTOMER_ID"].astype(str).to_numpy(),
+        event_time=rows["TX_DATETIME"],
+        amount=np.ones(400),
+        capacity_per_day=capacity,
+    )
+    assert ours.precision == pytest.approx(judge.card_precision(rows, k=capacity))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"y": [False] * 6}, "found 6 rows, all legitimate", id="no fraud"),
+        pytest.param({"y": [True] * 6}, "found 6 rows, all fraud", id="fraud only"),
+        pytest.param({"y": [True, None, False, True, False, True]}, "1 of 6 rows have no label", id="an unlabelled row"),
+        pytest.param({"y": [True, False]}, "found 2 labels for 6 rows", id="labels of other rows"),
+        pytest.param({"probability": [0.9, 0.5, 0.1, 0.8, 0.7, 1.2]}, r"found 1\.2; calibrate", id="above one"),
+        pytest.param({"probability": [0.9, 0.5, 0.1, 0.8, 0.7, np.nan]}, "found nan; calibrate", id="not a number"),
+        pytest.param({"capacity_per_day": 0}, "at least 1, not 0", id="no capacity"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_a_sentence(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluated(**changes)
