@@ -17,6 +17,9 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+bench-handbook: $(VENV)/ready  ## the Handbook's four folds against tuned gradient boosting
+	$(BIN)/python benchmarks/handbook.py --shared $(SHARED) --models layered,xgboost,logistic
+
 dashboard: $(VENV)/ready  ## the review desk and MLflow
 	$(BIN)/strata dashboard
 

@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from pipeline.casework import Engine
+    from pipeline.ingest import Ingested
     from pipeline.lake import Lake
     from pipeline.portfolio import Portfolio
     from pipeline.settings import Settings
@@ -81,10 +82,10 @@ def ingest(portfolio: Path) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
     from pipeline.ingest import ingest as run
 
-    settings, described, lake = open_lake(portfolio)
+    _, described, lake = open_lake(portfolio)
     with working(f"reading {described.name}") as progress:
         done = run(described, lake, now=now(), progress=progress)
-    click.echo(f"read {done.read:,}, taken {done.taken:,}, already known {done.known:,}, quarantined {done.quarantined:,}, labels {done.labels:,}")
+    click.echo(f"{counted(done)}, labels {done.labels:,}")
     if done.quarantined:
         raise click.ClickException(
             f"{done.quarantined:,} of {done.read:,} rows went to quarantine, e.g. because {done.examples[0]}; "
@@ -113,7 +114,9 @@ def promote(portfolio: Path) -> None:
     for reason in result.reasons:
         click.echo(reason)
     if not result.allowed:
-        raise click.ClickException(f"version {result.version} stays challenger, because of what is marked no; train again on better data")
+        raise click.ClickException(
+            f"version {result.version} stays challenger, because of what is marked no; train again on better data"
+        )
     click.echo(f"version {result.version} is champion; next: strata score {portfolio}")
 
 
@@ -148,7 +151,14 @@ def score(portfolio: Path, until: datetime | None) -> None:
 @click.option("--seed", default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
 def backtest(
-    portfolio: Path, train_from: datetime, train_until: datetime, test_from: datetime, test_until: datetime, models: str, seed: int, out: Path
+    portfolio: Path,
+    train_from: datetime,
+    train_until: datetime,
+    test_from: datetime,
+    test_until: datetime,
+    models: str,
+    seed: int,
+    out: Path,
 ) -> None:
     """Train as one would have on a day, and score the weeks after it."""
     from pipeline.backtest import backtest as run
@@ -213,7 +223,16 @@ def dashboard(port: int) -> None:
 
     settings = read_settings()
     app = create_app(casework_of(settings))
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        settings.mlflow_tracking_uri,
+        "--port",
+        str(port + 1),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mlflow:
         click.echo(f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)")
         try:
@@ -224,14 +243,20 @@ def dashboard(port: int) -> None:
 
 @cli.command()
 @click.argument("portfolios", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--every", default=3600, show_default=True, help="Seconds between two runs.")
-def flows(portfolios: tuple[Path, ...], every: int) -> None:
+@click.option("--every", default=3600, show_default=True, type=click.IntRange(min=1), help="Seconds between two runs.")
+@click.option(
+    "--port", default=4200, show_default=True, help="Of the Prefect server started here if PREFECT_API_URL names none."
+)
+def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     """Ingest, collect verdicts and score on a schedule until interrupted."""
-    from flows.scoring import serve
+    from datetime import timedelta
+
+    from flows.serving import serve_portfolios
 
     for portfolio in portfolios:
-        read(portfolio)
-    serve([str(portfolio.absolute()) for portfolio in portfolios], settings=read_settings(), every_seconds=every)
+        tracking_of(read_settings()).champion(read(portfolio).name)
+    click.echo(f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)")
+    serve_portfolios(portfolios, every=timedelta(seconds=every), port=port)
 
 
 @cli.command()
@@ -253,7 +278,7 @@ def demo(transactions: int, seed: int) -> None:
     rooms = open_rooms(file)
     with working("reading") as progress:
         done = take_in(rooms.portfolio, rooms.lake, now=now(), progress=progress)
-    click.echo(f"2 ingest    read {done.read:,}, taken {done.taken:,}, already known {done.known:,}, quarantined {done.quarantined:,}")
+    click.echo(f"2 ingest    {counted(done)}")
     trained, version = train_and_record(rooms, config.start + timedelta(days=config.days - 7))
     click.echo("3 train     candidates compared on the same later weeks")
     echo_comparison(trained)
@@ -275,7 +300,12 @@ def train_and_record(rooms: Rooms, as_of: datetime | None) -> tuple["Trained", s
 
     collect_labels(rooms.lake, rooms.casework)
     with working("training"):
-        trained = run(rooms.portfolio, rooms.lake, as_of=as_of or last_moment(rooms.portfolio, rooms.lake), ip_database=rooms.settings.ip_database)
+        trained = run(
+            rooms.portfolio,
+            rooms.lake,
+            as_of=as_of or last_moment(rooms.portfolio, rooms.lake),
+            ip_database=rooms.settings.ip_database,
+        )
         return trained, rooms.tracking.record(trained).number
 
 
@@ -287,22 +317,39 @@ def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
     collect_labels(rooms.lake, rooms.casework)
     champion = rooms.tracking.champion(rooms.portfolio.name)
     with working("scoring"):
-        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, ip_database=rooms.settings.ip_database, now=now(), until=until)
+        done = run(
+            rooms.portfolio,
+            rooms.lake,
+            rooms.casework,
+            champion,
+            ip_database=rooms.settings.ip_database,
+            now=now(),
+            until=until,
+        )
     return done.scored, done.alerts.new_alerts
+
+
+def counted(done: "Ingested") -> str:
+    """What became of the rows read."""
+    fates = {"read": done.read, "taken": done.taken, "already known": done.known, "quarantined": done.quarantined}
+    return ", ".join(f"{name} {count:,}" for name, count in fates.items())
 
 
 def echo_comparison(trained: "Trained") -> None:
     """Print the comparison with all that is needed to believe it."""
-    split, layered = trained.split, trained.metrics["layered"]
-    click.echo(
-        f"  train {split.train_from:%Y-%m-%d} to {split.train_until:%Y-%m-%d}: {trained.train_frauds:,} frauds in {trained.train_rows:,} labelled\n"
-        f"  test  {split.test_from:%Y-%m-%d} to {split.test_until:%Y-%m-%d}: {layered.frauds:,} frauds in {layered.rows:,} labelled, "
-        f"base rate {layered.base_rate:.3%}"
-    )
-    click.echo("  model      AP     AUC    found  AP minus layered [95 %]")
-    for name, row in trained.table.iterrows():
-        beside = "" if name == "layered" else f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-        click.echo(f"  {name:<10} {row.ap:.3f}  {row.auc:.3f}  {row.recall_at_capacity:.0%}    {beside}")
+    split, test = trained.split, trained.metrics["layered"]
+    for name, since, until, frauds, rows in (
+        ("train", split.train_from, split.train_until, trained.train_frauds, trained.train_rows),
+        ("test ", split.test_from, split.test_until, test.frauds, test.rows),
+    ):
+        click.echo(
+            f"  {name} {since:%Y-%m-%d} to {until:%Y-%m-%d}: {frauds:,} frauds in {rows:,} labelled, {frauds / rows:.2%}"
+        )
+    click.echo("  model      AP     AUC    accounts found  AP minus layered's [95 %]")
+    for row in trained.table.reset_index().itertuples():
+        paired = f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+        beside = "" if row.model == "layered" else paired
+        click.echo(f"  {row.model:<10} {row.ap:.3f}  {row.auc:.3f}  {row.recall_at_capacity:<14.0%}  {beside}")
     click.echo("  AP after each stage: " + ", ".join(f"{name} {ap:.3f}" for name, ap in trained.stage_ap.items()))
 
 
@@ -366,7 +413,9 @@ def open_lake(file: Path) -> tuple["Settings", "Portfolio", "Lake"]:
 def open_rooms(file: Path) -> Rooms:
     """What a command needs that touches everything."""
     settings, portfolio, lake = open_lake(file)
-    return Rooms(settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), tracking=tracking_of(settings))
+    return Rooms(
+        settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), tracking=tracking_of(settings)
+    )
 
 
 @contextmanager
@@ -396,11 +445,15 @@ def main() -> None:
 
 
 def quiet_environment() -> None:
-    """Nothing that runs under us calls home."""
+    """Nothing that runs under us calls home, unpickles, or talks over our own words."""
+    os.environ.setdefault("PREFECT_HOME", str(Path(os.environ.get("STRATA_HOME") or ".strata").absolute() / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 if __name__ == "__main__":

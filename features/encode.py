@@ -7,6 +7,7 @@ on one scale. Knots lie at its quantiles and, closer, in both tails: a rule such
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,10 @@ class GroupCode:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """Features as arrays, in the groups' order: numbers [rows, N] (log scale, 0 where missing), missing [rows, N], codes [rows, C]."""
+    """Features as arrays, in the groups' order.
+
+    `numbers` [rows, N] are on the log scale and 0 where missing, `missing` [rows, N] is 1 there, `codes` are [rows, C].
+    """
 
     numbers: FloatArray
     missing: FloatArray
@@ -102,16 +106,15 @@ class Encoder:
     @classmethod
     def from_json(cls, text: str) -> "Encoder":
         """Return the encoder that `to_json` described."""
-        return cls(
-            groups=tuple(
-                GroupCode(
-                    name=group["name"],
-                    numbers=tuple(NumberCode(**number | {"knots": tuple(number["knots"])}) for number in group["numbers"]),
-                    categories=tuple(CategoryCode(name=c["name"], vocabulary=tuple(c["vocabulary"])) for c in group["categories"]),
-                )
-                for group in json.loads(text)["groups"]
-            )
-        )
+        return cls(groups=tuple(_group_from_json(group) for group in json.loads(text)["groups"]))
+
+
+def _group_from_json(group: dict[str, Any]) -> GroupCode:
+    return GroupCode(
+        name=group["name"],
+        numbers=tuple(NumberCode(**number | {"knots": tuple(number["knots"])}) for number in group["numbers"]),
+        categories=tuple(CategoryCode(name=c["name"], vocabulary=tuple(c["vocabulary"])) for c in group["categories"]),
+    )
 
 
 def _fit_group(features: pa.Table, group: Group) -> GroupCode:
@@ -131,8 +134,8 @@ def _fit_number(features: pa.Table, name: str) -> NumberCode:
     knots = np.unique(np.quantile(values, QUANTILES).astype(np.float32))
     if len(knots) < 2:
         knots = np.array([knots[0], knots[0] + 1], dtype=np.float32)
-    spread = float(values.std())
-    return NumberCode(name=name, knots=tuple(map(float, knots)), middle=float(np.median(values)), spread=spread if spread > 1e-6 else 1.0)
+    middle, spread = float(np.median(values)), float(values.std())
+    return NumberCode(name=name, knots=tuple(knots.tolist()), middle=middle, spread=spread if spread > 1e-6 else 1.0)
 
 
 def _fit_category(features: pa.Table, name: str) -> CategoryCode:
@@ -145,7 +148,7 @@ def _signed_log(features: pa.Table, name: str) -> FloatArray:
     values = features[name].to_numpy(zero_copy_only=False).astype(np.float64)
     if np.isinf(values).any():
         raise EncodeError(f"the feature {name} is infinite in {int(np.isinf(values).sum())} rows; a missing value is null")
-    return (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32)
+    return cast(FloatArray, (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32))
 
 
 def _codes(values: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:

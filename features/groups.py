@@ -1,5 +1,6 @@
 """The ordered list of groups, and which of them a portfolio has: a group is one depth stage of the network."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,7 @@ from features.windows import Feature, Group, fact
 GROUPS: dict[str, Group] = {module.GROUP.name: module.GROUP for module in (amount, clock, ip, location, retailer, sender)}
 DERIVED: dict[str, str] = {"as_of_us": "as_of", "event_us": "event_time", "opened_us": "account_opened_at"}
 ALWAYS = frozenset({"transaction_id", "event_time", "as_of", "account_id", "amount", "row_id", "is_fraud"})
+_DECLARED = frozenset(feature.name for group in GROUPS.values() for feature in group.features)
 ExtraKind = Literal["number", "category"]
 
 
@@ -26,11 +28,13 @@ class Extra:
     kind: ExtraKind = "number"
 
 
-def portfolio_groups(columns: Iterable[str], *, order: tuple[str, ...] = (), extra: Mapping[str, Extra] | None = None) -> tuple[Group, ...]:
+def portfolio_groups(
+    columns: Iterable[str], *, order: tuple[str, ...] = (), extra: Mapping[str, Extra] | None = None
+) -> tuple[Group, ...]:
     """Return the groups that a portfolio with these columns has, each with the features it can have.
 
     Without an `order` every group whose columns are there is taken, in the usual order. Raises GroupError when the order
-    names an unknown group, one twice, or one whose columns are absent.
+    names an unknown group, one twice, or one whose columns are absent, and when an extra column cannot join its group.
 
     >>> [group.name for group in portfolio_groups(["merchant_id"])]
     ['amount', 'clock', 'retailer', 'sender']
@@ -39,16 +43,14 @@ def portfolio_groups(columns: Iterable[str], *, order: tuple[str, ...] = (), ext
     there = set(columns) | ALWAYS
     for name in order:
         _check_wanted(name, there, order)
-    _check_extra(extra)
     chosen = [GROUPS[name] for name in order or GROUPS if not _missing(GROUPS[name], there)]
-    available = _reachable(there | set(extra))
+    for name, wanted in extra.items():
+        _check_extra(name, wanted, there, chosen)
+    available = _reachable(there)
     groups = []
     for group in chosen:
         own = tuple(_own_feature(name, wanted) for name, wanted in extra.items() if wanted.group == group.name)
         groups.append(replace(group, features=tuple(f for f in group.features if f.name in available) + own))
-    for name, wanted in extra.items():
-        if wanted.group not in [group.name for group in groups]:
-            raise GroupError(f"the column {name!r} is to join the group {wanted.group!r}, which the portfolio has not; add it to [groups] order")
     return tuple(groups)
 
 
@@ -62,28 +64,37 @@ def _check_wanted(name: str, there: set[str], order: tuple[str, ...]) -> None:
     if order.count(name) > 1:
         raise GroupError(f"[groups] order names {name!r} twice; name each group once")
     if missing := _missing(GROUPS[name], there):
-        raise GroupError(f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; map it or take the group out")
+        raise GroupError(f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; map it or take it out")
 
 
-def _check_extra(extra: Mapping[str, Extra]) -> None:
-    for name, wanted in extra.items():
-        if wanted.group not in GROUPS:
-            raise GroupError(f"the column {name!r} is to join {wanted.group!r}, which is no group; choose from {', '.join(GROUPS)}")
-        if name in BY_NAME:
-            raise GroupError(f"[groups.extra] names {name!r}, which is a column of Strata's own; choose another name")
+def _check_extra(name: str, wanted: Extra, there: set[str], chosen: Iterable[Group]) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise GroupError(
+            f"[groups.extra] names {name!r}; use lower-case letters, digits and _, and map the column to that name"
+        )
+    if name in BY_NAME or name in DERIVED or name in ALWAYS or name in ip.FACT_NAMES or name in _DECLARED:
+        raise GroupError(f"[groups.extra] names {name!r}, which is a name of Strata's own; choose another name")
+    if wanted.group not in GROUPS:
+        raise GroupError(f"the column {name!r} is to join {wanted.group!r}, which is no group; choose from {', '.join(GROUPS)}")
+    if wanted.group not in {group.name for group in chosen}:
+        raise GroupError(
+            f"the column {name!r} is to join {wanted.group!r}, a group the portfolio lacks; add it to [groups] order"
+        )
+    if name not in there:
+        raise GroupError(f"the column {name!r} of [groups.extra] is not in the source; map it in [columns] or take it out")
 
 
 def _own_feature(name: str, wanted: Extra) -> Feature:
-    return replace(fact(f"own_{name}", name, "the portfolio's own column", null="missing in the source"), kind=wanted.kind)
+    return fact(f"own_{name}", name, name.replace("_", " "), null="missing in the source", kind=wanted.kind)
 
 
 def _reachable(there: set[str]) -> set[str]:
     """All names that can be computed: a feature is left out when something it needs is."""
-    known = set(there) | {name for name, column in DERIVED.items() if column in there}
+    known = there | {name for name, column in DERIVED.items() if column in there}
     if "ip_address" in there:
         known |= ip.FACT_NAMES
     pending = [feature for group in GROUPS.values() for feature in group.features]
-    everything = {feature.name for feature in pending} | set(BY_NAME) | set(DERIVED) | ip.FACT_NAMES
+    everything = {*_DECLARED, *BY_NAME, *DERIVED, *ip.FACT_NAMES}
     while ready := [feature for feature in pending if feature.needs() & everything <= known]:
         known |= {feature.name for feature in ready}
         pending = [feature for feature in pending if feature.name not in known]

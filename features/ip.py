@@ -4,6 +4,7 @@ Facts of an address come from a MaxMind database file (GeoLite2, GeoIP2, DB-IP),
 """
 
 import ipaddress
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,21 +53,38 @@ def address_facts(addresses: pa.Array, database: Path) -> pa.Table:
         return pa.Table.from_pylist([_facts(address, reader) for address in addresses.to_pylist()], schema=FACTS)
 
 
-def _facts(address: str, reader: "maxminddb.Reader") -> dict[str, Any]:
+def place(record: Mapping[str, Any]) -> tuple[str | None, float | None, float | None]:
+    """Country, latitude and longitude of a database's record, its keys nested (MaxMind, DB-IP) or flat.
+
+    >>> place({"country": {"iso_code": "GB"}, "location": {"latitude": 51.5, "longitude": -0.1}})
+    ('GB', 51.5, -0.1)
+    >>> place({"country_code": "GB", "latitude": 51.5, "longitude": -0.1})
+    ('GB', 51.5, -0.1)
+    """
+    country = record.get("country", record.get("country_code"))
+    location = record.get("location", record)
+    return (
+        country.get("iso_code") if isinstance(country, dict) else country,
+        location.get("latitude"),
+        location.get("longitude"),
+    )
+
+
+def _facts(address: str, reader: maxminddb.Reader) -> dict[str, Any]:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return {"ip_address": address}
-    network = ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False)
-    record = reader.get(parsed)
-    found = record if isinstance(record, dict) and parsed.is_global else {}
-    place = found.get("location", {})
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped  # ::ffff:8.8.8.8 is how some servers write 8.8.8.8
+    record = reader.get(parsed) if parsed.is_global and parsed.version <= reader.metadata().ip_version else None
+    country, latitude, longitude = place(record if isinstance(record, dict) else {})
     return {
         "ip_address": address,
-        "ip_network": str(network),
-        "ip_country": found.get("country", {}).get("iso_code"),
-        "ip_latitude": place.get("latitude"),
-        "ip_longitude": place.get("longitude"),
+        "ip_network": str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False)),
+        "ip_country": country,
+        "ip_latitude": latitude,
+        "ip_longitude": longitude,
         "ip_version": float(parsed.version),
         "ip_private": 0.0 if parsed.is_global else 1.0,
     }
@@ -77,12 +95,12 @@ def _differs(name: str, left: str, right: str, meaning: str) -> Feature:
     return fact(name, sql, meaning, null="one of them is unknown", kind="flag")
 
 
-def _shared(prefix: str, key: str, span: str) -> tuple[Feature, ...]:
+def _shared(prefix: str, key: str, span: str, named: str) -> tuple[Feature, ...]:
     """Payments of an address, network or device in a span, and accounts it was new for: both many when cards are tested."""
     new = f"coalesce(sum({prefix}_new_for_account) {PAST}, 0)"
     return (
-        past(f"{prefix}_count_{span}", f"count(*) {PAST}", key, span, f"payments from the {prefix} in {span}"),
-        past(f"{prefix}_new_accounts_{span}", new, key, span, f"payments from the {prefix} in {span} by accounts new to it"),
+        past(f"{prefix}_count_{span}", f"count(*) {PAST}", key, span, f"payments from the {named} in {span}"),
+        past(f"{prefix}_new_accounts_{span}", new, key, span, f"payments from the {named} in {span} by accounts new to it"),
     )
 
 
@@ -91,19 +109,25 @@ GROUP = Group(
     meaning="where the address is, whether it and the device are usual for the account, who else uses them",
     needs=("ip_address",),
     features=(
-        fact("ip_is_v6", "CASE WHEN ip_version = 6 THEN 1.0 WHEN ip_version = 4 THEN 0.0 END", "IPv6", null="no address", kind="flag"),
-        fact("ip_is_private", "ip_private", "a private or reserved address", null="no address", kind="flag"),
-        fact("ip_country_code", "ip_country", "country of the address", null="unknown", kind="category"),
-        _differs("ip_abroad", "ip_country", "country", "the address is not in the card's country"),
-        _differs("ip_not_at_retailer", "ip_country", "merchant_country", "the address is not in the retailer's country"),
-        newly_seen("ip_new_for_account", "account_id+ip_address", "the account did not use this address within 90d"),
-        newly_seen("ip_country_new", "account_id+ip_country", "the account was not in this country within 90d"),
-        *(feature for span in ("1h", "1d", "7d") for feature in _shared("ip", "ip_address", span)),
-        hidden(newly_seen("network_new_for_account", "account_id+ip_network", "the account did not use this network within 90d")),
-        *_shared("network", "ip_network", "1d"),
-        newly_seen("device_new_for_account", "account_id+device_id", "the account did not use this device within 90d"),
-        *(feature for span in ("1h", "1d", "7d") for feature in _shared("device", "device_id", span)),
-        *known_fraud("ip_address", "ip", spans=("7d",)),
-        *known_fraud("device_id", "device", spans=("30d",)),
+        fact(
+            "ip_is_v6",
+            "CASE WHEN ip_version = 6 THEN 1.0 WHEN ip_version = 4 THEN 0.0 END",
+            "IPv6 address",
+            null="no address",
+            kind="flag",
+        ),
+        fact("ip_is_private", "ip_private", "private or reserved IP address", null="no address", kind="flag"),
+        fact("ip_country_code", "ip_country", "country of the IP address", null="unknown", kind="category"),
+        _differs("ip_abroad", "ip_country", "country", "IP address outside the card's country"),
+        _differs("ip_not_at_retailer", "ip_country", "merchant_country", "IP address outside the retailer's country"),
+        newly_seen("ip_new_for_account", "account_id+ip_address", "IP address new to the account within 90d"),
+        newly_seen("ip_country_new", "account_id+ip_country", "IP address's country new to the account within 90d"),
+        *(feature for span in ("1h", "1d", "7d") for feature in _shared("ip", "ip_address", span, "IP address")),
+        hidden(newly_seen("network_new_for_account", "account_id+ip_network", "network new to the account within 90d")),
+        *_shared("network", "ip_network", "1d", "network"),
+        newly_seen("device_new_for_account", "account_id+device_id", "device new to the account within 90d"),
+        *(feature for span in ("1h", "1d", "7d") for feature in _shared("device", "device_id", span, "device")),
+        *known_fraud("ip_address", "ip", named="IP address", spans=("7d",)),
+        *known_fraud("device_id", "device", named="device", spans=("30d",)),
     ),
 )

@@ -7,10 +7,20 @@ SPANS = ("1h", "1d", "7d", "30d")
 
 
 def _activity(span: str) -> tuple[Feature, ...]:
+    null = f"no payment of the account in {span}"
+    paid = f"coalesce(sum(amount) {PAST}, 0)"
     return (
         past(f"account_count_{span}", f"count(*) {PAST}", "account_id", span, f"payments of the account in {span}"),
-        past(f"account_sum_{span}", f"coalesce(sum(amount) {PAST}, 0)", "account_id", span, f"paid in {span}", unit="currency"),
-        past(f"account_most_{span}", f"max(amount) {PAST}", "account_id", span, f"largest payment of {span}", null="none in the span"),
+        past(f"account_sum_{span}", paid, "account_id", span, f"amount paid by the account in {span}", unit="currency"),
+        past(
+            f"account_most_{span}",
+            f"max(amount) {PAST}",
+            "account_id",
+            span,
+            f"largest payment of the account in {span}",
+            unit="currency",
+            null=null,
+        ),
     )
 
 
@@ -20,8 +30,14 @@ GROUP = Group(
     needs=("account_id",),
     features=(
         *(feature for span in SPANS for feature in _activity(span)),
-        fact("account_age_days", "(as_of_us - opened_us) / 86400000000.0", "since the account was opened", unit="d", null="unknown"),
-        fact("account_channel", "channel", "how it was paid", null="unknown", kind="category"),
-        *known_fraud("account_id", "account", spans=("30d",)),
+        fact(
+            "account_age_days",
+            "(as_of_us - opened_us) / 86400000000.0",
+            "time since the account was opened",
+            unit="d",
+            null="opening unknown",
+        ),
+        fact("account_channel", "channel", "way of paying", null="unknown", kind="category"),
+        *known_fraud("account_id", "account", named="account", spans=("30d",)),
     ),
 )

@@ -5,6 +5,7 @@ rows of the same microsecond do not see each other. Time is as_of in integer epo
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -32,9 +33,11 @@ def microseconds(span: str) -> int:
 class Feature:
     """One fact of a group, as SQL over the transaction's columns and over other features.
 
-    With a `key` and a `span` its aggregates (`... OVER past`) run over the key's past, on the stream of transactions
-    ("rows") or of known labels ("labels"). `lookup` names a feature holding the `row_id` of an earlier row: the SQL is then
-    read from that row. A feature that is not `shown` only serves others.
+    With a `key` and a `span` it is about the key's past: on the stream "rows" its aggregates (`... OVER past`) run over the
+    key's transactions, on "labels" its SQL names what `features.risk` knows of the key's fraud. `lookup` names a feature
+    holding the `row_id` of an earlier row: the SQL is then read from that row. Not `shown`, a feature only serves others.
+
+    `meaning` is read as "meaning: value unit, usually value unit", or "meaning: yes" for a flag; `null` says what null means.
     """
 
     name: str
@@ -50,9 +53,9 @@ class Feature:
     shown: bool = True
 
     def needs(self) -> set[str]:
-        """The words it can depend on: those of its SQL, its key and its lookup."""
-        text = re.sub(r"'[^']*'", "", self.sql.replace(PAST, ""))
-        return set(re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\()", text)) | set(self.key) | ({self.lookup} - {""})
+        """The names it can depend on: the words of its SQL that call no function, its key and its lookup."""
+        without_texts = re.sub(r"'[^']*'", "", self.sql.replace(PAST, ""))
+        return {*re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\()", without_texts), *self.key, self.lookup} - {""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,15 @@ def fact(name: str, sql: str, meaning: str, *, unit: str = "", null: str = "neve
 
 
 def past(
-    name: str, sql: str, key: str, span: str, meaning: str, *, unit: str = "", null: str = "key unknown", kind: FeatureKind = "number"
+    name: str,
+    sql: str,
+    key: str,
+    span: str,
+    meaning: str,
+    *,
+    unit: str = "",
+    null: str = "key unknown",
+    kind: FeatureKind = "number",
 ) -> Feature:
     """Declare aggregates (`... OVER past`) over what the key did in the span; several columns make a key with "+".
 
@@ -105,9 +116,40 @@ def newly_seen(name: str, key: str, meaning: str, *, span: str = LOOKBACK) -> Fe
 
 def previous(name: str, key: str, *, where: str = "TRUE", span: str = LOOKBACK) -> Feature:
     """Declare which earlier row of the key was the last that met a condition: a `row_id` for `from_row`."""
-    return hidden(past(name, f"max(CASE WHEN {where} THEN row_id END) {PAST}", key, span, "the row before"))
+    return hidden(past(name, f"max(CASE WHEN {where} THEN row_id END) {PAST}", key, span, f"the {key}'s last row"))
 
 
 def from_row(name: str, sql: str, row: str, meaning: str, *, unit: str = "", null: str = "no such row") -> Feature:
     """Declare an expression that is read from the row a `previous` found."""
     return Feature(name=name, sql=sql, meaning=meaning, unit=unit, null=null, lookup=row)
+
+
+def select(columns: Iterable[str], source: str) -> str:
+    """Write a SELECT."""
+    return f"SELECT {', '.join(columns)} FROM {source}"  # noqa: S608 - names and expressions come from declarations
+
+
+def frame(key: Sequence[str], span: str) -> str:
+    """Write the window `past_<span>` of a key: from the span before to one microsecond before.
+
+    >>> frame(["account_id"], "1s")
+    'past_1s AS (PARTITION BY account_id ORDER BY as_of_us RANGE BETWEEN 1000000 PRECEDING AND 1 PRECEDING)'
+    """
+    before = f"RANGE BETWEEN {microseconds(span)} PRECEDING AND 1 PRECEDING"
+    return f"past_{span} AS (PARTITION BY {', '.join(key)} ORDER BY as_of_us {before})"
+
+
+def window_query(rows: str, features: Sequence[Feature]) -> str:
+    """Write the query of features that share a key, for the rows that have it."""
+    key = features[0].key
+    columns = [f"{feature.sql.replace(PAST, f'OVER past_{feature.span}')} AS {feature.name}" for feature in features]
+    known = " AND ".join(f"{column} IS NOT NULL" for column in key)
+    frames = ", ".join(frame(key, span) for span in dict.fromkeys(feature.span for feature in features))
+    return f"{select(['row_id', *columns], rows)} WHERE {known} WINDOW {frames}"
+
+
+def lookup_query(rows: str, features: Sequence[Feature]) -> str:
+    """Write the query of features that are read from earlier rows."""
+    joins = [f"LEFT JOIN {rows} AS of_{row} ON of_{row}.row_id = now.{row}" for row in sorted({f.lookup for f in features})]
+    columns = [f"of_{feature.lookup}.{feature.sql} AS {feature.name}" for feature in features]
+    return select(["now.row_id", *columns], f"{rows} AS now {' '.join(joins)}")

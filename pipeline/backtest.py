@@ -38,7 +38,9 @@ def backtest(
     rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
     test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
     if not test.num_rows:
-        raise NoDataError(f"portfolio {portfolio.name} has no transactions from {split.test_from} to {split.test_until}; name other spans")
+        raise NoDataError(
+            f"portfolio {portfolio.name} has no transactions from {split.test_from} to {split.test_until}; name other spans"
+        )
     candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
     return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
 

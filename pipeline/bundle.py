@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
-from features.encode import EncodeError
+from safetensors import SafetensorError
 
 from pipeline.calibrate import Affine
 from pipeline.evaluate import FloatArray
@@ -20,6 +20,7 @@ from pipeline.policy import Policy
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)  # what a wrong file leads to
 
 
 class BundleError(ValueError):
@@ -73,17 +74,14 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and verify a bundle. Raises BundleError when a file is missing, altered or of another format."""
+    """Read and verify a bundle. Raises BundleError when a file is missing, added, altered or of another format."""
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BundleError(f"{folder} is no bundle (no readable {MANIFEST}); export the champion again") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version")
-    for name, expected in facts["files"].items():
-        file = folder / name
-        if Path(name).name != name or not file.is_file() or _sha256(file) != expected:
-            raise BundleError(f"{name} of the bundle {folder} is missing or altered; export the champion again")
+    _check_files(folder, facts.get("files"))
     try:
         return Bundle(
             portfolio=facts["portfolio"],
@@ -94,8 +92,20 @@ def read_bundle(folder: Path) -> Bundle:
             trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
             metrics=facts["metrics"],
         )
-    except (KeyError, TypeError, EncodeError) as error:
-        raise BundleError(f"the {MANIFEST} of {folder} is incomplete ({error}); export the champion again") from error
+    except UNFIT as error:
+        told = " ".join(str(error).split())
+        raise BundleError(f"the bundle {folder} is incomplete or does not fit together ({told}); export it again") from error
+
+
+def _check_files(folder: Path, expected: object) -> None:
+    """Nothing is read that the manifest does not name with its digest; a name leads nowhere but into the folder."""
+    if not isinstance(expected, dict):
+        raise BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
+    found = {file.name: file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST}
+    for name in sorted({*expected, *found}):
+        if name not in expected or name not in found or _sha256(found[name]) != expected[name]:
+            fate = "is not in the manifest" if name not in expected else "is missing or altered"
+            raise BundleError(f"{name} of the bundle {folder} {fate}; export the champion again")
 
 
 def _sha256(file: Path) -> str:
@@ -108,7 +118,7 @@ def _card(bundle: Bundle) -> str:
         f"# {bundle.portfolio}: layered network\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
         f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n"
-        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups before\n"
-        "it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
+        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups\n"
+        "before it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
         f"| figure | value |\n|---|---|\n{figures}\n"
     )

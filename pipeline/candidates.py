@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy.typing as npt
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+
 from features.build import KEYS
 from features.windows import Group
-
 from pipeline.baselines import BASELINES, Baseline, Settings
 from pipeline.calibrate import Affine, fit_affine
 from pipeline.evaluate import BoolArray, FloatArray
@@ -30,6 +30,13 @@ class Candidate:
     calibration: Affine
     settings: Settings
     seconds: float
+
+    @property
+    def layered(self) -> Layered:
+        """The model, which is the layered network. Raises TypeError for a classical one."""
+        if not isinstance(self.model, Layered):
+            raise TypeError(f"the model {self.name} has no stages; take {LAYERED}")
+        return self.model
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
@@ -70,13 +77,12 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    A random share of accounts is held out: it stops the network's training and calibrates every model. A classical model is
-    calibrated by a fit without those accounts and then fitted again, with the same settings, on all rows.
+    Every model is calibrated on accounts that its calibration fit did not learn from: of each network the ones that stopped
+    its training; a classical model is fitted without some accounts, calibrated on them, and stays as fitted on all.
     """
-    config = config or TrainConfig()
+    config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
-    held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
-    return {name: _fit(name, features, y, accounts, held_out, groups, seed, config, progress) for name in names}
+    return {name: _fit(name, features, y, accounts, groups, seed, config, progress) for name in names}
 
 
 def _fit(
@@ -84,23 +90,21 @@ def _fit(
     features: pa.Table,
     y: BoolArray,
     accounts: npt.NDArray[np.str_],
-    held_out: BoolArray,
     groups: Sequence[Group],
     seed: int,
     config: TrainConfig,
     progress: bool,
 ) -> Candidate:
     started = perf_counter()
-    apart = features.filter(pa.array(held_out))
     model: Layered | Baseline
     if name == LAYERED:
-        model = Layered.fit(features, y, held_out, groups, config=config, progress=progress)
-        calibration = fit_affine(model.logit(apart), y[held_out])
+        model = Layered.fit(features, y, accounts, groups, config=config, progress=progress)
+        calibration = fit_affine(*model.held_out_logits(features, y, accounts, config=config))
         settings = settings_of(model)
     else:
         frame = as_frame(features)
         model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
-        without = model.refit(frame[~held_out], y[~held_out])
-        calibration = fit_affine(without.logit(as_frame(apart)), y[held_out])
+        apart = held_out_accounts(accounts, share=config.held_out, seed=seed)
+        calibration = fit_affine(model.refit(frame[~apart], y[~apart]).logit(frame[apart]), y[apart])
         settings = model.settings
     return Candidate(name=name, model=model, calibration=calibration, settings=settings, seconds=perf_counter() - started)

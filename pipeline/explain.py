@@ -4,13 +4,14 @@ Level one is exact: the increments add up to the logit. The facts below a stage 
 training period, ordered by how far they lie from it; they are not shares of the increment.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+
 from features.encode import Encoder, GroupCode
 from features.windows import Feature, Group
-
 from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
 
@@ -18,41 +19,58 @@ FACTS_PER_STAGE = 4
 UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
 
 
-def reasons(features: pa.Table, increments: FloatArray, encoder: Encoder, groups: Sequence[Group]) -> list[tuple[StageReason, ...]]:
-    """Return for each row the reason of each stage; `increments` are [R, K] in calibrated log-odds."""
+def reasons(
+    features: pa.Table, increments: Mapping[str, FloatArray], encoder: Encoder, groups: Sequence[Group]
+) -> list[tuple[StageReason, ...]]:
+    """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
+
+    NaN means that the model which scored the row has no such stage; a stage that `encoder` does not know is told without facts.
+    """
     declared = {feature.name: feature for group in groups for feature in group.features}
-    rows = features.to_pylist()
-    encoded = encoder.encode(features)
-    distances = _distances(encoded.numbers, encoded.missing, encoder)
+    codes = {code.name: code for code in encoder.groups}
+    rows, distances = features.to_pylist(), _distances(features, encoder)
     return [
         tuple(
-            StageReason(group=code.name, increment=float(increments[row, stage]), facts=_facts(rows[row], code, distances[row], declared))
-            for stage, code in enumerate(encoder.groups)
+            StageReason(
+                group=name,
+                increment=float(added[place]),
+                facts=_facts(row, codes[name], distance, declared) if name in codes else (),
+            )
+            for name, added in increments.items()
+            if not np.isnan(added[place])
         )
-        for row in range(features.num_rows)
+        for place, (row, distance) in enumerate(zip(rows, distances, strict=True))
     ]
 
 
-def _distances(numbers: np.ndarray, missing: np.ndarray, encoder: Encoder) -> list[dict[str, float]]:  # type: ignore[type-arg]
+def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
+    """For each row its numbers' distances from the middle, in spreads; a missing number has none."""
+    encoded = encoder.encode(features)
     codes = [code for group in encoder.groups for code in group.numbers]
+    names = [code.name for code in codes]
     middle, spread = np.array([code.middle for code in codes]), np.array([code.spread for code in codes])
-    far = np.where(missing > 0, 0.0, (numbers - middle) / spread)
-    return [dict(zip([code.name for code in codes], row, strict=True)) for row in far.tolist()]
+    far = np.where(encoded.missing > 0, np.nan, (encoded.numbers - middle) / spread)
+    return [{name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)} for row in far.tolist()]
 
 
-def _facts(row: Mapping[str, object], code: GroupCode, distance: Mapping[str, float], declared: Mapping[str, Feature]) -> tuple[Fact, ...]:
-    furthest = sorted(code.numbers, key=lambda number: -abs(distance[number.name]))
-    known = [number for number in furthest if row[number.name] is not None][:FACTS_PER_STAGE]
+def _facts(
+    row: Mapping[str, object], code: GroupCode, distance: Mapping[str, float], declared: Mapping[str, Feature]
+) -> tuple[Fact, ...]:
+    known = [number for number in code.numbers if number.name in distance]
     told = [
         Fact(
             name=number.name,
             text=in_words(declared[number.name], row[number.name], usual=_unlogged(number.middle)),
             unusual=abs(distance[number.name]) > UNUSUAL,
         )
-        for number in known
+        for number in sorted(known, key=lambda number: -abs(distance[number.name]))[:FACTS_PER_STAGE]
     ]
     texts = [
-        Fact(name=category.name, text=in_words(declared[category.name], row[category.name]), unusual=row[category.name] not in category.vocabulary)
+        Fact(
+            name=category.name,
+            text=in_words(declared[category.name], row[category.name]),
+            unusual=row[category.name] not in category.vocabulary,
+        )
         for category in code.categories
         if row[category.name] is not None
     ]
@@ -78,10 +96,13 @@ def in_words(feature: Feature, value: object, *, usual: float | None = None) -> 
 
 def _with_unit(number: float, unit: str) -> str:
     if unit == "s":
-        number, unit = next(((number / size, name) for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")) if abs(number) >= size), (number, "s"))
+        number, unit = next(
+            ((number / size, name) for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")) if abs(number) >= size),
+            (number, "s"),
+        )
     if unit == "share":
-        return f"{100 * number:.2g} %"
-    text = f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:.3g}"
+        number, unit = 100 * number, "%"
+    text = f"{number:,.0f}" if abs(number) >= 100 else np.format_float_positional(number, 3, fractional=False, trim="-")
     return text if unit in {"", "ratio", "currency"} else f"{text} {unit}"
 
 

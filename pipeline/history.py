@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from features.build import build, digest
+
+from features.build import build, digest, lookback
 from features.schema import LABELS
 from features.windows import Group
-
 from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio
 
@@ -32,8 +32,12 @@ class History:
         return digest(self.groups)
 
     def features(self, *, ip_database: Path, since: datetime | None = None) -> pa.Table:
-        """Build the features of the transactions from `since` on; all earlier ones are their history."""
-        return build(self.transactions, self.labels, self.groups, ip_database=ip_database, since=since)
+        """Build the features of the transactions from `since` on; as many earlier ones as it needs are their history."""
+        rows = self.transactions
+        if since is not None:
+            rows = rows.filter(pc.field("as_of") >= pa.scalar(since - lookback(self.groups), pa.timestamp("us", tz="UTC")))
+        built = build(rows, self.labels, self.groups, ip_database=ip_database, since=since)
+        return built.cast(pa.schema([_in_utc(field) for field in built.schema]))
 
 
 def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> History:
@@ -46,6 +50,11 @@ def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = N
     labels = lake.read("labels")
     groups = portfolio.groups(transactions.column_names)
     return History(transactions=transactions, labels=LABELS.empty_table() if labels is None else labels, groups=groups)
+
+
+def _in_utc(field: pa.Field) -> pa.Field:
+    """The engine gives times the zone of the machine it runs on."""
+    return field.with_type(pa.timestamp("us", tz="UTC")) if pa.types.is_timestamp(field.type) else field
 
 
 def last_moment(portfolio: Portfolio, lake: Lake) -> datetime:

@@ -5,21 +5,37 @@ else under a known id, it goes to quarantine. Batches are appended one commit ea
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from features.schema import BY_NAME, LABELS, Kind, SchemaError, transactions_schema
+from features.schema import ARROW_TYPES, BY_NAME, REQUIRED, Kind, SchemaError, transactions_schema
+from pipeline.convert import check_type, convert
+from pipeline.fingerprint import fingerprints
+from pipeline.labels import keep_labels
 from pipeline.lake import Lake
-from pipeline.portfolio import Portfolio, missing_columns
-from pipeline.quarantine import QUARANTINE, as_quarantined, convert, digests, failures, settle
-from pipeline.source import TORN, source_batches
+from pipeline.portfolio import Portfolio
+from pipeline.quarantine import as_quarantined, failures, hold, settle
+from pipeline.source import BATCH_ROWS, source_batches
 
 WRITER = "ingest"
 LABEL_NAMES = ("is_fraud", "label_known_at")
 Progress = Callable[[int], None]
+
+# Of each row: is its transaction new, known (said before, in the lake or further up), or does it contradict what was said?
+STANDING = """
+    SELECT CASE WHEN s.row_digest IS NULL AND g.copy = 1 THEN 'new'
+                WHEN g.row_digest = coalesce(s.row_digest, g.first_digest) THEN 'known'
+                ELSE 'contradicts' END AS standing
+    FROM (SELECT *, row_number() OVER same AS copy, first_value(row_digest) OVER same AS first_digest
+          FROM good WINDOW same AS (PARTITION BY transaction_id ORDER BY place)) g
+    LEFT JOIN stored s USING (transaction_id) ORDER BY g.place
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +60,27 @@ class Ingested:
         )
 
 
-def ingest(portfolio: Portfolio, lake: Lake, *, now: datetime, progress: Progress = lambda rows: None) -> Ingested:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One pass over a source; `offered` are the digests of the failed rows met so far."""
+
+    portfolio: Portfolio
+    lake: Lake
+    now: datetime
+    offered: set[int] = field(default_factory=set)
+
+
+def ingest(
+    portfolio: Portfolio, lake: Lake, *, now: datetime, progress: Progress = lambda rows: None, batch_rows: int = BATCH_ROWS
+) -> Ingested:
     """Take in what the portfolio's source has and the lake has not.
 
     `now` is the moment of ingestion (UTC): nothing may have happened after it. Raises PortfolioError when the source cannot be
     read, SchemaError when it lacks a required column, LakeBusyError when another process is writing.
     """
-    total = Ingested()
-    for raw in source_batches(portfolio):
-        total += _ingest_batch(raw, portfolio, lake, now)
+    reading, total = Reading(portfolio=portfolio, lake=lake, now=now), Ingested()
+    for batch in source_batches(portfolio, rows=batch_rows):
+        total += _ingest_rows(batch.rows, reading) + _keep_torn(batch.torn, reading)
         progress(total.read)
     return total
 
@@ -61,125 +89,113 @@ def mapped_columns(portfolio: Portfolio, found: list[str]) -> dict[str, str]:
     """Return theirs -> ours for the source's columns. Raises SchemaError when a mapped or required one is not there."""
     absent = [theirs for theirs in portfolio.columns if theirs not in found]
     if absent:
-        raise SchemaError(f"[columns] of {portfolio.file} maps {absent[0]!r}, which the source lacks; it has {', '.join(found)}")
-    own = {name: name for name in found if name in BY_NAME or name in portfolio.extra}
-    taken = set(portfolio.columns.values())
-    mapping = {theirs: ours for theirs, ours in own.items() if ours not in taken} | portfolio.columns
-    if missing := missing_columns(portfolio, found):
+        raise SchemaError(
+            f"[columns] of {portfolio.file} maps {absent[0]!r}, which the source lacks; it has {', '.join(found)}"
+        )
+    given = set(portfolio.columns.values())
+    own = {name: name for name in found if (name in BY_NAME or name in portfolio.extra) and name not in given}
+    mapping = own | portfolio.columns
+    if missing := [name for name in (*REQUIRED, *portfolio.extra) if name not in mapping.values()]:
         told = ", ".join(missing)
-        raise SchemaError(f"the source of {portfolio.name} lacks {told}; it has {', '.join(found)}; map them in [columns] of {portfolio.file}")
+        raise SchemaError(
+            f"the source of {portfolio.name} lacks {told}; it has {', '.join(found)}; map them in [columns] of {portfolio.file}"
+        )
     return mapping
 
 
-def _ingest_batch(raw: pd.DataFrame, portfolio: Portfolio, lake: Lake, now: datetime) -> Ingested:
-    if TORN in raw.columns:
-        return _keep_torn(raw, lake, now)
+def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
+    """Take in one batch. A run killed between two of the appends is completed by the next: each looks at its own table."""
+    portfolio, lake = reading.portfolio, reading.lake
+    values, rows, kinds = _converted(raw, portfolio)
     number = lake.version("transactions") + 1
-    raw = raw.reset_index(drop=True)
-    mapping = mapped_columns(portfolio, list(raw.columns))
-    raw = raw[list(mapping)].rename(columns=mapping)
-    kinds: dict[str, Kind] = {name: BY_NAME[name].kind if name in BY_NAME else portfolio.extra_kinds[name] for name in raw.columns}
-    rows = pd.DataFrame({name: convert(raw[name], kinds[name]) for name in raw.columns})
-    reasons = failures(raw, rows, kinds=kinds, now=now)
-    facts = [name for name in rows.columns if name not in LABEL_NAMES]
-    rows["row_digest"] = digests(rows[facts])
-    good = rows.drop(index=reasons.index)
-    good, doubled, clashing = _split_known(good, lake)
-    reasons = pd.concat([reasons, clashing])
+    reasons = failures(values, rows, kinds=kinds, now=reading.now)
+    places = _other_rows(rows.num_rows, reasons)
+    good = rows.take(places)
+    standing = _standing(good, lake)
+    reasons = pd.concat([reasons, _contradictions(rows, places.filter(pc.equal(standing, "contradicts")))])
+    is_new = pc.equal(standing, "new")
+    new = good.filter(is_new)
 
-    labels = _new_labels(pd.concat([good, doubled]), portfolio, lake, now)
-    raw_digests = digests(raw.astype("string")) if len(reasons) or lake.exists("quarantine") else pd.Series(dtype="int64")
-    quarantined = _quarantine(raw, raw_digests, reasons, lake, now)
-    if len(good):
-        lake.append("transactions", _as_transactions(good, portfolio, now), writer=WRITER, number=number)
-    if labels.num_rows:
-        lake.append("labels", labels, writer=WRITER, number=lake.version("labels") + 1)
-    if len(raw_digests):
-        settle(lake, raw_digests.drop(index=reasons.index))
-    return Ingested(
-        read=len(raw),
-        taken=len(good),
-        known=len(raw) - len(good) - quarantined.num_rows,
-        quarantined=quarantined.num_rows,
-        labels=labels.num_rows,
-        examples=tuple(quarantined["reason"].to_pylist()[:3]),
-    )
+    held = _hold(raw, rows["transaction_id"], reasons, reading)
+    if new.num_rows:
+        if lake.count("quarantine"):
+            digests = fingerprints(raw.take(places.filter(is_new)))
+            settle(lake, transaction_ids=new["transaction_id"], digests=digests, offered=reading.offered)
+        lake.append("transactions", _as_transactions(new, portfolio, reading.now), writer=WRITER, number=number)
+    delay = None if portfolio.source.feed else portfolio.label_delay
+    told = good.filter(pc.not_equal(standing, "contradicts"))
+    labels = keep_labels(told, lake, writer=WRITER, delay=delay, now=reading.now)
+    return _became(raw.num_rows, held, taken=new.num_rows, labels=labels)
 
 
-def _split_known(good: pd.DataFrame, lake: Lake) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Divide rows into new ones, those said before, and the reasons of those that contradict a known transaction_id."""
-    first = good.drop_duplicates("transaction_id")[["transaction_id", "row_digest"]]
+def _became(read: int, held: pa.Table, *, taken: int = 0, labels: int = 0) -> Ingested:
+    count, examples = held.num_rows, tuple(held["reason"][:3].to_pylist())
+    return Ingested(read=read, taken=taken, known=read - taken - count, quarantined=count, labels=labels, examples=examples)
+
+
+def _other_rows(count: int, reasons: pd.Series) -> pa.Array:
+    """The places of the rows that have no reason to fail."""
+    return pa.array(np.setdiff1d(np.arange(count), reasons.index.to_numpy(dtype="int64"), assume_unique=True))
+
+
+def _converted(raw: pa.Table, portfolio: Portfolio) -> tuple[dict[str, pa.ChunkedArray], pa.Table, dict[str, Kind]]:
+    """The source's values by our names, the same in our types with their digest, and those types."""
+    mapping = mapped_columns(portfolio, raw.column_names)
+    known: dict[str, Kind] = {column.name: column.kind for column in BY_NAME.values()} | portfolio.extra_kinds
+    kinds = {ours: known[ours] for ours in mapping.values()}
+    for theirs in mapping:
+        check_type(theirs, raw.schema.field(theirs).type)
+    values = {ours: raw[theirs] for theirs, ours in mapping.items()}
+    rows = pa.table({name: convert(column, kinds[name]) for name, column in values.items()})
+    facts = rows.select([name for name in kinds if name not in LABEL_NAMES])
+    return values, rows.append_column("row_digest", fingerprints(facts)), kinds
+
+
+def _standing(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
+    """Say of each row whether it is new, known, or contradicts a row of its transaction_id."""
     stored = lake.read("transactions", columns=["transaction_id", "row_digest"])
-    if stored is not None:
-        known = stored.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get)
-        known = known[known["transaction_id"].isin(first["transaction_id"])]
-        first = pd.concat([known, first]).drop_duplicates("transaction_id")
-        is_new = ~good["transaction_id"].isin(known["transaction_id"]) & ~good.duplicated("transaction_id")
-    else:
-        is_new = ~good.duplicated("transaction_id")
-    said = good["transaction_id"].map(first.set_index("transaction_id")["row_digest"])
-    same = said == good["row_digest"]
-    clashing = good.loc[~is_new & ~same, "transaction_id"]
-    told = [f"transaction_id is {name!r}, a duplicate of a row that says something else" for name in clashing]
-    return good[is_new], good[~is_new & same], pd.Series(told, index=clashing.index, dtype="object")
+    rows = good.select(["transaction_id", "row_digest"]).append_column("place", pa.array(range(good.num_rows)))
+    with duckdb.connect() as connection:
+        connection.register("good", rows)
+        connection.register("stored", rows.slice(0, 0) if stored is None else stored)
+        return connection.sql(STANDING).to_arrow_table()["standing"]
 
 
-def _as_transactions(good: pd.DataFrame, portfolio: Portfolio, now: datetime) -> pa.Table:
+def _contradictions(rows: pa.Table, places: pa.Array) -> pd.Series:
+    names = rows["transaction_id"].take(places).to_pylist()
+    told = [f"transaction_id is {name!r}, a duplicate of a row that says something else" for name in names]
+    return pd.Series(told, index=places.to_numpy().astype("int64"), dtype="object")
+
+
+def _as_transactions(good: pa.Table, portfolio: Portfolio, now: datetime) -> pa.Table:
     """Complete the rows: known_at, and as_of, where each stands in history. Columns the source has not stay out of the lake."""
+    event_time = good["event_time"]
     known_at = _known_at(good, portfolio, now)
-    late = known_at - good["event_time"] > portfolio.arrival_delay
-    rows = good.assign(known_at=known_at, as_of=good["event_time"].where(~late, known_at))
-    schema = pa.schema([field for field in transactions_schema(portfolio.extra_kinds) if field.name in rows])
-    return pa.Table.from_arrays([pa.array(rows[field.name], field.type, from_pandas=True) for field in schema], schema=schema)
+    late = pc.greater(pc.subtract(known_at, event_time), pa.scalar(portfolio.arrival_delay, pa.duration("us")))
+    columns = {name: good[name] for name in good.column_names if name not in LABEL_NAMES}
+    columns |= {"known_at": known_at, "as_of": pc.if_else(late, known_at, event_time)}
+    schema = pa.schema([field for field in transactions_schema(portfolio.extra_kinds) if field.name in columns])
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _known_at(rows: pd.DataFrame, portfolio: Portfolio, now: datetime) -> pd.Series:
-    if "known_at" in rows.columns:
-        return rows["known_at"].fillna(rows["event_time"])
+def _known_at(rows: pa.Table, portfolio: Portfolio, now: datetime) -> pa.ChunkedArray:
+    if "known_at" in rows.column_names:
+        return pc.coalesce(rows["known_at"], rows["event_time"])
     if portfolio.source.feed:
-        return pd.Series(pd.Timestamp(now), index=rows.index, dtype="datetime64[us, UTC]")
+        return pa.chunked_array([pa.repeat(pa.scalar(now, ARROW_TYPES["time"]), rows.num_rows)])
     return rows["event_time"]
 
 
-def _new_labels(rows: pd.DataFrame, portfolio: Portfolio, lake: Lake, now: datetime) -> pa.Table:
-    """Labels that the source tells and that differ from what it last told of the transaction."""
-    if "is_fraud" not in rows.columns:
-        return LABELS.empty_table()
-    told = rows[rows["is_fraud"].notna()]
-    matured: pd.Series | pd.Timestamp = pd.Timestamp(now) if portfolio.source.feed else told["event_time"] + pd.Timedelta(portfolio.label_delay)
-    known_at = told["label_known_at"].fillna(matured) if "label_known_at" in told.columns else matured
-    labels = pd.DataFrame(
-        {"transaction_id": told["transaction_id"], "is_fraud": told["is_fraud"].astype(bool), "known_at": known_at, "source": "source"}
-    )
-    stored = lake.read("labels")
-    if stored is not None:
-        before = stored.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get).query("source == 'source'")
-        before = before.sort_values("known_at", kind="stable").drop_duplicates("transaction_id", keep="last")
-        last = labels["transaction_id"].map(before.set_index("transaction_id")["is_fraud"])
-        labels = labels[last.isna() | (last != labels["is_fraud"])]
-    return pa.Table.from_pandas(labels, schema=LABELS, preserve_index=False)
+def _hold(raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, reading: Reading) -> pa.Table:
+    """Put the failed rows into quarantine and note that the source offers them; returns those that were not held yet."""
+    digests = fingerprints(raw.take(pa.array(reasons.index.to_numpy(dtype="int64"))))
+    reading.offered.update(digests.to_pylist())
+    rows = as_quarantined(raw, transaction_ids, reasons, digests, now=reading.now)
+    return hold(rows, reading.lake, writer=WRITER)
 
 
-def _quarantine(raw: pd.DataFrame, digest: pd.Series, reasons: pd.Series, lake: Lake, now: datetime) -> pa.Table:
-    """Keep the failed rows that are not in quarantine yet; returns them."""
-    if not len(reasons):
-        return QUARANTINE.empty_table()
-    held = lake.read("quarantine", columns=["row_digest"])
-    bad = digest.loc[reasons.index]
-    fresh = ~bad.duplicated()
-    if held is not None:
-        fresh &= ~bad.isin(held["row_digest"].to_pylist())
-    table = as_quarantined(raw, digest, reasons[fresh], now=now)
-    if table.num_rows:
-        lake.append("quarantine", table, writer=WRITER, number=lake.version("quarantine") + 1)
-    return table
-
-
-def _keep_torn(raw: pd.DataFrame, lake: Lake, now: datetime) -> Ingested:
-    raw = raw.reset_index(drop=True)
-    reasons = pd.Series("the line has too few or too many fields", index=raw.index, dtype="object")
-    table = _quarantine(raw, digests(raw.astype("string")), reasons, lake, now)
-    count = table.num_rows
-    return Ingested(read=len(raw), known=len(raw) - count, quarantined=count, examples=tuple(table["reason"].to_pylist()[:3]))
-
-
+def _keep_torn(lines: tuple[str, ...], reading: Reading) -> Ingested:
+    raw = pa.table({"line": pa.array(lines, pa.string())})
+    reasons = pd.Series("the line has too few or too many fields", index=range(len(lines)), dtype="object")
+    held = _hold(raw, pa.chunked_array([pa.nulls(len(lines), pa.string())]), reasons, reading)
+    return _became(len(lines), held)

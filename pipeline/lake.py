@@ -16,7 +16,7 @@ from deltalake.exceptions import CommitFailedError
 TableName = Literal["transactions", "quarantine", "labels", "scores"]
 
 
-class LakeBusyError(RuntimeError):
+class LakeBusyError(ValueError):
     """Somebody else wrote to the table in the meantime; nothing was written, and the work can be done again."""
 
 
@@ -59,37 +59,61 @@ class Lake:
 
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""
-        found = DeltaTable(self.uri(table)).transaction_version(writer) if self.exists(table) else None
-        return -1 if found is None else found
+        return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
 
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
-        """Append the rows in one commit that carries the writer's number; a number is written at most once.
+        """Append the rows in one commit that carries the writer's number, which must be greater than its last one.
 
-        Of two processes that append with the same writer at the same time one fails with LakeBusyError, so what was checked
-        against the table before the append still holds after it.
+        Of two processes that append with the same writer and number one fails with LakeBusyError, so what was checked
+        against the table since the number was taken still holds after the append.
         """
         if not self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http")):
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
         try:
-            write_deltalake(
-                self.uri(table),
-                rows,
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(app_transactions=[Transaction(writer, number)], max_commit_retries=0),
-            )
+            if not self.exists(table):
+                DeltaTable.create(self.uri(table), rows.schema, mode="ignore")
+            stored = DeltaTable(self.uri(table))
+            if _last_number(stored, writer) >= number:
+                raise self._busy(table)
+            # Written to the version just read and never retried on a newer one, where the number may be taken.
+            carried = CommitProperties(app_transactions=[Transaction(writer, number)], max_commit_retries=0)
+            write_deltalake(stored, rows, mode="append", schema_mode="merge", commit_properties=carried)
         except CommitFailedError as error:
-            raise LakeBusyError(f"{self.uri(table)} was written to by another process at the same time; run the command again") from error
+            raise self._busy(table) from error
+
+    def remove(self, table: TableName, column: str, values: pa.Array) -> None:
+        """Remove the rows whose column has one of the values. Raises LakeBusyError when another process is in the way."""
+        try:
+            merge = DeltaTable(self.uri(table)).merge(
+                pa.table({column: values.unique()}),
+                f"stored.{column} = gone.{column}",
+                source_alias="gone",
+                target_alias="stored",
+            )
+            merge.when_matched_delete().execute()
+        except CommitFailedError as error:
+            raise self._busy(table) from error
+
+    def _busy(self, table: TableName) -> LakeBusyError:
+        return LakeBusyError(f"{self.uri(table)} was written to by another process at the same time; run the command again")
+
+
+def _last_number(table: DeltaTable, writer: str) -> int:
+    found = table.transaction_version(writer)
+    return -1 if found is None else found
 
 
 def _utc(table: pa.Table) -> pa.Table:
     """Give time columns their zone and text columns the plain type back, however the table format stored them."""
     fields = [
-        pa.field(f.name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else pa.string() if _is_text(f.type) else f.type)
+        pa.field(
+            f.name,
+            pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else pa.string() if _is_text(f.type) else f.type,
+        )
         for f in table.schema
     ]
     return table.cast(pa.schema(fields))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

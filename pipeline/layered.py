@@ -9,16 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
-from features.encode import Encoder
-from features.windows import Group
 from safetensors.torch import load_file, save_file
 
+from features.encode import Encoder
+from features.windows import Group
 from pipeline.evaluate import BoolArray, FloatArray
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
-from pipeline.model.train import Curve, TrainConfig, increments_of, train_layered
+from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +36,29 @@ class Layered:
         cls,
         features: pa.Table,
         y: BoolArray,
-        held_out: BoolArray,
+        accounts: npt.NDArray[np.str_],
         groups: Sequence[Group],
         *,
         config: TrainConfig,
         progress: bool = False,
     ) -> "Layered":
-        """Train on the rows that are not held out; the held-out ones stop it. `y` and `held_out` are [R]."""
-        encoder = Encoder.fit(features.filter(pa.array(~held_out)), groups)
-        networks, curves = train_layered(encoder, encoder.encode(features), y, held_out, config=config, progress=progress)
+        """Learn from these rows; `y` and `accounts` are [R]. Raises ValueError where they do not allow it."""
+        encoder = Encoder.fit(features, groups)
+        networks, curves = train_layered(encoder, encoder.encode(features), y, accounts, config=config, progress=progress)
         return cls(encoder=encoder, networks=tuple(networks), shape=config.network, curves=tuple(curves))
+
+    def held_out_logits(
+        self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig
+    ) -> tuple[FloatArray, BoolArray]:
+        """Logits that each network of a fit gives the accounts it did not learn from, and their labels, network by network."""
+        rows = Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
+        logits, labels = [], []
+        for network, seed in zip(self.networks, config.seeds, strict=True):
+            apart = held_out_accounts(accounts, share=config.held_out, seed=seed)
+            held_out = rows.rows(torch.from_numpy(np.flatnonzero(apart)))
+            logits.append(float(network.base_logit) + increments_of(network, held_out).sum(axis=1))
+            labels.append(y[apart])
+        return np.concatenate(logits), np.concatenate(labels)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -64,7 +78,7 @@ class Layered:
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
-        return self.base_logit + self.increments(features).sum(axis=1)
+        return np.asarray(self.base_logit + self.increments(features).sum(axis=1))
 
     def to_files(self, folder: Path) -> None:
         """Write encoder.json, network.json and one network-<number>.safetensors a seed into an existing folder."""
@@ -97,5 +111,3 @@ def settings_of(model: Layered) -> dict[str, str | int | float]:
     counted = {"parameters": sum(p.numel() for p in model.networks[0].parameters()), "networks": len(model.networks)}
     best = {f"held_out_ap_seed_{curve.seed}": max(curve.precisions) for curve in model.curves}
     return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **best}
-
-

@@ -57,8 +57,8 @@ def learning_picture(trained: Trained) -> str:
 
 
 def _test(trained: Trained) -> str:
-    layered = trained.metrics["layered"]
-    return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {trained.split.test_from:%d %b} to {trained.split.test_until:%d %b %Y}"
+    layered, split = trained.metrics["layered"], trained.split
+    return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {split.test_from:%d %b} to {split.test_until:%d %b %Y}"
 
 
 def _svg(draw: Callable[[Axes], None], *, height: float) -> str:

@@ -1,5 +1,6 @@
 """A portfolio: what a data set's columns mean, and how its alerts are to be reviewed; read from portfolio.toml."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -7,11 +8,14 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args
 
-from features.groups import Extra, GroupError, portfolio_groups
-from features.schema import BY_NAME, REQUIRED, Kind
+from features.groups import Extra, ExtraKind, GroupError, portfolio_groups
+from features.schema import BY_NAME, Kind
 from features.windows import Group, microseconds
+
+NO_DELAY = "0s"
+OWN_NAMES = ("as_of", "row_digest")  # columns of the lake beside those of the schema
 
 
 class PortfolioError(ValueError):
@@ -23,9 +27,9 @@ class Source:
     """Where rows come from: a csv or parquet file (relative to the toml), or a database URL with a query."""
 
     path: str = ""
-    url: str = ""
+    url: str = field(default="", repr=False)  # may carry a password
     query: str = ""
-    delay: str = "0s"
+    delay: str = NO_DELAY
     feed: bool = False
 
 
@@ -72,12 +76,12 @@ class Portfolio:
     @property
     def label_delay(self) -> timedelta:
         """How long labels take to mature."""
-        return timedelta(microseconds=microseconds(self.labels.delay))
+        return _delay(self.labels.delay)
 
     @property
     def arrival_delay(self) -> timedelta:
         """How late a row may reach us and still stand at its event_time."""
-        return timedelta() if self.source.delay == "0s" else timedelta(microseconds=microseconds(self.source.delay))
+        return _delay(self.source.delay)
 
     @property
     def extra_kinds(self) -> dict[str, Kind]:
@@ -87,6 +91,10 @@ class Portfolio:
     def groups(self, columns: list[str]) -> tuple[Group, ...]:
         """The groups of facts that data with these columns has."""
         return portfolio_groups(columns, order=self.order, extra=self.extra)
+
+
+def _delay(span: str) -> timedelta:
+    return timedelta() if span == NO_DELAY else timedelta(microseconds=microseconds(span))
 
 
 def read_portfolio(file: Path) -> Portfolio:
@@ -101,13 +109,14 @@ def read_portfolio(file: Path) -> Portfolio:
     _known_keys(text, allowed, where=str(file))
     groups = _table(text, "groups", file)
     _known_keys(groups, {"order", "extra"}, where=f"[groups] of {file}")
+    extra = _table(groups, "extra", file, inside="groups.")
     portfolio = Portfolio(
         name=_name(text, file),
         file=file.absolute(),
         source=_section(Source, _table(text, "source", file), f"[source] of {file}"),
         columns=_columns(_table(text, "columns", file), file),
-        order=tuple(groups.get("order", ())),
-        extra={n: _section(Extra, e, f"[groups.extra.{n}] of {file}") for n, e in groups.get("extra", {}).items()},
+        order=_order(groups.get("order", []), file),
+        extra={n: _section(Extra, e, f"[groups.extra.{n}] of {file}") for n, e in extra.items()},
         labels=_section(Labels, _table(text, "labels", file), f"[labels] of {file}"),
         review=_section(Review, _table(text, "review", file), f"[review] of {file}"),
         rules={n: _section(Rule, r, f"[rules.{n}] of {file}") for n, r in _table(text, "rules", file).items()},
@@ -126,9 +135,11 @@ def _section(kind: type[Section], values: Any, where: str) -> Section:
     types = {f.name: f.type for f in fields(cast(Any, kind))}
     _known_keys(values, set(types), where=where)
     for name, value in values.items():
-        expected = {str: str, bool: bool, int: int, float: (int, float)}.get(cast(Any, types[name]), str)
+        expected = cast(Any, {str: str, bool: bool, int: int, float: (int, float)}.get(cast(Any, types[name]), str))
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise PortfolioError(f"{name} in {where} is {value!r}; it must be of type {getattr(types[name], '__name__', 'text')}")
+            raise PortfolioError(
+                f"{name} in {where} is {value!r}; it must be of type {getattr(types[name], '__name__', 'text')}"
+            )
     try:
         return kind(**values)
     except TypeError as error:
@@ -143,11 +154,17 @@ def _known_keys(values: Mapping[str, Any], allowed: set[str], *, where: str) -> 
             raise PortfolioError(f"{where} has {name!r}, which means nothing to Strata; {hint}")
 
 
-def _table(text: dict[str, Any], name: str, file: Path) -> dict[str, Any]:
+def _table(text: dict[str, Any], name: str, file: Path, *, inside: str = "") -> dict[str, Any]:
     value = text.get(name, {})
     if not isinstance(value, dict):
-        raise PortfolioError(f"{name} of {file} is {value!r}; write it as the table [{name}]")
+        raise PortfolioError(f"{name} of {file} is {value!r}; write it as the table [{inside}{name}]")
     return value
+
+
+def _order(value: object, file: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise PortfolioError(f"order in [groups] of {file} is {value!r}; write it as a list of group names")
+    return tuple(value)
 
 
 def _name(text: dict[str, Any], file: Path) -> str:
@@ -165,33 +182,66 @@ def _columns(values: dict[str, Any], file: Path) -> dict[str, str]:
 
 
 def _check(portfolio: Portfolio, file: Path) -> None:
-    source, review = portfolio.source, portfolio.review
+    source = portfolio.source
     known = set(BY_NAME) | set(portfolio.extra)
     for theirs, ours in portfolio.columns.items():
         if ours not in known:
             close = get_close_matches(ours, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
-            raise PortfolioError(f"{theirs!r} in [columns] of {file} is mapped to {ours!r}, which is no column of Strata; {hint}")
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
+            )
+            raise PortfolioError(
+                f"{theirs!r} in [columns] of {file} is mapped to {ours!r}, which is no column of Strata; {hint}"
+            )
         if list(portfolio.columns.values()).count(ours) > 1:
             raise PortfolioError(f"[columns] of {file} maps two columns to {ours!r}; map one")
     if bool(source.path) == bool(source.url):
-        raise PortfolioError(f"[source] of {file} needs either path or url; give one of them")
+        found = "both" if source.path else "neither"
+        raise PortfolioError(f"[source] of {file} has {found} of path and url; give one of them")
     if bool(source.url) != bool(source.query):
-        raise PortfolioError(f"[source] of {file} has url {source.url!r} and query {source.query!r}; a database needs both")
+        there, absent = ("url", "query") if source.url else ("query", "url")
+        raise PortfolioError(f"[source] of {file} has a {there} and no {absent}; a database needs both")
+    _check_spans(portfolio, file)
+    _check_extra(portfolio, file)
     try:
-        microseconds(portfolio.labels.delay)
-        _ = portfolio.arrival_delay
         portfolio.groups([*BY_NAME, *portfolio.extra])
-    except (GroupError, ValueError) as error:
+    except GroupError as error:
         raise PortfolioError(f"{file}: {error}") from error
-    if review.capacity_per_day < 1 or min(review.minutes, review.cost, review.friction_cost) < 0 or not 0 <= review.recovered_share <= 1:
-        raise PortfolioError(f"[review] of {file} is {review}; capacity is at least 1, costs at least 0, recovered_share from 0 to 1")
+    _check_review(portfolio.review, file)
     for name, rule in portfolio.rules.items():
         if rule.action != "alert":
-            raise PortfolioError(f"[rules.{name}] of {file} has the action {rule.action!r}; the action is 'alert'")
+            raise PortfolioError(f"action in [rules.{name}] of {file} is {rule.action!r}; it must be 'alert'")
 
 
-def missing_columns(portfolio: Portfolio, found: list[str]) -> list[str]:
-    """Return the required columns of ours that a source with these columns does not give."""
-    given = set(portfolio.columns.values()) | (set(found) & set(BY_NAME))
-    return [name for name in REQUIRED if name not in given]
+def _check_spans(portfolio: Portfolio, file: Path) -> None:
+    for section, span in (("source", portfolio.source.delay), ("labels", portfolio.labels.delay)):
+        try:
+            _ = span if span == NO_DELAY else microseconds(span)
+        except ValueError as error:
+            raise PortfolioError(f"delay in [{section}] of {file}: {error}") from error
+
+
+def _check_extra(portfolio: Portfolio, file: Path) -> None:
+    for name, extra in portfolio.extra.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in OWN_NAMES:
+            told = f"[groups.extra.{name}] of {file} cannot be called {name!r}"
+            raise PortfolioError(f"{told}; take lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}")
+        if extra.kind not in get_args(ExtraKind):
+            raise PortfolioError(
+                f"kind in [groups.extra.{name}] of {file} is {extra.kind!r}; it must be 'number' or 'category'"
+            )
+
+
+def _check_review(review: Review, file: Path) -> None:
+    bounds = {
+        "capacity_per_day": (1, math.inf),
+        "minutes": (0, math.inf),
+        "cost": (0, math.inf),
+        "friction_cost": (0, math.inf),
+        "recovered_share": (0, 1),
+    }
+    for name, (least, most) in bounds.items():
+        value = getattr(review, name)
+        if not (least <= value <= most and math.isfinite(value)):
+            to = "at least {}" if most == math.inf else "from {} to {}"
+            raise PortfolioError(f"{name} in [review] of {file} is {value}; it must be {to.format(least, most)}")

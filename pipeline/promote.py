@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pipeline.tracking import Tracking, Version
 
-LEAST_OVER_BASELINE = -0.01  # AP that a challenger may lie below the best classical model on the same weeks
+TOLERATED = -0.01  # AP below a classical model on the same weeks; whose whole interval lies lower is shown to be worse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,18 @@ def promote(tracking: Tracking, portfolio: str) -> Promotion:
 
 
 def judge(challenger: Version) -> tuple[bool, tuple[str, ...]]:
-    """Hold the challenger's recorded figures against chance and against the classical models on the same weeks."""
+    """Refuse a challenger that is no better than chance, or shown to be worse than a classical model on the same weeks.
+
+    Shown means that the whole 95 % interval of the paired difference of AP lies below what is tolerated.
+    """
     figures = challenger.metrics
     checks = [(figures["ap"] > figures["base_rate"], f"its AP is {figures['ap']:.3f}, chance gives {figures['base_rate']:.4f}")]
     for name in sorted(figures):
-        if name.startswith("ap_over_") and name != "ap_over_chance" and not name.endswith(("_low", "_high")):
+        if name.startswith("ap_over_") and f"{name}_high" in figures:
             low, high = figures[f"{name}_low"], figures[f"{name}_high"]
-            told = f"its AP lies {figures[name]:+.3f} [{low:+.3f}, {high:+.3f}] from {name.removeprefix('ap_over_')}'s"
-            checks.append((figures[name] >= LEAST_OVER_BASELINE, f"{told}; {LEAST_OVER_BASELINE:+.2f} is allowed"))
+            worse = high < TOLERATED
+            interval = f"95 % interval {low:+.3f} to {high:+.3f}, {'wholly' if worse else 'not wholly'} below {TOLERATED:+.2f}"
+            checks.append((not worse, f"its AP minus {name.removeprefix('ap_over_')}'s is {figures[name]:+.3f}, {interval}"))
     reasons = tuple(f"{'yes' if passed else 'no'}: {told}" for passed, told in checks)
     return all(passed for passed, _ in checks), reasons
 

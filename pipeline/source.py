@@ -1,7 +1,9 @@
 """Rows as their source has them: a csv or parquet file or a database query, in batches, nothing interpreted yet."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -11,19 +13,32 @@ import pyarrow.parquet as pq
 from pipeline.portfolio import Portfolio, PortfolioError
 
 BATCH_ROWS = 500_000
-TORN = "__torn_row__"  # a csv line that has too few or too many fields, as it was read
+BATCH_BYTES = 1 << 25  # of a csv file
 
 
-def source_columns(portfolio: Portfolio) -> list[str]:
-    """Return the names of the source's columns. Raises PortfolioError when it cannot be read."""
-    return [name for name in next(iter(source_batches(portfolio)), pd.DataFrame()).columns if name != TORN]
+@dataclass(frozen=True, kw_only=True)
+class SourceBatch:
+    """Some of a source's rows in its own names; csv values are text, and a csv line with too few or too many fields is torn."""
+
+    rows: pa.Table
+    torn: tuple[str, ...] = ()
 
 
-def source_batches(portfolio: Portfolio, *, rows: int = BATCH_ROWS) -> Iterator[pd.DataFrame]:
-    """Yield the source's rows in its own names; csv values as text, a torn csv line alone in the column TORN.
+def source_batches(portfolio: Portfolio, *, rows: int = BATCH_ROWS, csv_bytes: int = BATCH_BYTES) -> Iterator[SourceBatch]:
+    """Yield the source's rows; at least one (possibly empty) batch comes.
 
-    At least one (possibly empty) batch comes. Raises PortfolioError when the source is missing or cannot be read.
+    Raises PortfolioError when the source is missing or cannot be read, or when two of its columns have one name.
     """
+    for batch in _batches(portfolio, rows, csv_bytes):
+        names = batch.rows.column_names
+        if doubled := [name for name in names if names.count(name) > 1]:
+            raise PortfolioError(
+                f"the source of portfolio {portfolio.name} has two columns named {doubled[0]!r}; rename one of them"
+            )
+        yield batch
+
+
+def _batches(portfolio: Portfolio, rows: int, csv_bytes: int) -> Iterator[SourceBatch]:
     source = portfolio.source
     if source.url:
         yield from _query(source.url, source.query, portfolio, rows)
@@ -33,50 +48,67 @@ def source_batches(portfolio: Portfolio, *, rows: int = BATCH_ROWS) -> Iterator[
         raise PortfolioError(f"the source {file} of portfolio {portfolio.name} is no file; put it there or mend [source] path")
     try:
         if file.suffix == ".csv":
-            yield from _csv(file)
+            yield from _csv(file, csv_bytes)
         elif file.suffix == ".parquet":
             yield from _parquet(file, rows)
         else:
-            raise PortfolioError(f"the source {file} is neither .csv nor .parquet; convert it, or name a database url and query")
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+            raise PortfolioError(
+                f"the source {file} is neither .csv nor .parquet; convert it, or name a database url and query"
+            )
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise PortfolioError(f"the source {file} cannot be read ({reason}); check that it is a whole {file.suffix} file") from error
+        raise PortfolioError(
+            f"the source {file} cannot be read ({reason}); check that it is a whole {file.suffix} file"
+        ) from error
 
 
-def _parquet(file: Path, rows: int) -> Iterator[pd.DataFrame]:
+def _parquet(file: Path, rows: int) -> Iterator[SourceBatch]:
     with pq.ParquetFile(file) as parquet:
         if parquet.metadata.num_rows == 0:
-            yield parquet.schema_arrow.empty_table().to_pandas()
+            yield SourceBatch(rows=parquet.schema_arrow.empty_table())
         for batch in parquet.iter_batches(batch_size=rows):
-            yield pa.Table.from_batches([batch]).to_pandas()
+            yield SourceBatch(rows=pa.Table.from_batches([batch]))
 
 
-def _csv(file: Path) -> Iterator[pd.DataFrame]:
+def _csv(file: Path, bytes_at_once: int) -> Iterator[SourceBatch]:
     torn: list[str] = []
 
     def keep(row: "pyarrow.csv.InvalidRow") -> str:
         torn.append(row.text)
         return "skip"
 
-    with pyarrow.csv.open_csv(file, convert_options=_as_text(file), parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=keep)) as reader:
-        yielded = False
-        for batch in reader:
-            yield pa.Table.from_batches([batch]).to_pandas()
-            yielded = True
-        if torn or not yielded:
-            yield reader.schema.empty_table().to_pandas().assign(**{TORN: pd.Series(dtype=str)}) if not torn else pd.DataFrame({TORN: torn})
-
-
-def _as_text(file: Path) -> "pyarrow.csv.ConvertOptions":
-    with pyarrow.csv.open_csv(file) as reader:
+    options = {
+        "read_options": pyarrow.csv.ReadOptions(block_size=bytes_at_once),
+        "parse_options": pyarrow.csv.ParseOptions(invalid_row_handler=keep),
+    }
+    with pyarrow.csv.open_csv(file, **options) as reader:
         names = reader.schema.names
-    return pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
+    torn.clear()
+    # Only an empty field is null: "NA" is a country, and "nan" is no number but a mistake.
+    as_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    with pyarrow.csv.open_csv(file, **options, convert_options=as_text) as reader:
+        for batch in reader:
+            told = tuple(torn)
+            del torn[: len(told)]
+            yield SourceBatch(rows=pa.Table.from_batches([batch]), torn=told)
+        yield SourceBatch(rows=reader.schema.empty_table(), torn=tuple(torn))
 
 
-def _query(url: str, query: str, portfolio: Portfolio, rows: int) -> Iterator[pd.DataFrame]:
-    """Pandas brings its own database layer; the URL may carry a password, so no error repeats it."""
+def _query(url: str, query: str, portfolio: Portfolio, rows: int) -> Iterator[SourceBatch]:
+    """Pandas brings its own database layer; the URL may carry a password, so no error repeats it, nor is one its cause."""
     try:
-        yield from pd.read_sql_query(query, url, chunksize=rows)
-    except Exception as error:
-        kind = type(error).__name__
-        raise PortfolioError(f"the query of portfolio {portfolio.name} failed ({kind}); try its url and query in a database client") from error
+        for frame in pd.read_sql_query(query, url, chunksize=rows, dtype_backend="pyarrow"):
+            yield SourceBatch(rows=pa.Table.from_pandas(frame, preserve_index=False))
+    except Exception as error:  # every driver has its own
+        reason = _without_password(" ".join(str(getattr(error, "orig", None) or type(error).__name__).split()), url)
+        told = f"the query of portfolio {portfolio.name} failed ({reason}); try its url and query in a database client"
+        raise PortfolioError(told) from None
+
+
+def _without_password(text: str, url: str) -> str:
+    password = urlsplit(url).password or ""
+    for secret in (url, password, unquote(password)):
+        text = text.replace(secret, "***") if secret else text
+    return text

@@ -27,7 +27,9 @@ class Split:
         moments = [self.train_from, self.train_until, self.test_from, self.test_until]
         if moments != sorted(moments) or self.train_from == self.train_until or self.test_from == self.test_until:
             told = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in moments)
-            raise ValueError(f"train and test spans must follow one another, not {told}; give from before until, train before test")
+            raise ValueError(
+                f"train and test spans must follow one another, not {told}; give from before until, train before test"
+            )
 
 
 def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -> Split:
@@ -46,16 +48,23 @@ def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -
     if test_from - label_delay <= first:
         span = (as_of - first) / timedelta(days=1)
         needed = (2 * label_delay + 2 * LEAST_TEST) / timedelta(days=1)
-        raise ValueError(f"{span:.1f} days of history are too few to train and judge; at least {needed:.0f} are needed: ingest more")
+        raise ValueError(
+            f"{span:.1f} days of history are too few to train and judge; at least {needed:.0f} are needed: ingest more"
+        )
     return Split(train_from=first, train_until=test_from - label_delay, test_from=test_from, test_until=mature_until)
 
 
 def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: datetime) -> pd.Series:
-    """Return each transaction's label as it was known at a moment (a later word reverses an earlier); null where none was."""
+    """Return each transaction's label as it was known at a moment; null where none was.
+
+    A later word reverses an earlier one; of two words of one moment fraud wins.
+    """
     told = labels.filter(pc.field("known_at") <= pa.scalar(by, labels.schema.field("known_at").type))
-    told = told.sort_by([("known_at", "ascending")]).select(["transaction_id", "is_fraud"]).to_pandas()
-    last = told.drop_duplicates("transaction_id", keep="last").set_index("transaction_id")["is_fraud"]
-    return last.reindex(transaction_ids.to_pandas()).astype("boolean")
+    in_order = told.sort_by([("known_at", "ascending"), ("is_fraud", "ascending")])
+    words = in_order.select(["transaction_id", "is_fraud"]).to_pandas()
+    last: pd.Series = words.drop_duplicates("transaction_id", keep="last").set_index("transaction_id")["is_fraud"]
+    known: pd.Series = last.reindex(transaction_ids.to_pandas()).astype("boolean")
+    return known
 
 
 def rows_between(features: pa.Table, since: datetime, until: datetime) -> BoolArray:
@@ -66,7 +75,9 @@ def rows_between(features: pa.Table, since: datetime, until: datetime) -> BoolAr
     return np.asarray(inside.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def labelled_rows(features: pa.Table, labels: pa.Table, since: datetime, until: datetime, *, known_by: datetime) -> tuple[pa.Table, BoolArray]:
+def labelled_rows(
+    features: pa.Table, labels: pa.Table, since: datetime, until: datetime, *, known_by: datetime
+) -> tuple[pa.Table, BoolArray]:
     """Return the span's rows whose label was known by a moment, and those labels [R]."""
     rows = features.filter(pa.array(rows_between(features, since, until)))
     known = known_labels(rows["transaction_id"], labels, by=known_by)

@@ -22,6 +22,7 @@ from pipeline.train import Trained
 
 Alias = Literal["champion", "challenger"]
 BUNDLE = "bundle"  # the artifact folder of a run that holds its bundle
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, no such alias
 PREVIOUS = "previous_champion"  # tag of a champion: the version it took over from
 
 
@@ -70,7 +71,9 @@ class Tracking:
         """The version an alias points to, if any."""
         try:
             return self._version(self._client().get_model_version_by_alias(_model(portfolio), alias))
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code not in NOT_THERE:
+                raise
             return None
 
     def champion(self, portfolio: str) -> Champion:
@@ -92,9 +95,9 @@ class Tracking:
         self._client().delete_registered_model_alias(_model(portfolio), alias)
 
     def succeed(self, portfolio: str, version: Version) -> None:
-        """Make the version champion and note on it which one it took over from."""
+        """Make the version champion and note on it which one it took over from; done again, it changes nothing."""
         before = self.version(portfolio, "champion")
-        if before is not None:
+        if before is not None and before.number != version.number:
             self._client().set_model_version_tag(_model(portfolio), version.number, PREVIOUS, before.number)
         self.set_alias(portfolio, "champion", version)
 
@@ -123,9 +126,7 @@ class Tracking:
 
     def _register(self, portfolio: str, run_id: str) -> ModelVersion:
         client = self._client()
-        try:
-            client.get_registered_model(_model(portfolio))
-        except MlflowException:
+        if not client.search_registered_models(filter_string=f"name = '{_model(portfolio)}'"):
             client.create_registered_model(_model(portfolio), description=f"Bundles of the layered network for {portfolio}")
         return client.create_model_version(_model(portfolio), source=f"runs:/{run_id}/{BUNDLE}", run_id=run_id)
 
@@ -135,7 +136,9 @@ class Tracking:
         return Version(number=str(found.version), run_id=run_id, metrics=dict(metrics))
 
     def _artifacts(self, run_id: str, folder: Path) -> Path:
-        return Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{BUNDLE}", dst_path=str(folder), tracking_uri=self.uri))
+        return Path(
+            mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{BUNDLE}", dst_path=str(folder), tracking_uri=self.uri)
+        )
 
 
 def _model(portfolio: str) -> str:
@@ -146,9 +149,18 @@ def _facts(trained: Trained) -> dict[str, str | int]:
     split = trained.split
     spans = {name: getattr(split, name).isoformat() for name in ("train_from", "train_until", "test_from", "test_until")}
     counts = {"train_rows": trained.train_rows, "train_frauds": trained.train_frauds}
-    return {**spans, **counts, "feature_digest": trained.bundle.feature_digest, "stages": ", ".join(trained.bundle.model.stages)}
+    return {
+        **spans,
+        **counts,
+        "feature_digest": trained.bundle.feature_digest,
+        "stages": ", ".join(trained.bundle.model.stages),
+    }
 
 
 def _figures(trained: Trained) -> dict[str, float]:
-    paired = {f"ap_over_{name}{part}": value for name, d in trained.differences.items() for part, value in (("", d.difference), ("_low", d.low), ("_high", d.high))}
+    paired = {
+        f"ap_over_{name}{part}": value
+        for name, d in trained.differences.items()
+        for part, value in (("", d.difference), ("_low", d.low), ("_high", d.high))
+    }
     return {**trained.bundle.metrics, **paired, **{f"stage_ap_{name}": ap for name, ap in trained.stage_ap.items()}}

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from features.build import KEYS
 
+from features.build import KEYS
 from pipeline.bundle import Bundle
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
@@ -47,7 +47,8 @@ class Trained:
     def table(self) -> pd.DataFrame:
         """One row a model, best first; differences are the model's AP minus the layered network's."""
         turned = {
-            name: PairedDifference(difference=-d.difference, low=-d.high, high=-d.low, draws=d.draws) for name, d in self.differences.items()
+            name: PairedDifference(difference=-d.difference, low=-d.high, high=-d.low, draws=d.draws)
+            for name, d in self.differences.items()
         }
         return comparison_table(self.metrics, turned, reference=LAYERED)
 
@@ -65,6 +66,8 @@ def train(
 ) -> Trained:
     """Train and compare what was known at `as_of`. Raises ValueError where the history does not allow it."""
     check_models(models)
+    if LAYERED not in models:
+        raise ValueError(f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest")
     history = read_history(portfolio, lake, until=as_of)
     first = pc.min(history.transactions["as_of"]).as_py()
     split = split_by_time(first, as_of, label_delay=portfolio.label_delay)
@@ -85,15 +88,13 @@ def train(
         candidates=candidates,
         metrics=judged,
         differences={name: paired_difference(truth, probabilities[LAYERED], probabilities[name], accounts) for name in others},
-        stage_ap=stage_precisions(layered.model, test, truth),
+        stage_ap=stage_precisions(layered.layered, test, truth),
         bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of),
     )
 
 
-def stage_precisions(model: object, test: pa.Table, truth: BoolArray) -> dict[str, float]:
+def stage_precisions(model: Layered, test: pa.Table, truth: BoolArray) -> dict[str, float]:
     """Average precision of the layered network after each stage: the depth picture."""
-    if not isinstance(model, Layered):
-        return {}
     so_far = model.increments(test).cumsum(axis=1)
     return {name: average_precision(truth, so_far[:, place]) for place, name in enumerate(model.stages)}
 
@@ -113,14 +114,15 @@ def _accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
     return np.asarray(rows["account_id"].to_numpy(zero_copy_only=False).astype(str))
 
 
-def _bundle(portfolio: Portfolio, history: History, layered: Candidate, metrics: Metrics, rows: pa.Table, as_of: datetime) -> Bundle:
+def _bundle(
+    portfolio: Portfolio, history: History, layered: Candidate, metrics: Metrics, rows: pa.Table, as_of: datetime
+) -> Bundle:
     """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on."""
-    assert isinstance(layered.model, Layered)  # noqa: S101 - narrows the type only
     recent = rows.slice(rows.num_rows - rows.num_rows // 4)
     scored = recent.select(list(KEYS)).to_pandas().assign(probability=layered.probability(recent))
     return Bundle(
         portfolio=portfolio.name,
-        model=layered.model,
+        model=layered.layered,
         calibration=layered.calibration,
         policy=learn_least_gain(scored, policy=Policy.of(portfolio.review)),
         feature_digest=history.feature_digest,

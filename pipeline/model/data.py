@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from features.encode import Encoded
 from torch import Tensor
+
+from features.encode import Encoded
 
 
 class Tensors(NamedTuple):
@@ -29,7 +30,7 @@ class Tensors(NamedTuple):
         return Tensors(numbers=self.numbers[index], missing=self.missing[index], codes=self.codes[index], y=self.y[index])
 
     @property
-    def count(self) -> int:
+    def row_count(self) -> int:
         """How many rows there are."""
         return len(self.y)
 
@@ -43,9 +44,9 @@ class Batches:
     generator: torch.Generator
 
     def __len__(self) -> int:
-        return max(1, self.tensors.count // self.size)
+        return max(1, self.tensors.row_count // self.size)
 
     def __iter__(self) -> Iterator[Tensors]:
-        order = torch.randperm(self.tensors.count, generator=self.generator)
+        order = torch.randperm(self.tensors.row_count, generator=self.generator)
         for batch in range(len(self)):
             yield self.tensors.rows(order[batch * self.size : (batch + 1) * self.size])

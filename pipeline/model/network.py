@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from features.encode import Encoder, GroupCode
 from rtdl_num_embeddings import PiecewiseLinearEncoding
 from torch import Tensor, nn
 from torch.nn import functional
+
+from features.encode import Encoder, GroupCode
 
 CATEGORY_WIDTH = 8
 
@@ -34,11 +35,16 @@ class Facts(nn.Module):
     Shape: numbers [B, n], missing [B, n], codes [B, c] -> [B, D].
     """
 
+    middle: Tensor
+    spread: Tensor
+
     def __init__(self, code: GroupCode, config: NetworkConfig) -> None:
         super().__init__()
         self.group_dropout = config.group_dropout
         self.pieces = PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers]) if code.numbers else None
-        self.embeddings = nn.ModuleList(nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH) for category in code.categories)
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH) for category in code.categories
+        )
         self.register_buffer("middle", torch.tensor([number.middle for number in code.numbers]))
         self.register_buffer("spread", torch.tensor([number.spread for number in code.numbers]))
         pieces = sum(len(number.knots) - 1 for number in code.numbers)
@@ -71,7 +77,13 @@ class Injection(nn.Module):
         self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width))
         self.strength = nn.Parameter(torch.tensor(0.1))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, 2 * width),
+                nn.ReLU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(2 * width, width),
+            )
             for _ in range(config.blocks)
         )
 

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as lightning
 import torch
-from features.encode import Encoded, Encoder
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from features.encode import Encoded, Encoder
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
 
-SMALL = 100_000  # rows up to which small batches are affordable
+SMALL = 20_000  # rows up to which small batches are needed for enough steps
 SCORE_ROWS = 16_384
 
 
@@ -51,13 +50,18 @@ class Curve:
 
 
 class LayeredModule(lightning.LightningModule):
-    """The network with its loss, its optimiser and its schedule."""
+    """The network with its loss, optimiser and schedule; it keeps the weights that did best on the held-out accounts."""
 
-    def __init__(self, network: LayeredNetwork, config: TrainConfig, *, learning_rate: float, steps: int) -> None:
+    def __init__(
+        self, network: LayeredNetwork, held_out: Tensors, config: TrainConfig, *, seed: int, learning_rate: float, steps: int
+    ) -> None:
         super().__init__()
-        self.network, self.config, self.learning_rate, self.steps = network, config, learning_rate, steps
+        self.network, self.held_out, self.config = network, held_out, config
+        self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
         self.epoch_losses: list[Tensor] = []
+        self.curve = Curve(seed=seed)
+        self.best: dict[str, Tensor] = {}
 
     def training_step(self, batch: Tensors, _: int) -> Tensor:
         """Weighted sum of the prefixes' cross-entropies."""
@@ -68,29 +72,22 @@ class LayeredModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
-        optimiser = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.config.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, max_lr=self.learning_rate, total_steps=self.steps, pct_start=self.config.warm_up
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-
-class KeepBest(lightning.Callback):
-    """After each epoch, remember the weights whose held-out average precision is the best so far."""
-
-    def __init__(self, held_out: Tensors, curve: Curve) -> None:
-        self.held_out, self.curve = held_out, curve
-        self.best: dict[str, Tensor] = {}
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_epoch_end(self) -> None:
         """Score the held-out accounts."""
-        assert isinstance(pl_module, LayeredModule)  # noqa: S101 - narrows the type only
-        self.curve.losses.append(float(torch.stack(pl_module.epoch_losses).mean()))
-        pl_module.epoch_losses.clear()
-        logits = increments_of(pl_module.network, self.held_out).sum(axis=1)
+        self.curve.losses.append(float(torch.stack(self.epoch_losses).mean()))
+        self.epoch_losses.clear()
+        logits = increments_of(self.network, self.held_out).sum(axis=1)
         precision = float(average_precision_score(self.held_out.y.numpy(), logits))
         if not self.best or precision > max(self.curve.precisions):
-            self.best = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}
+            self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
         self.curve.precisions.append(precision)
 
 
@@ -101,7 +98,7 @@ def increments_of(network: LayeredNetwork, rows: Tensors) -> npt.NDArray[np.floa
     with torch.inference_mode():
         blocks = [
             network(rows.numbers[at], rows.missing[at], rows.codes[at]).double().numpy()
-            for at in (slice(start, start + SCORE_ROWS) for start in range(0, rows.count, SCORE_ROWS))
+            for at in (slice(start, start + SCORE_ROWS) for start in range(0, rows.row_count, SCORE_ROWS))
         ]
     network.train(was_training)
     return np.concatenate(blocks) if blocks else np.empty((0, len(network.heads)))
@@ -118,50 +115,60 @@ def train_layered(
     encoder: Encoder,
     encoded: Encoded,
     y: npt.NDArray[np.bool_],
-    held_out: npt.NDArray[np.bool_],
+    accounts: npt.NDArray[np.str_],
     *,
     config: TrainConfig,
     progress: bool = False,
 ) -> tuple[list[LayeredNetwork], list[Curve]]:
-    """Train one network for each seed and return them with their learning curves.
+    """Train one network for each seed and return them with their learning curves; `y` and `accounts` are [R].
 
-    `y` and `held_out` are [R]. Raises ValueError when the rows to train on, or those held out, lack a class.
+    Each seed holds out accounts of its own, so that together they learn from all. Raises ValueError where a part lacks a class.
     """
-    for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
-        if not 0 < y[part].sum() < part.sum():
-            raise ValueError(f"the {part.sum()} rows to {name} have {y[part].sum()} frauds; both classes are needed: take a longer span")
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
-    return tuple(zip(*(_train_seed(encoder, training, judging, config, seed, progress) for seed in config.seeds), strict=True))  # type: ignore[return-value]
+    networks, curves = [], []
+    for seed in config.seeds:
+        held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
+        for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
+            if not 0 < y[part].sum() < part.sum():
+                found = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
+                raise ValueError(f"{found}; both classes are needed: take a longer span or more accounts")
+        training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
+        network, curve = _train_seed(encoder, training, judging, config, seed, progress)
+        networks.append(network)
+        curves.append(curve)
+    return networks, curves
 
 
 def _train_seed(
     encoder: Encoder, training: Tensors, judging: Tensors, config: TrainConfig, seed: int, progress: bool
 ) -> tuple[LayeredNetwork, Curve]:
-    torch.manual_seed(seed)
     rate = float(training.y.mean())
-    network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
-    batches = Batches(training, min(config.batch(training.count), training.count), torch.Generator().manual_seed(seed))
-    steps = config.epochs * len(batches)
-    module = LayeredModule(network, config, learning_rate=config.learning_rate(training.count), steps=steps)
-    curve = Curve(seed=seed)
-    keep_best = KeepBest(judging, curve)
-    with warnings.catch_warnings():  # Lightning 2.6 calls what torch 2.13 has renamed
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        _trainer(config, [keep_best], progress=progress).fit(module, batches)
-    network.load_state_dict(keep_best.best)
+    batches = Batches(training, min(config.batch(training.row_count), training.row_count), torch.Generator().manual_seed(seed))
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        torch.manual_seed(seed)  # weights and dropouts draw from torch's one generator, which the caller gets back as it was
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.13 has renamed
+        network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+        module = LayeredModule(
+            network,
+            judging,
+            config,
+            seed=seed,
+            learning_rate=config.learning_rate(training.row_count),
+            steps=config.epochs * len(batches),
+        )
+        _trainer(config, progress=progress).fit(module, batches)
+    network.load_state_dict(module.best)
     network.eval()
-    return network, curve
+    return network, module.curve
 
 
-def _trainer(config: TrainConfig, callbacks: Sequence[lightning.Callback], *, progress: bool) -> lightning.Trainer:
+def _trainer(config: TrainConfig, *, progress: bool) -> lightning.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     return lightning.Trainer(
         max_epochs=config.epochs,
         accelerator="auto",
         devices=1,
         gradient_clip_val=1.0,
-        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=progress,

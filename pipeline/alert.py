@@ -1,0 +1,105 @@
+"""Alert: from the batches of scores that were not alerted on yet to alerts, within what each day's capacity still allows.
+
+Batches are gone through one by one in their order, and a batch's number is kept in the database transaction that raises its
+alerts: whenever a run is killed, the next one goes on where it stopped and raises what the first would have raised.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.bundle import Bundle
+from pipeline.casework import Engine, FlaggedTransaction, RaisedAlerts, in_alerts, raise_alerts
+from pipeline.evaluate import FloatArray
+from pipeline.explain import reasons
+from pipeline.history import History, NoDataError
+from pipeline.lake import Lake
+from pipeline.policy import choose
+from pipeline.portfolio import Portfolio
+
+STAGE = "stage_"  # before a group's name: the column of its increments
+
+
+def alert(
+    portfolio: Portfolio,
+    lake: Lake,
+    casework: Engine,
+    bundle: Bundle,
+    features: pa.Table,
+    history: History,
+    *,
+    batches: Sequence[int],
+    now: datetime,
+) -> RaisedAlerts:
+    """Raise the alerts of these batches, whose rows' `features` are there. The bundle's policy says what is worth a review."""
+    raised = []
+    for batch in batches:
+        rows = _scores(lake, pc.field("batch") == batch)
+        alerted = _already_alerted(lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch)
+        chosen = choose(rows.assign(probability=rows["score"]), policy=bundle.policy, already_alerted=alerted)
+        flagged = _flagged(chosen, features, bundle, history)
+        raised.append(raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now))
+    return RaisedAlerts(
+        new_alerts=sum(one.new_alerts for one in raised),
+        added=sum(one.added for one in raised),
+        already=sum(one.already for one in raised),
+    )
+
+
+def _already_alerted(lake: Lake, casework: Engine, portfolio: Portfolio, *, since: pd.Timestamp, before: int) -> pd.DataFrame:
+    """The accounts alerted on each of these days by earlier batches."""
+    earlier = (pc.field("batch") < before) & (pc.field("as_of") >= pa.scalar(since, pa.timestamp("us", tz="UTC")))
+    rows = _scores(lake, earlier, columns=["transaction_id", "account_id", "as_of"])
+    rows = rows[rows["transaction_id"].isin(in_alerts(casework, portfolio.name, list(rows["transaction_id"])))]
+    return pd.DataFrame({"account_id": rows["account_id"], "day": rows["as_of"].dt.floor("D")}).drop_duplicates()
+
+
+def _scores(lake: Lake, where: pc.Expression, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    rows = lake.read("scores", columns=columns, where=where)
+    if rows is None:
+        raise NoDataError(f"portfolio {lake.portfolio} has no scores; run strata score first")
+    return pd.DataFrame(rows.to_pandas())
+
+
+def _flagged(chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: History) -> list[FlaggedTransaction]:
+    """The chosen rows with their reasons."""
+    ids = pa.array(chosen["transaction_id"], pa.string())
+    facts = features.filter(pc.is_in(features["transaction_id"], ids))
+    chosen = chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
+    told = reasons(facts, _increments(chosen, bundle.model.stages), bundle.model.encoder, history.groups)
+    return [
+        FlaggedTransaction(
+            transaction_id=row["transaction_id"],
+            account_id=row["account_id"],
+            event_time=row["event_time"].to_pydatetime(),
+            amount=row["amount"],
+            currency=currency,
+            score=row["score"],
+            logit=row["logit"],
+            base=row["base"],
+            model_version=row["model_version"],
+            expected_loss=row["expected_loss"],
+            rules=() if pd.isna(row["rules"]) else tuple(row["rules"].split(", ")),
+            stages=stages,
+        )
+        for row, stages, currency in zip(chosen.to_dict("records"), told, _currencies(history.transactions, facts), strict=True)
+    ]
+
+
+def _increments(chosen: pd.DataFrame, stages: Sequence[str]) -> dict[str, FloatArray]:
+    """What each stage added, the bundle's stages first; a row that an earlier champion scored keeps that one's stages."""
+    stored = [name.removeprefix(STAGE) for name in chosen.columns if name.startswith(STAGE)]
+    names = dict.fromkeys([name for name in (*stages, *stored) if name in stored])
+    return {name: chosen[f"{STAGE}{name}"].to_numpy(dtype=np.float64) for name in names}
+
+
+def _currencies(transactions: pa.Table, rows: pa.Table) -> list[str | None]:
+    if "currency" not in transactions.column_names:
+        return [None] * rows.num_rows
+    places = pc.index_in(rows["transaction_id"], transactions["transaction_id"].combine_chunks())
+    currencies: list[str | None] = transactions["currency"].take(places).to_pylist()
+    return currencies

@@ -1,0 +1,13 @@
+"""What tests share: one demo of the whole product, run once a session in a home of its own."""
+
+import pytest
+
+from tests.demo_home import Demo
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The whole way, once: a world of 40,000 transactions."""
+    home = tmp_path_factory.mktemp("demo") / "home"
+    printed = Demo(home=home, printed="").strata("demo", "--transactions", "40000")
+    return Demo(home=home, printed=printed)

@@ -1,0 +1,59 @@
+"""A schedule that demonstrably fires: a run that nobody started by hand scores what is new."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from socket import socket
+
+import pytest
+
+from flows.scoring import scoring
+from tests.demo_home import ROOT, Demo
+
+
+@pytest.fixture
+def port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def finished_runs(port: int) -> list[dict[str, object]]:
+    """Flow runs that ended, as the Prefect server tells them."""
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/flow_runs/filter", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return list(json.load(answer))
+    except OSError:
+        return []
+
+
+def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
+    log = tmp_path / "flows.log"
+    environment = {name: value for name, value in demo.environment.items() if name != "PREFECT_API_URL"}
+    command = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio), "--every", "5", "--port", str(port)]
+    with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
+        try:
+            deadline = time.monotonic() + 240
+            while not (runs := finished_runs(port)) and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(1)
+        finally:
+            process.terminate()
+    assert runs, log.read_text()
+    assert runs[0]["auto_scheduled"], "the run was not started by the schedule"
+    assert runs[0]["state_type"] == "COMPLETED", log.read_text()
+    state = runs[0]["state"]
+    assert isinstance(state, dict)
+    assert "taken 0, quarantined 0" in str(state["message"])
+
+
+def test_a_slot_that_has_long_passed_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__SCHEDULED_START_TIME", "2025-01-01 00:00:00")
+    state = scoring.fn(str(tmp_path / "nowhere.toml"), stale_after_seconds=60.0)
+    assert str(state.message).startswith("skipped: due at 2025-01-01 00:00:00 UTC")

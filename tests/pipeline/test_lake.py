@@ -1,0 +1,47 @@
+"""A number is written once, a table that is not there is empty, and a version stays as it was."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipeline.lake import Lake, LakeBusyError
+
+
+def ids(*names: str) -> pa.Table:
+    return pa.table({"transaction_id": list(names)})
+
+
+def test_what_was_never_written_is_none_and_counts_nothing(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    assert (lake.exists("labels"), lake.version("labels"), lake.count("labels"), lake.read("labels")) == (False, -1, 0, None)
+    assert lake.written("labels", "ingest") == -1
+
+
+@pytest.mark.parametrize("number", [3, 2], ids=["the same number", "a lower one"])
+def test_a_number_is_written_at_most_once_by_its_writer(tmp_path: Path, number: int) -> None:
+    lake = Lake(str(tmp_path), "small")
+    lake.append("labels", ids("a"), writer="ingest", number=3)
+    with pytest.raises(LakeBusyError, match=r"written to by another process .*; run the command again"):
+        lake.append("labels", ids("b"), writer="ingest", number=number)
+    lake.append("labels", ids("c"), writer="review", number=number)
+    assert (lake.count("labels"), lake.written("labels", "ingest"), lake.written("labels", "review")) == (2, 3, number)
+
+
+def test_a_version_is_read_as_it_was_with_its_columns_and_condition(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    lake.append("labels", ids("a"), writer="ingest", number=1)
+    before = lake.version("labels")
+    lake.append("labels", ids("b").append_column("is_fraud", pa.array([True])), writer="ingest", number=2)
+    assert lake.read("labels", version=before) == ids("a")
+    assert lake.read("labels", columns=["is_fraud"], where=pc.field("transaction_id") == "a") == pa.table(
+        {"is_fraud": pa.nulls(1, pa.bool_())}
+    )
+
+
+def test_removing_leaves_all_other_rows(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    lake.append("labels", ids("a", "b", "c", "b"), writer="ingest", number=1)
+    lake.remove("labels", "transaction_id", pa.array(["b", "z", "b"]))
+    assert sorted((lake.read("labels") or ids())["transaction_id"].to_pylist()) == ["a", "c"]

@@ -1,0 +1,155 @@
+"""Training: repeatable, fair to the held-out accounts, and able to learn what is there and nothing that is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.evaluate import average_precision
+from pipeline.layered import Layered
+from pipeline.model.data import Batches, Tensors
+from pipeline.model.train import TrainConfig, held_out_accounts, train_layered
+from tests.small_network import GROUPS, SMALL, encoder, training_rows
+
+QUICK = TrainConfig(seeds=(1,), epochs=2, network=SMALL)
+ROWS = 3000
+Accounts = npt.NDArray[np.str_]
+Labels = npt.NDArray[np.bool_]
+
+
+@pytest.fixture(scope="module")
+def features() -> pa.Table:
+    return training_rows(ROWS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Accounts:
+    return np.array([f"a{number}" for number in np.random.default_rng(5).integers(300, size=ROWS)])
+
+
+@pytest.fixture(scope="module")
+def planted(features: pa.Table) -> Labels:
+    """Fraud is what is paid far away: 5 % of the rows."""
+    signal = np.log(features["paid"].to_numpy()) + features["far"].to_numpy() / 20
+    return np.asarray(signal > np.quantile(signal, 0.95))
+
+
+def logits(features: pa.Table, y: Labels, accounts: Accounts, config: TrainConfig = QUICK) -> npt.NDArray[np.float64]:
+    return Layered.fit(features, y, accounts, GROUPS, config=config).logit(features)
+
+
+@pytest.fixture(scope="module")
+def learned(features: pa.Table, planted: Labels, accounts: Accounts) -> Layered:
+    return Layered.fit(features, planted, accounts, GROUPS, config=replace(QUICK, epochs=8))
+
+
+def test_it_learns_what_is_there(learned: Layered) -> None:
+    fresh = training_rows(ROWS, seed=4)
+    signal = np.log(fresh["paid"].to_numpy()) + fresh["far"].to_numpy() / 20
+    assert average_precision(signal > np.quantile(signal, 0.95), learned.logit(fresh)) > 0.8
+
+
+def test_later_stages_add_what_they_know(learned: Layered) -> None:
+    """The fraud is in both groups, so neither stage is idle."""
+    assert (learned.increments(training_rows(ROWS, seed=4)).std(axis=0) > 0.3).all()
+
+
+def test_it_learns_nothing_where_nothing_is(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    shuffled = np.random.default_rng(0).permutation(planted)
+    blind = Layered.fit(features, shuffled, accounts, GROUPS, config=QUICK)
+    fresh = training_rows(ROWS, seed=4)
+    unrelated = np.random.default_rng(1).permutation(planted)
+    assert average_precision(unrelated, blind.logit(fresh)) < 0.1  # 5 % are frauds
+    assert np.abs(blind.increments(fresh)).mean() < 0.3
+
+
+def test_the_base_is_the_rate_of_the_rows_trained_on(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    model = Layered.fit(features, planted, accounts, GROUPS, config=replace(QUICK, epochs=1))
+    rate = planted[~held_out_accounts(accounts, share=0.15, seed=1)].mean()
+    assert model.base_logit == pytest.approx(np.log(rate / (1 - rate)), rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_another(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
+    once = logits(features, planted, accounts)
+    torch.rand(3)  # what was drawn before does not matter
+    assert np.array_equal(once, logits(features, planted, accounts))
+    assert not np.allclose(once, logits(features, planted, accounts, replace(QUICK, seeds=(2,))))
+
+
+def test_training_leaves_the_callers_random_numbers_alone(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    before = torch.random.get_rng_state()
+    logits(features, planted, accounts, replace(QUICK, epochs=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_seeds_are_averaged_by_logit(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    both, one, other = (
+        logits(features, planted, accounts, replace(QUICK, epochs=1, seeds=seeds)) for seeds in ((1, 2), (1,), (2,))
+    )
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
+
+
+def test_the_weights_kept_are_the_best_on_the_held_out_accounts(learned: Layered, features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    apart = held_out_accounts(accounts, share=0.15, seed=1)
+    (curve,) = learned.curves
+    kept = average_precision(planted[apart], learned.logit(features)[apart])
+    assert kept == pytest.approx(max(curve.precisions), abs=1e-6)
+    assert len(curve.precisions) == len(curve.losses) == 8
+    assert curve.losses[-1] < curve.losses[0]
+
+
+def test_calibration_rows_are_those_each_network_did_not_learn_from(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
+    config = replace(QUICK, epochs=1, seeds=(1, 2))
+    model = Layered.fit(features, planted, accounts, GROUPS, config=config)
+    found, labels = model.held_out_logits(features, planted, accounts, config=config)
+    first, second = (held_out_accounts(accounts, share=0.15, seed=seed) for seed in (1, 2))
+    assert np.array_equal(labels, np.concatenate([planted[first], planted[second]]))
+    assert len(found) == first.sum() + second.sum()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60), st.integers(0, 99), st.floats(0, 1))
+def test_no_account_is_on_both_sides(accounts: list[str], seed: int, share: float) -> None:
+    names = np.array(accounts)
+    apart = held_out_accounts(names, share=share, seed=seed)
+    assert not set(names[apart]) & set(names[~apart])
+
+
+def test_an_epoch_shows_each_row_at_most_once_in_a_seeded_order() -> None:
+    rows = Tensors(numbers=torch.arange(10.0)[:, None], missing=torch.zeros(10, 1), codes=torch.zeros(10, 0), y=torch.zeros(10))
+    one, same, other = (Batches(rows, 3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    epochs = [[batch.numbers.flatten().tolist() for batch in batches] for batches in (one, same, other, one)]
+    shown = [number for batch in epochs[0] for number in batch]
+    assert [len(batch) for batch in epochs[0]] == [3, 3, 3] == [3] * len(one)
+    assert len(set(shown)) == 9
+    assert epochs[0] == epochs[1]
+    assert epochs[0] != epochs[2]
+    assert epochs[0] != epochs[3], "each epoch has an order of its own"
+
+
+def test_a_batch_that_divides_the_rows_leaves_none_out() -> None:
+    rows = Tensors(numbers=torch.arange(9.0)[:, None], missing=torch.zeros(9, 1), codes=torch.zeros(9, 0), y=torch.zeros(9))
+    shown = [number for batch in Batches(rows, 3, torch.Generator()) for number in batch.numbers.flatten().tolist()]
+    assert sorted(shown) == list(range(9))
+
+
+@pytest.mark.parametrize("frauds", [0, 1, 3000], ids=["no fraud", "one fraud", "all fraud"])
+def test_a_part_without_both_classes_is_refused(features: pa.Table, accounts: Accounts, frauds: int) -> None:
+    y = np.arange(ROWS) < frauds
+    with pytest.raises(ValueError, match=r"the \d+ rows to .* have \d+ frauds; both classes are needed: take a longer span"):
+        train_layered(encoder(), encoder().encode(features), y, accounts, config=QUICK)
+
+
+def test_batches_and_steps_follow_from_the_rows() -> None:
+    config = TrainConfig()
+    assert (config.batch(67_000), config.learning_rate(67_000)) == (256, 1e-3)
+    assert (config.batch(1_000_000), config.learning_rate(1_000_000)) == (1024, 2e-3)

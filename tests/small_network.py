@@ -1,0 +1,66 @@
+"""A small layered network with two groups, for tests: an encoder fitted on 400 rows, and networks that say something."""
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from features.encode import Encoder
+from features.windows import Group, fact
+from pipeline.layered import Layered
+from pipeline.model.network import LayeredNetwork, NetworkConfig
+
+GROUPS = (
+    Group(
+        name="amount",
+        meaning="what is paid",
+        needs=(),
+        features=(fact("paid", "paid", "paid", unit="currency"), fact("channel", "channel", "channel", kind="category")),
+    ),
+    Group(
+        name="place",
+        meaning="where",
+        needs=(),
+        features=(fact("far", "far", "distance", unit="km"), fact("country", "country", "country", kind="category")),
+    ),
+)
+SMALL = NetworkConfig(width=16, head_width=8, blocks=1)
+COLUMNS = pa.schema([("paid", pa.float64()), ("channel", pa.string()), ("far", pa.float64()), ("country", pa.string())])
+
+
+def table(rows: list[dict[str, object]]) -> pa.Table:
+    """Rows as features; what a row does not have is null."""
+    return pa.Table.from_pylist(rows, schema=COLUMNS)
+
+
+def training_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
+    """Random honest-looking features."""
+    random = np.random.default_rng(seed)
+    columns = {
+        "paid": random.lognormal(3, 1, rows),
+        "channel": random.choice(["online", "pos"], rows),
+        "far": random.exponential(20, rows),
+        "country": random.choice(["DE", "FR"], rows),
+    }
+    return pa.table(columns, schema=COLUMNS)
+
+
+def encoder() -> Encoder:
+    """What is learned of the training rows."""
+    return Encoder.fit(training_rows(), GROUPS)
+
+
+def network(*, seed: int = 1, config: NetworkConfig = SMALL) -> LayeredNetwork:
+    """A network whose weights are random everywhere, so that every part of it has a say."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = LayeredNetwork(encoder(), base_logit=-4.0 - seed, config=config)
+        for weights in made.parameters():
+            nn.init.normal_(weights, std=0.3)
+    return made.eval()
+
+
+def layered(networks: int = 2) -> Layered:
+    """A model of a few such networks."""
+    made = tuple(network(seed=seed) for seed in range(1, networks + 1))
+    return Layered(encoder=encoder(), networks=made, shape=SMALL)

@@ -1,0 +1,215 @@
+"""Bad input ends with one sentence that names the value and the remedy, exit code 2, and nothing half-written."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import strata
+from pipeline.lake import Lake
+from tests.ingest_examples import portfolio_of, reasons, row, stored, write_rows
+
+ROOT = Path(__file__).parents[1]
+SPANS = "--train-from {} --train-until {} --test-from {} --test-until {}"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One STRATA_HOME for all: MLflow takes seconds to make its database."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line in this process; returns exit code, standard output and standard error."""
+
+    def called(*arguments: object, into: Path = home) -> tuple[int, str, str]:
+        monkeypatch.setenv("STRATA_HOME", str(into))
+        monkeypatch.setattr(sys, "argv", ["strata", *map(str, arguments)])
+        code = 0
+        try:
+            strata.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, *capsys.readouterr()
+
+    return called
+
+
+def portfolio(folder: Path, *rows: dict[str, object], more: str = "") -> Path:
+    described = portfolio_of(folder, more=more)
+    write_rows(described, rows or [row()])
+    return described.file
+
+
+def assert_one_sentence(outcome: tuple[int, str, str], sentence: str) -> None:
+    """Exit code 2 and one line on standard error: what was seen, and what to do."""
+    code, _, said = outcome
+    assert code == 2, said
+    assert re.fullmatch(r"strata: [^\n]*\n", said), said
+    assert re.search(sentence, said), said
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        pytest.param(
+            {"amount": "cheap"},
+            r"1 of 2 rows went to quarantine.*amount is 'cheap', no finite number; mend them",
+            id="wrong type",
+        ),
+        pytest.param(
+            {"amount": "-5"}, r"amount is -5\.0, below 0; mend them in the source and ingest again", id="negative amount"
+        ),
+        pytest.param(
+            {"event_time": "2999-01-01"}, r"event_time is 2999-01-01T00:00:00Z, in the future \(now is 2", id="future time"
+        ),
+        pytest.param(
+            {"transaction_id": "good", "amount": "7"}, r"transaction_id is 'good', a duplicate of a row", id="duplicate id"
+        ),
+    ],
+)
+def test_a_bad_row_goes_to_quarantine_and_the_good_ones_of_its_file_go_in(
+    tmp_path: Path, run: Run, changes: dict[str, object], sentence: str
+) -> None:
+    outcome = run("ingest", portfolio(tmp_path, row("good"), row("bad", **changes)), into=tmp_path)
+    assert_one_sentence(outcome, sentence)
+    assert "read 2, taken 1, already known 0, quarantined 1" in outcome[1]
+    lake = Lake(str(tmp_path / "lake"), "small")
+    assert [taken["transaction_id"] for taken in stored(lake, "transactions")] == ["good"]
+    assert len(reasons(lake)) == 1
+
+
+def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_known(tmp_path: Path, run: Run) -> None:
+    file = portfolio(tmp_path, row("t1"), row("t2"))
+    assert run("ingest", file, into=tmp_path) == (0, "read 2, taken 2, already known 0, quarantined 0, labels 2\n", "")
+    assert run("ingest", file, into=tmp_path) == (0, "read 2, taken 0, already known 2, quarantined 0, labels 0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "sentence"),
+    [
+        pytest.param(
+            "",
+            b"transaction_id,event_time,amount\nt1,2025-05-01,3\n",
+            r"lacks account_id; it has .*; map them in",
+            id="missing column",
+        ),
+        pytest.param("", b"", r"rows\.csv cannot be read .*; check that it is a whole", id="unreadable file"),
+        pytest.param("", None, r"rows\.csv of portfolio small is no file; put it there", id="missing source"),
+        pytest.param(
+            "[colums]", b"", r"portfolio\.toml has 'colums', .*; did you mean 'columns'\?", id="portfolio with a typo"
+        ),
+    ],
+)
+def test_a_source_or_portfolio_that_cannot_be_used_leaves_nothing_written(
+    tmp_path: Path, run: Run, text: str, content: bytes | None, sentence: str
+) -> None:
+    (tmp_path / "portfolio.toml").write_text(f'name = "small"\n[source]\npath = "rows.csv"\n{text}\n')
+    if content is not None:
+        (tmp_path / "rows.csv").write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    assert_one_sentence(run("ingest", tmp_path / "portfolio.toml", into=tmp_path / "home"), sentence)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(
+            "ingest /nowhere/portfolio.toml",
+            r"there is no portfolio file /nowhere/portfolio\.toml; name an existing",
+            id="portfolio",
+        ),
+        pytest.param("ingset x", r"No such command 'ingset'.*see strata --help", id="command"),
+        pytest.param("ingest x --frobnicate", r"No such option.*--frobnicate.*see strata --help", id="option"),
+        pytest.param("ingest", r"Missing argument 'PORTFOLIO'.*see strata --help", id="argument"),
+        pytest.param("train x --as-of tomorrow", r"'tomorrow' is no ISO 8601 time; write it like 2025-03-01", id="time"),
+        pytest.param("simulate --transactions many --out y", r"'many' is not a valid integer.*see strata --help", id="number"),
+        pytest.param("user add ann --role king", r"'king' is not one of 'analyst'.*see strata --help", id="role"),
+    ],
+)
+def test_a_command_line_that_means_nothing_is_refused(tmp_path: Path, run: Run, arguments: str, sentence: str) -> None:
+    assert_one_sentence(run(*arguments.split(), into=tmp_path / "home"), sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        pytest.param(
+            SPANS.format("2025-02-01", "2025-01-01", "2025-03-01", "2025-04-01"),
+            r"must follow one another, not 2025-02-01T00:00:00Z.*; give from before until",
+            id="spans in the wrong order",
+        ),
+        pytest.param(
+            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01") + " --models layered,oracle",
+            r"'?oracle'?.*xgboost",
+            id="unknown model",
+        ),
+        pytest.param(
+            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "soon"), r"'soon' is no ISO 8601 time", id="bad time"
+        ),
+        pytest.param(
+            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01"),
+            r"small has no transactions.*; run strata ingest",
+            id="no data",
+        ),
+    ],
+)
+def test_a_backtest_that_cannot_be_is_refused_and_writes_no_file(tmp_path: Path, run: Run, options: str, sentence: str) -> None:
+    out = tmp_path / "scores.parquet"
+    assert_one_sentence(run("backtest", portfolio(tmp_path), *options.split(), "--out", out, into=tmp_path), sentence)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        pytest.param("train", r"portfolio small has no transactions; run strata ingest", id="train without data"),
+        pytest.param("score", r"small has no champion; run strata", id="score without a champion"),
+        pytest.param("promote", r"small has no challenger; run strata train first", id="promote without a challenger"),
+        pytest.param(
+            "rollback", r"small .*took over from nobody; there is nothing to roll back to", id="rollback without history"
+        ),
+    ],
+)
+def test_a_command_that_comes_too_early_says_what_comes_first(tmp_path: Path, run: Run, command: str, sentence: str) -> None:
+    assert_one_sentence(run(command, portfolio(tmp_path)), sentence)
+
+
+def test_another_process_at_work_is_told_in_one_sentence(tmp_path: Path, run: Run) -> None:
+    """The other process is a lake whose last number is ahead of any that this one can take."""
+    file = portfolio(tmp_path)
+    lake = Lake(str(tmp_path / "lake"), "small")
+    run("ingest", file, into=tmp_path)
+    held = lake.read("transactions")
+    assert held is not None
+    lake.append("transactions", held.slice(0, 0), writer="ingest", number=99)
+    write_rows(portfolio_of(tmp_path), [row("t2")])
+    assert_one_sentence(
+        run("ingest", file, into=tmp_path), r"was written to by another process at the same time; run the command again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        pytest.param(["ingest", "/nowhere/portfolio.toml"], 2, "strata: there is no portfolio file", id="refused"),
+        pytest.param(["--help"], 0, "", id="helped"),
+    ],
+)
+def test_the_real_process_ends_with_the_code_and_no_traceback(
+    tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    environment = {**os.environ, "STRATA_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "strata.py"), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr.startswith(told)) == (code, True)
+    assert "Traceback" not in ended.stderr
