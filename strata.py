@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.train import Trained
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime]):
     """An ISO 8601 time; UTC where it has no offset."""
 
     name = "time"

@@ -23,12 +23,11 @@ def known_fraud(key: str, prefix: str, *, named: str, spans: tuple[str, ...]) ->
 
     The rate is (frauds + 0.1) / (labels + 20): a key with few labels stays near 0.5 %.
     """
+    honest = f"time since a payment of the {named} proved honest"
     return (
         *(feature for span in spans for feature in _counts(key, prefix, named, span)),
         *_days_since(f"{prefix}_days_since_fraud", "last_fraud_us", key, f"time since a fraud of the {named} became known"),
-        *_days_since(
-            f"{prefix}_days_since_legitimate", "last_legitimate_us", key, f"time since a payment of the {named} proved honest"
-        ),
+        *_days_since(f"{prefix}_days_since_legitimate", "last_legitimate_us", key, honest),
         _known(f"{prefix}_fraud_run", "fraud_run", key, LOOKBACK, f"frauds known of the {named} since a payment proved honest"),
     )
 
@@ -75,8 +74,7 @@ def verdict_query(rows: str) -> str:
             )
             WHERE before IS NULL OR before <> is_fraud
         )
-        WHERE (replaced_us IS NULL OR replaced_us > seen_us)
-            AND seen_us <= as_of_us + {microseconds(LONGEST_WAIT)}"""  # noqa: S608
+        WHERE seen_us <= as_of_us + {microseconds(LONGEST_WAIT)}"""  # noqa: S608
 
 
 def label_query(rows: str, features: Sequence[Feature]) -> str:

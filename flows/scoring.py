@@ -7,11 +7,14 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import prefect
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.deployments.runner import RunnerDeployment
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from pipeline.casework import open_casework
 from pipeline.ingest import ingest
@@ -22,22 +25,19 @@ from pipeline.score import score
 from pipeline.settings import Settings
 from pipeline.tracking import Tracking
 
-AT_ONCE = 1  # runs of a portfolio at the same time: a second one would wait for the first's lake commits anyway
+POLICY: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30, "timeout_seconds": 3600, "cache_policy": NO_CACHE}
 
-ingest_rows = prefect.task(
-    ingest, name="ingest", retries=2, retry_delay_seconds=30, timeout_seconds=3600, cache_policy=NO_CACHE
-)
-collect_verdicts = prefect.task(collect_labels, name="collect labels", retries=2, retry_delay_seconds=30, cache_policy=NO_CACHE)
-score_rows = prefect.task(score, name="score", retries=2, retry_delay_seconds=30, timeout_seconds=3600, cache_policy=NO_CACHE)
+ingest_rows = prefect.task(**POLICY, name="ingest")(ingest)
+collect_verdicts = prefect.task(**POLICY, name="collect labels")(collect_labels)
+score_rows = prefect.task(**POLICY, name="score")(score)
 
 
-@prefect.flow(name="score", log_prints=False)
-def scoring(portfolio_file: str, stale_after_seconds: float) -> State:  # type: ignore[type-arg]
+@prefect.flow(name="score")
+def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
     """Ingest, collect verdicts, score and alert, unless the slot has long passed: the next one does its work."""
     now = datetime.now(UTC)
-    due = flow_run.scheduled_start_time or now
-    if now - due > timedelta(seconds=stale_after_seconds):
-        return Completed(message=f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {(now - due).total_seconds():.0f} s ago")
+    if stale := staleness(flow_run.scheduled_start_time or now, now, every_seconds=every_seconds):
+        return Completed(message=stale)
     settings = Settings.read(os.environ)
     portfolio = read_portfolio(Path(portfolio_file))
     lake, casework = Lake(settings.lake_url, portfolio.name), open_casework(settings.database_url)
@@ -49,15 +49,27 @@ def scoring(portfolio_file: str, stale_after_seconds: float) -> State:  # type: 
     return Completed(message=f"{rows}, scored {done.scored}, new alerts {done.alerts.new_alerts}")
 
 
+def staleness(due: datetime, now: datetime, *, every_seconds: float) -> str:
+    """Say why a run is too late to do: the next slot has come, and does its work. Empty when it is not.
+
+    >>> staleness(datetime(2025, 1, 1, 6, tzinfo=UTC), datetime(2025, 1, 1, 9, tzinfo=UTC), every_seconds=3600)
+    'skipped: due at 2025-01-01 06:00:00 UTC, 10800 s ago'
+    """
+    late_seconds = (now - due).total_seconds()
+    return f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago" if late_seconds > every_seconds else ""
+
+
 def serve(portfolio_files: Sequence[Path], *, every: timedelta) -> None:
     """Serve one deployment a portfolio on its schedule, until interrupted."""
-    deployments = [
-        scoring.to_deployment(
-            name=read_portfolio(file).name,
-            interval=every,
-            parameters={"portfolio_file": str(file.absolute()), "stale_after_seconds": every.total_seconds()},
-            concurrency_limit=AT_ONCE,
-        )
-        for file in portfolio_files
-    ]
-    prefect.serve(*deployments, limit=max(AT_ONCE, len(deployments)))
+    prefect.serve(*(_deployment(file, every) for file in portfolio_files), limit=len(portfolio_files))
+
+
+def _deployment(file: Path, every: timedelta) -> RunnerDeployment:
+    """One run of a portfolio at a time: a second would only wait for the first's commits."""
+    deployment = scoring.to_deployment(
+        name=read_portfolio(file).name,
+        interval=every,
+        parameters={"portfolio_file": str(file.absolute()), "every_seconds": every.total_seconds()},
+        concurrency_limit=1,
+    )
+    return cast(RunnerDeployment, deployment)  # a coroutine only where an event loop runs already

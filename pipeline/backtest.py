@@ -38,9 +38,8 @@ def backtest(
     rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
     test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
     if not test.num_rows:
-        raise NoDataError(
-            f"portfolio {portfolio.name} has no transactions from {split.test_from} to {split.test_until}; name other spans"
-        )
+        span = f"{split.test_from:%Y-%m-%d %H:%M:%S} to {split.test_until:%Y-%m-%d %H:%M:%S} UTC"
+        raise NoDataError(f"portfolio {portfolio.name} has no transactions from {span}; name other spans")
     candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
     return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
 
@@ -61,5 +60,8 @@ def write_scores(scores: pd.DataFrame, file: Path) -> None:
     """Write the scores as Parquet, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
-    pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), part)
-    part.replace(file)
+    try:
+        pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

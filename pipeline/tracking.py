@@ -53,7 +53,7 @@ class Tracking:
             mlflow.log_params(_facts(trained))
             mlflow.log_metrics(_figures(trained))
             table = trained.table.reset_index()
-            mlflow.log_table(table, "comparison.json")
+            mlflow.log_table(table.astype({"model": object, "reference": object}), "comparison.json")  # MLflow 3 knows no str
             mlflow.log_text(table.to_html(index=False, float_format="{:.4f}".format), "comparison.html")
             for draw in (comparison_picture, depth_picture, learning_picture):
                 mlflow.log_text(draw(trained), f"{draw.__name__.removesuffix('_picture')}.svg")

@@ -1,6 +1,7 @@
 """Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts."""
 
 import logging
+import math
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,10 @@ SCORE_ROWS = 16_384
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows."""
+    """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
+
+    `warm_up` is the share of the steps, above 0, in which the learning rate rises.
+    """
 
     seeds: tuple[int, ...] = (1, 2, 3)
     epochs: int = 10
@@ -75,8 +79,9 @@ class LayeredModule(lightning.LightningModule):
         optimiser = torch.optim.AdamW(
             self.parameters(), lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True
         )
+        steps = max(self.steps, math.ceil(2 / self.config.warm_up))  # OneCycleLR fails where the warm-up is a single step
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=self.learning_rate, total_steps=self.steps, pct_start=self.config.warm_up
+            optimiser, max_lr=self.learning_rate, total_steps=steps, pct_start=self.config.warm_up
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

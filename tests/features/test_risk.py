@@ -115,10 +115,28 @@ def test_a_fraud_taken_back_is_forgotten_and_the_earlier_one_is_the_last_again()
     assert after["m_days_since_legitimate"] == 1
 
 
+def test_a_verdict_is_replaced_from_the_very_microsecond_the_ledger_says_so() -> None:
+    replaced = seen_on(9, [(True, 7 * DAY), (False, 9 * DAY)])
+    assert (replaced["m_known_frauds_7d"], replaced["m_days_since_legitimate"], replaced["m_fraud_run"]) == (0, 0, 0)
+
+
+def test_a_fraud_known_at_this_very_microsecond_is_in_the_run() -> None:
+    assert seen_on(9, [(False, 7 * DAY)], [(True, 9 * DAY)])["m_fraud_run"] == 1
+
+
 def test_a_payment_first_called_honest_is_a_new_fraud_when_the_ledger_says_so() -> None:
     known = seen_on(41, [(False, 7 * DAY), (True, 40 * DAY)], [(False, 8 * DAY)])
     assert (known["m_known_frauds_7d"], known["m_days_since_fraud"], known["m_fraud_run"]) == (1, 1, 1)
     assert known["m_fraud_rate_90d"] == pytest.approx(1.1 / 22)
+
+
+def test_a_verdict_ends_the_run_until_it_is_replaced() -> None:
+    ledgers = [[(True, 5 * DAY)], [(False, 7 * DAY), (True, 20 * DAY)]]
+    assert (seen_on(9, *ledgers)["m_fraud_run"], seen_on(20, *ledgers)["m_fraud_run"]) == (0, 2)
+
+
+def test_a_verdict_replaced_before_its_payment_never_stands() -> None:
+    assert seen_on(1, [(True, -2 * DAY), (False, -DAY)])["m_known_frauds_7d"] == 0
 
 
 def test_saying_the_same_again_does_not_make_a_label_younger() -> None:

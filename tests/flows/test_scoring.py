@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import socket
 
 import pytest
 
-from flows.scoring import scoring
+from flows.scoring import staleness
 from tests.demo_home import ROOT, Demo
 
 
@@ -37,7 +38,7 @@ def finished_runs(port: int) -> list[dict[str, object]]:
 def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
     log = tmp_path / "flows.log"
     environment = {name: value for name, value in demo.environment.items() if name != "PREFECT_API_URL"}
-    command = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio), "--every", "5", "--port", str(port)]
+    command = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio), "--every", "30", "--port", str(port)]
     with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
         try:
             deadline = time.monotonic() + 240
@@ -53,7 +54,7 @@ def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Pat
     assert "taken 0, quarantined 0" in str(state["message"])
 
 
-def test_a_slot_that_has_long_passed_is_left_to_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__SCHEDULED_START_TIME", "2025-01-01 00:00:00")
-    state = scoring.fn(str(tmp_path / "nowhere.toml"), stale_after_seconds=60.0)
-    assert str(state.message).startswith("skipped: due at 2025-01-01 00:00:00 UTC")
+def test_a_slot_that_has_long_passed_is_left_to_the_next() -> None:
+    due = datetime(2025, 1, 1, 6, tzinfo=UTC)
+    assert staleness(due, due + timedelta(seconds=61), every_seconds=60).startswith("skipped: due at 2025-01-01 06:00:00 UTC")
+    assert not staleness(due, due + timedelta(seconds=59), every_seconds=60)

@@ -45,7 +45,8 @@ def logits(features: pa.Table, y: Labels, accounts: Accounts, config: TrainConfi
 
 @pytest.fixture(scope="module")
 def learned(features: pa.Table, planted: Labels, accounts: Accounts) -> Layered:
-    return Layered.fit(features, planted, accounts, GROUPS, config=replace(QUICK, epochs=8))
+    config = replace(QUICK, epochs=20)
+    return Layered.fit(features, planted, accounts, GROUPS, config=config)
 
 
 def test_it_learns_what_is_there(learned: Layered) -> None:
@@ -96,12 +97,14 @@ def test_seeds_are_averaged_by_logit(features: pa.Table, planted: Labels, accoun
     np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
 
 
-def test_the_weights_kept_are_the_best_on_the_held_out_accounts(learned: Layered, features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_the_weights_kept_are_the_best_on_the_held_out_accounts(
+    learned: Layered, features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     apart = held_out_accounts(accounts, share=0.15, seed=1)
     (curve,) = learned.curves
     kept = average_precision(planted[apart], learned.logit(features)[apart])
     assert kept == pytest.approx(max(curve.precisions), abs=1e-6)
-    assert len(curve.precisions) == len(curve.losses) == 8
+    assert len(curve.precisions) == len(curve.losses) == 20
     assert curve.losses[-1] < curve.losses[0]
 
 
@@ -149,7 +152,10 @@ def test_a_part_without_both_classes_is_refused(features: pa.Table, accounts: Ac
         train_layered(encoder(), encoder().encode(features), y, accounts, config=QUICK)
 
 
-def test_batches_and_steps_follow_from_the_rows() -> None:
-    config = TrainConfig()
-    assert (config.batch(67_000), config.learning_rate(67_000)) == (256, 1e-3)
-    assert (config.batch(1_000_000), config.learning_rate(1_000_000)) == (1024, 2e-3)
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
+def test_a_training_may_be_of_any_number_of_steps(features: pa.Table, planted: Labels, accounts: Accounts, steps: int) -> None:
+    few = slice(0, 200)  # one batch an epoch
+    y, names = planted[few], accounts[few]
+    assert y.sum() > 5
+    model = Layered.fit(features.slice(0, 200), y, names, GROUPS, config=replace(QUICK, epochs=steps, held_out=0.4))
+    assert len(model.curves[0].precisions) == steps

@@ -1,0 +1,22 @@
+"""What the tests of training and scoring share: one small world, trained once a session."""
+
+import pytest
+
+from pipeline.tracking import Tracking
+from pipeline.train import train
+from tests.small_world import AS_OF, IP_DATABASE, MODELS, QUICK, World, simulated
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    portfolio, lake = simulated(folder)
+    trained = train(portfolio, lake, as_of=AS_OF, ip_database=IP_DATABASE, models=MODELS, config=QUICK)
+    return World(folder=folder, portfolio=portfolio, lake=lake, trained=trained)
+
+
+@pytest.fixture(scope="session")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    """One registry for all tests, as making one takes seconds; each test has a portfolio of its own."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    return Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")

@@ -1,0 +1,127 @@
+"""Reasons in words: exact increments, the least usual facts first, values beside what is usual."""
+
+import math
+
+import numpy as np
+import pytest
+
+from features.encode import CategoryCode, Encoder, GroupCode, NumberCode
+from features.windows import Feature, Group, fact
+from pipeline.casework import StageReason
+from pipeline.explain import in_words, reasons
+from tests.small_network import table
+
+NUMBERS = {"near": 1.0, "further": 3.0, "furthest": -5.0, "middling": 0.5, "usual": 0.1}
+
+
+def number(name: str, *, middle: float = 0.0) -> NumberCode:
+    return NumberCode(name=name, knots=(0.0, 1.0), middle=middle, spread=1.0)
+
+
+ENCODER = Encoder(
+    groups=(
+        GroupCode(
+            name="amount",
+            numbers=(number("paid", middle=math.log1p(9)), number("far")),
+            categories=(CategoryCode(name="channel", vocabulary=("pos",)),),
+        ),
+    )
+)
+GROUPS = (
+    Group(
+        name="amount",
+        meaning="",
+        needs=(),
+        features=(
+            fact("paid", "paid", "amount", unit="currency"),
+            fact("far", "far", "distance", unit="km"),
+            fact("channel", "channel", "channel", kind="category"),
+        ),
+    ),
+)
+
+
+def told(*rows: dict[str, object], increment: float = 0.5) -> list[tuple[StageReason, ...]]:
+    return reasons(table(list(rows)), {"amount": np.full(len(rows), increment)}, ENCODER, GROUPS)
+
+
+def words(reason: StageReason) -> list[str]:
+    return [fact.text for fact in reason.facts]
+
+
+def test_facts_stand_by_their_distance_from_the_usual() -> None:
+    """The amount lies ln 10 from its middle of 9, the distance ln 1001 from its middle of 0."""
+    ((reason,),) = told({"paid": 99.0, "far": 1000.0, "channel": "pos"})
+    assert words(reason) == ["distance: 1,000 km, usually 0 km", "amount: 99, usually 9", "channel: pos"]
+    assert [fact.unusual for fact in reason.facts] == [True, True, False]
+
+
+def test_far_below_the_usual_is_unusual_too() -> None:
+    ((reason,),) = told({"paid": 0.0})
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 0, usually 9", True)]
+
+
+def test_a_category_the_training_did_not_know_is_unusual() -> None:
+    ((reason,),) = told({"channel": "carrier pigeon"})
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("channel: carrier pigeon", True)]
+
+
+def test_a_row_of_nulls_has_its_increment_and_no_facts() -> None:
+    assert told({}) == [(StageReason(group="amount", increment=0.5, facts=()),)]
+
+
+def test_no_rows_have_no_reasons() -> None:
+    assert told() == []
+
+
+def test_a_stage_tells_its_four_least_usual_numbers() -> None:
+    codes = tuple(number(name) for name in NUMBERS)
+    encoder = Encoder(groups=(GroupCode(name="g", numbers=codes, categories=()),))
+    groups = (Group(name="g", meaning="", needs=(), features=tuple(fact(name, name, name) for name in NUMBERS)),)
+    import pyarrow as pa
+
+    ((reason,),) = reasons(pa.table({name: [value] for name, value in NUMBERS.items()}), {"g": np.ones(1)}, encoder, groups)
+    assert [fact.name for fact in reason.facts] == ["furthest", "further", "near", "middling"]
+
+
+def test_a_stage_of_another_champion_is_told_without_facts() -> None:
+    given = {"amount": np.array([0.5, np.nan]), "social": np.array([np.nan, 2.0])}
+    first, second = reasons(table([{"paid": 9.0}, {"paid": 9.0}]), given, ENCODER, GROUPS)
+    assert [reason.group for reason in first] == ["amount"]
+    assert second == (StageReason(group="social", increment=2.0, facts=()),)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        ("s", 30.0, "30 s"),
+        ("s", 90.0, "1.5 min"),
+        ("s", 7200.0, "2 h"),
+        ("s", 129_600.0, "1.5 d"),
+        ("share", 0.005, "0.5 %"),
+        ("share", 1.0, "100 %"),
+        ("share", 0.0, "0 %"),
+        ("ratio", 12.345, "12.3"),
+        ("ratio", 0.0000123, "0.0000123"),
+        ("currency", 1234567.8, "1,234,568"),
+        ("currency", 12.5, "12.5"),
+        ("km", -3.0, "-3 km"),
+        ("km/h", 812.3, "812 km/h"),
+        ("", 7.0, "7"),
+    ],
+)
+def test_a_value_is_said_with_its_unit(unit: str, value: float, text: str) -> None:
+    assert in_words(fact("x", "x", "meaning", unit=unit), value) == f"meaning: {text}"
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "text"),
+    [
+        (fact("x", "x", "paid at night", kind="flag"), 1.0, "paid at night: yes"),
+        (fact("x", "x", "paid at night", kind="flag"), 0.0, "paid at night: no"),
+        (fact("x", "x", "channel", kind="category"), "pos", "channel: pos"),
+    ],
+    ids=["flag that holds", "flag that does not", "category"],
+)
+def test_flags_and_categories_are_said_in_words(feature: Feature, value: object, text: str) -> None:
+    assert in_words(feature, value, usual=0.2) == text

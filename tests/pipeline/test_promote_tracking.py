@@ -1,0 +1,181 @@
+"""Champion and challenger: registered when all is recorded, promoted on evidence, brought back on request."""
+
+import json
+import urllib.parse
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.history import read_history
+from pipeline.promote import Promotion, PromotionError, judge, promote, rollback
+from pipeline.tracking import RegistryError, Tracking, Version
+from tests.small_world import AS_OF, IP_DATABASE, World, trained_as
+
+GOOD = {"ap": 0.5, "base_rate": 0.005, "ap_over_chance": 100.0, "stage_ap_amount": 0.2}
+
+
+def over(name: str, difference: float, low: float, high: float) -> dict[str, float]:
+    return {f"ap_over_{name}": difference, f"ap_over_{name}_low": low, f"ap_over_{name}_high": high}
+
+
+@pytest.mark.parametrize(
+    ("figures", "allowed"),
+    [
+        ({}, True),
+        ({"ap": 0.005}, False),
+        ({"ap": 0.0051}, True),
+        (over("xgboost", 0.02, 0.01, 0.03), True),
+        (over("xgboost", -0.05, -0.12, 0.01), True),
+        (over("xgboost", -0.008, -0.0099, -0.006), True),
+        (over("xgboost", -0.02, -0.04, -0.01), True),
+        (over("xgboost", -0.02, -0.03, -0.0101), False),
+        (over("logistic", 0.2, 0.1, 0.3) | over("xgboost", -0.2, -0.3, -0.1), False),
+    ],
+    ids=[
+        "better than chance, nothing to compare with",
+        "no better than chance",
+        "just better than chance",
+        "shown better",
+        "worse, but not shown",
+        "shown worse by less than is tolerated",
+        "the interval ends on the bound",
+        "shown worse",
+        "better than one, shown worse than another",
+    ],
+)
+def test_a_challenger_is_refused_only_on_evidence(figures: dict[str, float], allowed: bool) -> None:
+    decided, reasons = judge(Version(number="1", run_id="r", metrics=GOOD | figures))
+    assert decided is allowed
+    assert all(reason.startswith("yes: ") for reason in reasons) is allowed
+
+
+def test_the_reasons_are_sentences_with_their_figures() -> None:
+    figures = GOOD | over("logistic", 0.2, 0.1, 0.3) | over("xgboost", -0.2, -0.3, -0.1)
+    assert judge(Version(number="1", run_id="r", metrics=figures))[1] == (
+        "yes: its AP is 0.500, chance gives 0.0050",
+        "yes: its AP minus logistic's is +0.200, 95 % interval +0.100 to +0.300, not wholly below -0.01",
+        "no: its AP minus xgboost's is -0.200, 95 % interval -0.300 to -0.100, wholly below -0.01",
+    )
+
+
+def test_a_recorded_training_is_the_challenger_with_its_figures(tracking: Tracking, world: World) -> None:
+    version = tracking.record(trained_as(world, "recorded", ap=0.42))
+    assert tracking.version("recorded", "challenger") == version
+    assert tracking.version("recorded", "champion") is None
+    assert (version.number, version.metrics["ap"], version.metrics["ap_over_logistic_high"]) == ("1", 0.42, 0.15)
+    assert tracking.record(trained_as(world, "recorded")).number == "2"
+
+
+def test_the_run_holds_the_comparison_the_pictures_and_the_models(tracking: Tracking, world: World) -> None:
+    run_id = tracking.record(trained_as(world, "pictured")).run_id
+    client = mlflow.MlflowClient(tracking_uri=tracking.uri)
+    run = client.get_run(run_id)
+    folder = Path(urllib.parse.urlparse(run.info.artifact_uri).path)
+    names = {"comparison.json", "comparison.html", "comparison.svg", "depth.svg", "learning.svg", "bundle"}
+    assert {file.name for file in folder.iterdir()} == names
+    assert {row[0] for row in json.loads((folder / "comparison.json").read_text())["data"]} == {"layered", "logistic"}
+    assert all((folder / name).read_text().rstrip().endswith("</svg>") for name in names if name.endswith(".svg"))
+    below = client.search_runs([run.info.experiment_id], filter_string=f"tags.mlflow.parentRunId = '{run_id}'")
+    assert {one.info.run_name for one in below} == {"layered", "logistic"}
+    assert run.data.params["train_rows"] == str(world.trained.train_rows)
+    assert run.info.status == "FINISHED"
+
+
+def test_promote_then_promote_then_roll_back(tracking: Tracking, world: World) -> None:
+    first = tracking.record(trained_as(world, "way"))
+    assert promote(tracking, "way").allowed
+    assert tracking.version("way", "champion") == first
+    assert tracking.version("way", "challenger") is None
+    tracking.record(trained_as(world, "way"))
+    assert promote(tracking, "way") == Promotion(version="2", allowed=True, reasons=promote_reasons())
+    back = rollback(tracking, "way")
+    assert (back.version, back.reasons) == ("1", ("version 2 is champion no more",))
+    assert tracking.champion("way").version == "1"
+    with pytest.raises(PromotionError, match="the champion of portfolio way took over from nobody; there is nothing"):
+        rollback(tracking, "way")
+
+
+def promote_reasons() -> tuple[str, ...]:
+    return (
+        "yes: its AP is 0.500, chance gives 0.0050",
+        "yes: its AP minus logistic's is +0.100, 95 % interval +0.050 to +0.150, not wholly below -0.01",
+    )
+
+
+def test_a_refused_challenger_stays_challenger(tracking: Tracking, world: World) -> None:
+    tracking.record(trained_as(world, "refused"))
+    promote(tracking, "refused")
+    worse = tracking.record(trained_as(world, "refused", ap=0.001))
+    refused = promote(tracking, "refused")
+    assert (refused.allowed, refused.reasons[0]) == (False, "no: its AP is 0.001, chance gives 0.0050")
+    assert tracking.version("refused", "challenger") == worse
+    assert tracking.champion("refused").version == "1"
+
+
+def test_a_promotion_killed_half_way_is_finished_by_the_next(
+    tracking: Tracking, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the champion changed, before the challenger was dropped: it still took over from version 1."""
+    tracking.record(trained_as(world, "killed"))
+    promote(tracking, "killed")
+    tracking.record(trained_as(world, "killed"))
+
+    def fail(*_: object) -> None:
+        monkeypatch.undo()
+        raise OSError("killed")
+
+    monkeypatch.setattr(Tracking, "drop_alias", fail)
+    with pytest.raises(OSError, match="killed"):
+        promote(tracking, "killed")
+    assert promote(tracking, "killed").version == "2"
+    assert rollback(tracking, "killed").version == "1"
+
+
+def test_without_a_challenger_nothing_is_promoted(tracking: Tracking) -> None:
+    with pytest.raises(PromotionError, match="portfolio nobody has no challenger; run strata train first"):
+        promote(tracking, "nobody")
+    with pytest.raises(PromotionError, match="took over from nobody"):
+        rollback(tracking, "nobody")
+    with pytest.raises(RegistryError, match="portfolio nobody has no champion; run strata train and strata promote first"):
+        tracking.champion("nobody")
+
+
+@pytest.mark.parametrize("step", ["log_artifacts", "log_table", "log_metrics"])
+def test_nothing_is_registered_when_recording_fails_half_way(
+    tracking: Tracking, world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    name = f"failed-{step.replace('_', '-')}"
+    monkeypatch.setattr(mlflow, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        tracking.record(trained_as(world, name))
+    monkeypatch.undo()
+    assert tracking.version(name, "challenger") is None
+    assert mlflow.active_run() is None
+    assert tracking.record(trained_as(world, name)).number == "1"
+
+
+def test_the_champion_loads_where_mlflow_may_unpickle_nothing(
+    tracking: Tracking, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    tracking.record(trained_as(world, "safe"))
+    promote(tracking, "safe")
+    features = world.trained.bundle
+    loaded = tracking.champion("safe").bundle
+    assert (loaded.feature_digest, loaded.calibration, loaded.policy) == (
+        features.feature_digest,
+        features.calibration,
+        features.policy,
+    )
+    rows = later_features(world)
+    np.testing.assert_allclose(loaded.increments(rows), world.trained.bundle.increments(rows), atol=1e-5)
+
+
+def later_features(world: World) -> pa.Table:
+    return read_history(world.portfolio, world.lake).features(ip_database=IP_DATABASE, since=AS_OF)
