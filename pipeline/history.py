@@ -36,8 +36,7 @@ class History:
         rows = self.transactions
         if since is not None:
             rows = rows.filter(pc.field("as_of") >= pa.scalar(since - lookback(self.groups), pa.timestamp("us", tz="UTC")))
-        built = build(rows, self.labels, self.groups, ip_database=ip_database, since=since)
-        return built.cast(pa.schema([_in_utc(field) for field in built.schema]))
+        return build(rows, self.labels, self.groups, ip_database=ip_database, since=since)
 
 
 def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> History:
@@ -50,11 +49,6 @@ def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = N
     labels = lake.read("labels")
     groups = portfolio.groups(transactions.column_names)
     return History(transactions=transactions, labels=LABELS.empty_table() if labels is None else labels, groups=groups)
-
-
-def _in_utc(field: pa.Field) -> pa.Field:
-    """The engine gives times the zone of the machine it runs on."""
-    return field.with_type(pa.timestamp("us", tz="UTC")) if pa.types.is_timestamp(field.type) else field
 
 
 def last_moment(portfolio: Portfolio, lake: Lake) -> datetime:

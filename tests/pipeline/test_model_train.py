@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.evaluate import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Batches, Tensors
-from pipeline.model.train import TrainConfig, held_out_accounts, train_layered
+from pipeline.model.train import TrainConfig, held_out_accounts, increments_of, train_layered
 from tests.small_network import GROUPS, SMALL, encoder, training_rows
 
 QUICK = TrainConfig(seeds=(1,), epochs=2, network=SMALL)
@@ -106,6 +106,19 @@ def test_the_weights_kept_are_the_best_on_the_held_out_accounts(
     assert kept == pytest.approx(max(curve.precisions), abs=1e-6)
     assert len(curve.precisions) == len(curve.losses) == 20
     assert curve.losses[-1] < curve.losses[0]
+
+
+def test_training_on_past_the_best_epoch_does_no_harm(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+    """On shuffled labels the held-out precision only wavers, so that the best epoch is not the last."""
+    shuffled = np.random.default_rng(0).permutation(planted)
+    config = replace(QUICK, epochs=6, seeds=(1, 2, 3))
+    model = Layered.fit(features, shuffled, accounts, GROUPS, config=config)
+    rows = Tensors.of(model.encoder.encode(features), torch.zeros(ROWS))
+    for network, curve in zip(model.networks, model.curves, strict=True):
+        apart = held_out_accounts(accounts, share=0.15, seed=curve.seed)
+        kept = average_precision(shuffled[apart], increments_of(network, rows)[apart].sum(axis=1))
+        assert kept == pytest.approx(max(curve.precisions), abs=1e-6)
+    assert any(curve.precisions[-1] < max(curve.precisions) for curve in model.curves)
 
 
 def test_calibration_rows_are_those_each_network_did_not_learn_from(

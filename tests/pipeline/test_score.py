@@ -14,9 +14,11 @@ import pytest
 import pipeline.alert
 import pipeline.score
 from features.encode import GroupCode
+from features.windows import fact
 from pipeline.bundle import BundleError
 from pipeline.calibrate import Affine
 from pipeline.casework import RaisedAlerts, raise_alerts
+from pipeline.explain import in_words
 from pipeline.history import NoDataError, read_history
 from pipeline.lake import Lake, LakeBusyError
 from pipeline.layered import Layered
@@ -270,6 +272,7 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
     known = desk.world.transactions.to_pandas().set_index("transaction_id")
     flagged = [one for case in desk.cases for one in case.transactions]
     assert len(flagged) > 100
+    amount_paid, told = fact("amount_paid", "amount", "amount", unit="currency"), 0
     for one in flagged:
         row = scores.loc[one.transaction_id]
         assert (one.score, one.logit, one.base) == (row["score"], row["logit"], row["base"])
@@ -279,7 +282,10 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
         assert {stage.group: stage.increment for stage in one.stages} == {
             name: row[f"stage_{name}"] for name in ("amount", "clock", "retailer")
         }
-    assert any(fact.text.startswith("amount: ") for one in flagged for stage in one.stages for fact in stage.facts)
+        paid = [one_fact.text for stage in one.stages for one_fact in stage.facts if one_fact.name == "amount_paid"]
+        assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
+        told += len(paid)
+    assert told > 10
 
 
 def test_a_rule_over_columns_and_features_raises_an_alert(desk: Desk) -> None:
