@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from features.windows import Group
 
-QUANTILES = np.unique([*np.linspace(0, 1, 33), 0.0005, 0.005, 0.99, 0.995, 0.998, 0.999, 0.9995])
+QUANTILES = np.unique([*np.linspace(0, 1, 9), 0.0005, 0.005, 0.99, 0.995, 0.998, 0.999, 0.9995])
 LEAST_SEEN = 20  # a category seen less often is as good as unknown
 MISSING, UNKNOWN = 0, 1  # codes before the vocabulary
 

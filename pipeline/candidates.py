@@ -1,7 +1,7 @@
 """The models that compete, fitted on the same rows and each calibrated on accounts that its calibration fit did not see."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -9,15 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from features.build import KEYS
 from features.windows import Group
-from pipeline.baselines import BASELINES, Baseline, Settings
+from pipeline.baselines import BASELINES, Baseline, Settings, as_frame, out_of_fold
 from pipeline.calibrate import Affine, fit_affine
 from pipeline.evaluate import BoolArray, FloatArray
-from pipeline.layered import Layered, settings_of
-from pipeline.model.train import TrainConfig, held_out_accounts
+from pipeline.layered import Layered, learn_opinion, settings_of
+from pipeline.model.train import TrainConfig
 
-LAYERED = "layered"
+LAYERED, BOOSTING = "layered", "xgboost"
 MODELS = (LAYERED, *BASELINES)
 
 
@@ -60,11 +59,6 @@ def check_models(names: Sequence[str]) -> None:
             raise ValueError(f"the model {name!r} is named twice; name each once")
 
 
-def as_frame(features: pa.Table) -> pd.DataFrame:
-    """Features as the classical models take them: float64 columns with NaN, text columns with null; no KEYS."""
-    return pd.DataFrame(features.drop_columns(list(KEYS)).to_pandas())
-
-
 def fit_candidates(
     names: Sequence[str],
     features: pa.Table,
@@ -78,33 +72,55 @@ def fit_candidates(
     """Fit each named model on these rows; `y` is [R].
 
     Every model is calibrated on accounts that its calibration fit did not learn from: of each network the ones that stopped
-    its training; a classical model is fitted without some accounts, calibrated on them, and stays as fitted on all.
+    its training; a classical model by refits out of fold, and it stays as fitted on all. The layered network takes the
+    gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
-    return {name: _fit(name, features, y, accounts, groups, seed, config, progress) for name in names}
+    needed = dict.fromkeys([*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])])
+    frame = as_frame(features)
+    fitted = {name: _fit_classical(name, frame, y, accounts, seed=seed) for name in needed}
+    found = {name: classical.candidate for name, classical in fitted.items()}
+    if LAYERED in names:
+        found[LAYERED] = _fit_layered(fitted[BOOSTING], features, y, accounts, groups, config=config, progress=progress)
+    return {name: found[name] for name in names}
 
 
-def _fit(
-    name: str,
+@dataclass(frozen=True, kw_only=True)
+class _Classical:
+    """A classical candidate, and its logits [R] for accounts that were left out of the fit."""
+
+    candidate: Candidate
+    model: Baseline
+    held_out: FloatArray
+
+
+def _fit_classical(name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int) -> _Classical:
+    started = perf_counter()
+    model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
+    held_out = out_of_fold(model, frame, y, accounts, seed=seed)
+    calibration, seconds = fit_affine(held_out, y), perf_counter() - started
+    candidate = Candidate(name=name, model=model, calibration=calibration, settings=model.settings, seconds=seconds)
+    return _Classical(candidate=candidate, model=model, held_out=held_out)
+
+
+def _fit_layered(
+    boosting: _Classical,
     features: pa.Table,
     y: BoolArray,
     accounts: npt.NDArray[np.str_],
     groups: Sequence[Group],
-    seed: int,
+    *,
     config: TrainConfig,
     progress: bool,
 ) -> Candidate:
     started = perf_counter()
-    model: Layered | Baseline
-    if name == LAYERED:
-        model = Layered.fit(features, y, accounts, groups, config=config, progress=progress)
-        calibration = fit_affine(*model.held_out_logits(features, y, accounts, config=config))
-        settings = settings_of(model)
-    else:
-        frame = as_frame(features)
-        model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
-        apart = held_out_accounts(accounts, share=config.held_out, seed=seed)
-        calibration = fit_affine(model.refit(frame[~apart], y[~apart]).logit(frame[apart]), y[apart])
-        settings = model.settings
-    return Candidate(name=name, model=model, calibration=calibration, settings=settings, seconds=perf_counter() - started)
+    network = Layered.fit(features, y, accounts, groups, config=config, progress=progress)
+    apart = network.held_out(features, accounts, config=config)
+    opinion = learn_opinion(
+        boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows]
+    )
+    model = replace(network, opinion=opinion)
+    calibration = fit_affine(opinion.blend(apart.logit, boosting.held_out[apart.rows]), y[apart.rows])
+    seconds = perf_counter() - started + boosting.candidate.seconds
+    return Candidate(name=LAYERED, model=model, calibration=calibration, settings=settings_of(model), seconds=seconds)

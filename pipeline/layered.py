@@ -16,20 +16,57 @@ from safetensors.torch import load_file, save_file
 
 from features.encode import Encoder
 from features.windows import Group
-from pipeline.evaluate import BoolArray, FloatArray
+from pipeline.baselines import Baseline, XGBoost, as_frame
+from pipeline.calibrate import fit_affine
+from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
 
+CLASSICAL = "classical"
+TRUSTS = tuple(place / 20 for place in range(21))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """The classical model's opinion as the last stage: it moves the log-odds so far a share of the way to its own.
+
+    The share (`trust`, 0 to 1) is learned on accounts that neither model learned from (stacking, Wolpert 1992).
+    """
+
+    model: Baseline
+    trust: float
+
+    def increment(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
+        """What the stage adds to the log-odds so far, [R]."""
+        return self.trust * (classical - so_far)
+
+    def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
+        """The log-odds after the stage, [R].
+
+        >>> Opinion(model=XGBoost(), trust=0.25).blend(np.array([0.0]), np.array([2.0]))
+        array([0.5])
+        """
+        return so_far + self.increment(so_far, classical)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Rows that networks did not learn from, network by network, and the logit that network gives each."""
+
+    rows: IntArray
+    logit: FloatArray
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layered:
-    """A trained layered network: what it learned of its inputs, and one network for each seed."""
+    """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any."""
 
     encoder: Encoder
     networks: tuple[LayeredNetwork, ...]
     shape: NetworkConfig
     curves: tuple[Curve, ...] = field(default=())
+    opinion: Opinion | None = None
 
     @classmethod
     def fit(
@@ -47,23 +84,20 @@ class Layered:
         networks, curves = train_layered(encoder, encoder.encode(features), y, accounts, config=config, progress=progress)
         return cls(encoder=encoder, networks=tuple(networks), shape=config.network, curves=tuple(curves))
 
-    def held_out_logits(
-        self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig
-    ) -> tuple[FloatArray, BoolArray]:
-        """Logits that each network of a fit gives the accounts it did not learn from, and their labels, network by network."""
+    def held_out(self, features: pa.Table, accounts: npt.NDArray[np.str_], *, config: TrainConfig) -> HeldOut:
+        """What each network of a fit says of the accounts that it did not learn from."""
         rows = Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
-        logits, labels = [], []
-        for network, seed in zip(self.networks, config.seeds, strict=True):
-            apart = held_out_accounts(accounts, share=config.held_out, seed=seed)
-            held_out = rows.rows(torch.from_numpy(np.flatnonzero(apart)))
-            logits.append(float(network.base_logit) + increments_of(network, held_out).sum(axis=1))
-            labels.append(y[apart])
-        return np.concatenate(logits), np.concatenate(labels)
+        apart = [np.flatnonzero(held_out_accounts(accounts, share=config.held_out, seed=seed)) for seed in config.seeds]
+        logits = [
+            float(network.base_logit) + increments_of(network, rows.rows(torch.from_numpy(index))).sum(axis=1)
+            for network, index in zip(self.networks, apart, strict=True)
+        ]
+        return HeldOut(rows=np.concatenate(apart), logit=np.concatenate(logits))
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The groups in their order."""
-        return tuple(group.name for group in self.encoder.groups)
+        """The groups in their order, and the classical opinion behind them."""
+        return (*(group.name for group in self.encoder.groups), *([CLASSICAL] if self.opinion else []))
 
     @property
     def base_logit(self) -> float:
@@ -74,16 +108,23 @@ class Layered:
         """What each stage adds to the log-odds, [R, K]."""
         encoded = self.encoder.encode(features)
         rows = Tensors.of(encoded, torch.zeros(features.num_rows))
-        return np.asarray(np.mean([increments_of(network, rows) for network in self.networks], axis=0))
+        increments = np.asarray(np.mean([increments_of(network, rows) for network in self.networks], axis=0))
+        if self.opinion is None:
+            return increments
+        so_far = self.base_logit + increments.sum(axis=1)
+        return np.column_stack([increments, self.opinion.increment(so_far, self.opinion.model.logit(as_frame(features)))])
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
         return np.asarray(self.base_logit + self.increments(features).sum(axis=1))
 
     def to_files(self, folder: Path) -> None:
-        """Write encoder.json, network.json and one network-<number>.safetensors a seed into an existing folder."""
+        """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
-        shape = {"shape": asdict(self.shape), "networks": len(self.networks)}
+        trust = None if self.opinion is None else self.opinion.trust
+        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "trust": trust}
+        if self.opinion is not None:
+            self.opinion.model.to_files(folder)
         (folder / "network.json").write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
         for number, network in enumerate(self.networks):
             save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / _weights(number))
@@ -99,7 +140,19 @@ class Layered:
             network = LayeredNetwork(encoder, base_logit=0.0, config=shape)
             network.load_state_dict(load_file(folder / _weights(number)))
             networks.append(network.eval())
-        return cls(encoder=encoder, networks=tuple(networks), shape=shape)
+        opinion = None if kept["trust"] is None else Opinion(model=XGBoost.from_files(folder), trust=kept["trust"])
+        return cls(encoder=encoder, networks=tuple(networks), shape=shape, opinion=opinion)
+
+
+def learn_opinion(model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray) -> Opinion:
+    """Learn how far to trust the classical model: by the share whose calibrated blend suits these held-out rows best."""
+    blends = [Opinion(model=model, trust=trust) for trust in TRUSTS]
+    losses = [_calibrated_loss(opinion.blend(network, classical), y) for opinion in blends]
+    return blends[int(np.argmin(losses))]
+
+
+def _calibrated_loss(logit: FloatArray, y: BoolArray) -> float:
+    return log_loss(y, fit_affine(logit, y).probability(logit))
 
 
 def _weights(number: int) -> str:
@@ -110,4 +163,5 @@ def settings_of(model: Layered) -> dict[str, str | int | float]:
     """The settings and learning results worth recording."""
     counted = {"parameters": sum(p.numel() for p in model.networks[0].parameters()), "networks": len(model.networks)}
     best = {f"held_out_ap_seed_{curve.seed}": max(curve.precisions) for curve in model.curves}
-    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **best}
+    trust = {} if model.opinion is None else {"trust_in_classical": model.opinion.trust}
+    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **trust, **best}

@@ -1,11 +1,13 @@
 """The layered network as one model: what is written is what is read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.layered import Layered
+from pipeline.baselines import XGBoost
+from pipeline.layered import Layered, Opinion, learn_opinion
 from tests.small_network import layered, training_rows
 
 
@@ -22,3 +24,30 @@ def test_one_file_of_weights_for_each_seed(tmp_path: Path) -> None:
     layered(networks=3).to_files(tmp_path)
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"encoder.json", "network.json", *(f"network-{number}.safetensors" for number in range(3))}
+
+
+def with_opinion(*, trust: float) -> Layered:
+    rows = training_rows()
+    y, accounts = rows["paid"].to_numpy() > 60, np.arange(rows.num_rows).astype(str)
+    return replace(layered(), opinion=Opinion(model=XGBoost().fit(rows.to_pandas(), y, accounts, seed=1), trust=trust))
+
+
+def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
+    model, rows = with_opinion(trust=0.25), training_rows()
+    assert model.stages == (*layered().stages, "classical")
+    assert model.opinion is not None
+    network, classical = layered().logit(rows), model.opinion.model.logit(rows.to_pandas())
+    np.testing.assert_allclose(model.logit(rows), 0.75 * network + 0.25 * classical, atol=1e-5)
+    np.testing.assert_allclose(model.base_logit + model.increments(rows).sum(axis=1), model.logit(rows), atol=1e-5)
+    model.to_files(tmp_path)
+    np.testing.assert_allclose(Layered.from_files(tmp_path).logit(rows), model.logit(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize(("right", "trust"), [("classical", 1.0), ("network", 0.0)])
+def test_the_model_that_is_right_is_trusted(right: str, trust: float) -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(-2, 2, 4000)
+    y = random.random(4000) < 1 / (1 + np.exp(-truth))
+    says = {"classical": random.normal(-2, 2, 4000), "network": random.normal(-2, 2, 4000)} | {right: truth}
+    learned = learn_opinion(XGBoost(), network=says["network"], classical=says["classical"], y=y)
+    assert learned.trust == pytest.approx(trust, abs=0.1)

@@ -126,10 +126,10 @@ def test_calibration_rows_are_those_each_network_did_not_learn_from(
 ) -> None:
     config = replace(QUICK, epochs=1, seeds=(1, 2))
     model = Layered.fit(features, planted, accounts, GROUPS, config=config)
-    found, labels = model.held_out_logits(features, planted, accounts, config=config)
+    found = model.held_out(features, accounts, config=config)
     first, second = (held_out_accounts(accounts, share=0.15, seed=seed) for seed in (1, 2))
-    assert np.array_equal(labels, np.concatenate([planted[first], planted[second]]))
-    assert len(found) == first.sum() + second.sum()
+    assert np.array_equal(found.rows, np.concatenate([np.flatnonzero(first), np.flatnonzero(second)]))
+    assert len(found.logit) == first.sum() + second.sum()
 
 
 @settings(deadline=None, max_examples=50)
