@@ -110,7 +110,8 @@ def promote(portfolio: Path) -> None:
     """Make the challenger champion, if its figures allow it."""
     from pipeline.promote import promote as run
 
-    result = run(open_rooms(portfolio).tracking, open_rooms(portfolio).portfolio.name)
+    rooms = open_rooms(portfolio)
+    result = run(rooms.tracking, rooms.portfolio.name)
     for reason in result.reasons:
         click.echo(reason)
     if not result.allowed:
@@ -299,13 +300,9 @@ def train_and_record(rooms: Rooms, as_of: datetime | None) -> tuple["Trained", s
     from pipeline.train import train as run
 
     collect_labels(rooms.lake, rooms.casework)
+    moment = as_of or last_moment(rooms.portfolio, rooms.lake)
     with working("training"):
-        trained = run(
-            rooms.portfolio,
-            rooms.lake,
-            as_of=as_of or last_moment(rooms.portfolio, rooms.lake),
-            ip_database=rooms.settings.ip_database,
-        )
+        trained = run(rooms.portfolio, rooms.lake, as_of=moment, ip_database=rooms.settings.ip_database)
         return trained, rooms.tracking.record(trained).number
 
 
@@ -316,16 +313,9 @@ def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
 
     collect_labels(rooms.lake, rooms.casework)
     champion = rooms.tracking.champion(rooms.portfolio.name)
+    ips = rooms.settings.ip_database
     with working("scoring"):
-        done = run(
-            rooms.portfolio,
-            rooms.lake,
-            rooms.casework,
-            champion,
-            ip_database=rooms.settings.ip_database,
-            now=now(),
-            until=until,
-        )
+        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, ip_database=ips, now=now(), until=until)
     return done.scored, done.alerts.new_alerts
 
 
@@ -342,9 +332,8 @@ def echo_comparison(trained: "Trained") -> None:
         ("train", split.train_from, split.train_until, trained.train_frauds, trained.train_rows),
         ("test ", split.test_from, split.test_until, test.frauds, test.rows),
     ):
-        click.echo(
-            f"  {name} {since:%Y-%m-%d} to {until:%Y-%m-%d}: {frauds:,} frauds in {rows:,} labelled, {frauds / rows:.2%}"
-        )
+        span = f"{since:%Y-%m-%d} to {until:%Y-%m-%d}"
+        click.echo(f"  {name} {span}: {frauds:,} frauds in {rows:,} labelled, base rate {frauds / rows:.2%}")
     click.echo("  model      AP     AUC    accounts found  AP minus layered's [95 %]")
     for row in trained.table.reset_index().itertuples():
         paired = f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"

@@ -11,6 +11,7 @@ from typing import Literal
 
 UNITS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 LOOKBACK = "90d"  # what "ever" means: every look-back is bounded, so that a batch reads a bounded history
+CIRCLE = "on a circle"  # the unit of a sine or cosine: a fact for the network, not for a reader
 PAST = "OVER past"  # written behind an aggregate; becomes the feature's own window
 
 Stream = Literal["rows", "labels"]

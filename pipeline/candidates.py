@@ -117,9 +117,7 @@ def _fit_layered(
     started = perf_counter()
     network = Layered.fit(features, y, accounts, groups, config=config, progress=progress)
     apart = network.held_out(features, accounts, config=config)
-    opinion = learn_opinion(
-        boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows]
-    )
+    opinion = learn_opinion(boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows])
     model = replace(network, opinion=opinion)
     calibration = fit_affine(opinion.blend(apart.logit, boosting.held_out[apart.rows]), y[apart.rows])
     seconds = perf_counter() - started + boosting.candidate.seconds

@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from features.encode import Encoder, GroupCode
-from features.windows import Feature, Group
+from features.windows import CIRCLE, Feature, Group
 from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
+from pipeline.layered import CLASSICAL
 
 FACTS_PER_STAGE = 4
+OPINION = Fact(name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False)
 UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
 
 
@@ -34,7 +36,7 @@ def reasons(
             StageReason(
                 group=name,
                 increment=float(added[place]),
-                facts=_facts(row, codes[name], distance, declared) if name in codes else (),
+                facts=_facts(row, codes[name], distance, declared) if name in codes else (OPINION,) * (name == CLASSICAL),
             )
             for name, added in increments.items()
             if not np.isnan(added[place])
@@ -56,7 +58,7 @@ def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
 def _facts(
     row: Mapping[str, object], code: GroupCode, distance: Mapping[str, float], declared: Mapping[str, Feature]
 ) -> tuple[Fact, ...]:
-    known = [number for number in code.numbers if number.name in distance]
+    known = [number for number in code.numbers if number.name in distance and declared[number.name].unit != CIRCLE]
     told = [
         Fact(
             name=number.name,

@@ -83,7 +83,7 @@ def score(
 def check_features(champion: Champion, history: History) -> None:
     """Refuse a champion whose features this code and portfolio no longer build."""
     if champion.bundle.feature_digest != history.feature_digest:
-        ours, theirs = [group.name for group in history.groups], list(champion.bundle.model.stages)
+        ours, theirs = [group.name for group in history.groups], [group.name for group in champion.bundle.model.encoder.groups]
         what = (
             f"its groups are {', '.join(theirs)}, today's {', '.join(ours)}"
             if ours != theirs

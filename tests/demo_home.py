@@ -22,7 +22,9 @@ class Demo:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "STRATA_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
+        """That of this process, without the addresses that MLflow and Prefect leave in it."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "STRATA_"))}
+        return {**own, "STRATA_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
 
     def strata(self, *words: str, expect: int = 0) -> str:
         """Run the command line as its user does; returns what it printed."""

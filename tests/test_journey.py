@@ -34,7 +34,7 @@ def test_status_counts_what_the_demo_did(demo: Demo, scores: pd.DataFrame) -> No
 
 def test_stages_add_up(scores: pd.DataFrame) -> None:
     stages = [name for name in scores if name.startswith("stage_")]
-    assert len(stages) == 6
+    assert len(stages) == 7
     assert (scores["base"] + scores[stages].sum(axis=1) - scores["logit"]).abs().max() < 1e-5
 
 
@@ -53,10 +53,10 @@ def test_alerts_stay_within_the_capacity_of_each_day(demo: Demo, scores: pd.Data
 
 def test_a_verdict_becomes_a_label_that_the_lake_knows(demo: Demo) -> None:
     casework = open_casework(f"sqlite:///{demo.home / 'casework.db'}")
-    add_user(casework, "ada", role="analyst", password="a long password", now=datetime.now(UTC))
+    add_user(casework, "bea", role="analyst", password="a long password", now=datetime.now(UTC))
     alert = queue(casework, "world")[0]
     transactions = {one.transaction_id for one in alert_page(casework, alert.id).transactions}
-    decide(casework, alert.id, verdict="fraud", by="ada", now=datetime.now(UTC))
+    decide(casework, alert.id, verdict="fraud", by="bea", now=datetime.now(UTC))
     demo.strata("score", str(demo.portfolio))
     demo.strata("score", str(demo.portfolio))
     labels = deltalake.DeltaTable(str(demo.home / "lake" / "world" / "labels")).to_pandas()

@@ -37,9 +37,8 @@ def finished_runs(port: int) -> list[dict[str, object]]:
 
 def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
     log = tmp_path / "flows.log"
-    environment = {name: value for name, value in demo.environment.items() if name != "PREFECT_API_URL"}
     command = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio), "--every", "30", "--port", str(port)]
-    with log.open("w") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
+    with log.open("w") as out, subprocess.Popen(command, env=demo.environment, stdout=out, stderr=out) as process:
         try:
             deadline = time.monotonic() + 240
             while not (runs := finished_runs(port)) and process.poll() is None and time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from pipeline.history import NoDataError
 from pipeline.split import Split
 from tests.small_world import IP_DATABASE, MODELS, QUICK, START, World
 
-STAGES = ["stage_amount", "stage_clock", "stage_retailer"]
+STAGES = ["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]
 
 
 def days(*moments: float) -> Split:
@@ -73,8 +73,8 @@ def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.D
     ("split", "told"),
     [
         (days(0, 21, 400, 401), "no transactions from 2026-02-05 00:00:00 to 2026-02-06 00:00:00 UTC; name other spans"),
-        (days(-9, -8, 28, 33), "the 0 rows to train on have 0 frauds; both classes are needed"),
-        (days(0, 0.01, 28, 33), r"the \d+ rows to train on have 0 frauds; both classes are needed"),
+        (days(-9, -8, 28, 33), "both frauds and legitimate rows are needed, found 0 rows"),
+        (days(0, 0.01, 28, 33), r"both frauds and legitimate rows are needed, found \d+ rows, all legitimate"),
     ],
     ids=["nothing to test", "nothing to train on", "no fraud to train on"],
 )

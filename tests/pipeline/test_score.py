@@ -87,7 +87,7 @@ def test_all_that_stands_after_the_training_is_scored_once(world: World, undistu
 
 def test_what_is_stored_adds_up_and_is_the_champions_probability(world: World, undisturbed: Desk) -> None:
     scores = undisturbed.scores
-    stages = scores[["stage_amount", "stage_clock", "stage_retailer"]]
+    stages = scores[["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]]
     assert (scores["base"] + stages.sum(axis=1) - scores["logit"]).abs().max() < 1e-5
     np.testing.assert_allclose(scores["score"], world.trained.bundle.calibration.probability(scores["logit"]))
     assert set(scores["model_version"]) == {"1"}
@@ -280,7 +280,7 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
         assert (one.account_id, one.event_time) == (row["account_id"], row["event_time"])
         assert one.currency == known.loc[one.transaction_id, "currency"]
         assert {stage.group: stage.increment for stage in one.stages} == {
-            name: row[f"stage_{name}"] for name in ("amount", "clock", "retailer")
+            name: row[f"stage_{name}"] for name in ("amount", "clock", "retailer", "classical")
         }
         paid = [one_fact.text for stage in one.stages for one_fact in stage.facts if one_fact.name == "amount_paid"]
         assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
@@ -323,7 +323,7 @@ def test_alerts_of_an_earlier_champion_keep_its_stages(desk: Desk, monkeypatch: 
     flagged = [one for case in desk.cases for one in case.transactions]
     assert flagged
     for one in flagged:
-        assert [stage.group for stage in one.stages] == ["amount", "clock", "retailer", "social"]
+        assert [stage.group for stage in one.stages] == ["amount", "clock", "retailer", "classical", "social"]
         assert one.base + sum(stage.increment for stage in one.stages) == pytest.approx(one.logit, abs=1e-5)
         assert one.model_version == "7"
 

@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_test_weeks(world: World) -> None:
     so_far = trained.bundle.increments(rows).cumsum(axis=1)
     by_hand = {name: average_precision_score(y, so_far[:, place]) for place, name in enumerate(trained.bundle.model.stages)}
     assert trained.stage_ap == pytest.approx(by_hand)
-    assert trained.stage_ap["retailer"] == pytest.approx(trained.metrics["layered"].ap)
+    assert trained.stage_ap["classical"] == pytest.approx(trained.metrics["layered"].ap)
     assert (trained.metrics["layered"].rows, trained.metrics["layered"].frauds) == (len(y), y.sum())
 
 
