@@ -42,7 +42,7 @@ def build(
     shown = shown_features(groups)
     spilling = {} if spill_folder is None else {"temp_directory": str(spill_folder)}
     with duckdb.connect(config={"memory_limit": memory_limit, **spilling}) as engine:
-        engine.execute("SET TimeZone = 'UTC'")
+        engine.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         engine.register("transactions", transactions)
         engine.register("labels", labels)
         _register_addresses(engine, transactions, ip_database)
