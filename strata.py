@@ -5,6 +5,7 @@ Bad input ends with one sentence on standard error and exit code 2.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -218,28 +219,16 @@ def add(name: str, role: str) -> None:
 @click.option("--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one.")
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
-    import subprocess
-
     from dashboards.desk import create_app, serve
+    from pipeline.beside import beside
 
     settings = read_settings()
     app = create_app(casework_of(settings))
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        settings.mlflow_tracking_uri,
-        "--port",
-        str(port + 1),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as mlflow:
+    options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
+    command = [sys.executable, "-m", "mlflow", "server", *options]
+    with beside(command, os.environ):
         click.echo(f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)")
-        try:
-            serve(app, port=port)
-        finally:
-            mlflow.terminate()
+        serve(app, port=port)
 
 
 @cli.command()
@@ -422,6 +411,7 @@ def working(what: str) -> Iterator[Callable[[int], None]]:
 def main() -> None:
     """Run the command line; what a person can mend is said in one sentence, with exit code 2."""
     quiet_environment()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs beside us is ended too
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -429,7 +419,7 @@ def main() -> None:
     except (click.ClickException, ValueError, LookupError) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
         remedy = "; see strata --help" if isinstance(error, click.UsageError) else ""
-        click.echo(f"strata: {said.rstrip('.')}{remedy}", err=True)
+        click.echo(f"strata: {said.rstrip('.?')}{remedy}", err=True)
         sys.exit(2)
 
 

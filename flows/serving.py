@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from pipeline.beside import beside
+
 START_SECONDS = 120.0
 
 
@@ -34,13 +36,9 @@ def api(environment: Mapping[str, str], *, port: int) -> Iterator[str]:
         return
     url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    with beside(command, environment) as process:
         _wait_for(url, process)
         yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 
 import pytest
 
@@ -53,6 +54,8 @@ def test_the_dashboard_serves_the_desk_and_mlflow(copy: Demo) -> None:
             assert "MLflow" in page("http://127.0.0.1:18601/", process)
         finally:
             process.terminate()
+    with socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", 18601)), "MLflow is left running"
 
 
 def page(address: str, process: "subprocess.Popen[bytes]") -> str:

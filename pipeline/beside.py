@@ -1,0 +1,29 @@
+"""A program that runs beside us and ends with us, together with all that it started."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+PATIENCE_SECONDS = 10.0
+
+
+@contextmanager
+def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the program in a session of its own, silent; in the end its whole session is asked to stop, then made to."""
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=dict(environment), stdout=silent, stderr=silent, start_new_session=True)
+    try:
+        yield process
+    finally:
+        _signal_session(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_SECONDS)
+        _signal_session(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _signal_session(leader: int, what: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(leader, what)
