@@ -18,10 +18,9 @@ from pipeline.evaluate import FloatArray
 from pipeline.explain import reasons
 from pipeline.history import History, NoDataError
 from pipeline.lake import Lake
+from pipeline.layered import STAGE
 from pipeline.policy import choose
 from pipeline.portfolio import Portfolio
-
-STAGE = "stage_"  # before a group's name: the column of its increments
 
 
 def alert(

@@ -50,9 +50,7 @@ def scored(candidate: Candidate, features: pa.Table) -> pd.DataFrame:
     if not isinstance(candidate.model, Layered):
         logit = candidate.logit(features)
         return table.assign(score=candidate.calibration.probability(logit), logit=logit)
-    increments = candidate.model.increments(features)
-    logit = candidate.model.base_logit + increments.sum(axis=1)
-    stages = {f"stage_{name}": increments[:, place] for place, name in enumerate(candidate.model.stages)}
+    logit, stages = candidate.model.score(features)
     return table.assign(score=candidate.calibration.probability(logit), logit=logit, **stages)
 
 

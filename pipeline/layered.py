@@ -24,6 +24,7 @@ from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
 
 CLASSICAL = "classical"
+STAGE = "stage_"  # before a stage's name: the column of its increments
 TRUSTS = tuple(place / 20 for place in range(21))
 
 
@@ -116,7 +117,13 @@ class Layered:
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
-        return np.asarray(self.base_logit + self.increments(features).sum(axis=1))
+        return self.score(features)[0]
+
+    def score(self, features: pa.Table) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Log-odds before calibration, [R], and the increments, [R] by the stage's column, that they are the sum of."""
+        increments = self.increments(features)
+        columns = {f"{STAGE}{name}": increments[:, place] for place, name in enumerate(self.stages)}
+        return np.asarray(self.base_logit + increments.sum(axis=1)), columns
 
     def to_files(self, folder: Path) -> None:
         """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""

@@ -69,7 +69,9 @@ def score(
     unscored = _unscored(history.transactions, before, start, until)
     waiting = before.filter(pc.field("batch") > alerted_up_to(casework, portfolio.name))
     moments = [*unscored["as_of"].to_pylist(), *waiting["as_of"].to_pylist()]
-    features = history.features(ip_database=ip_database, since=min(moments, default=now))
+    if not moments:
+        return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
+    features = history.features(ip_database=ip_database, since=min(moments))
     batches = sorted(waiting["batch"].unique().to_pylist())
     if unscored.num_rows:
         fresh = features.filter(pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks()))
@@ -108,15 +110,14 @@ def score_rows(
 ) -> pa.Table:
     """Return the rows' scores: calibrated score, logit before calibration, base and each stage's increment, rules that hit."""
     model, count = champion.bundle.model, features.num_rows
-    increments = model.increments(features)
-    logit = model.base_logit + increments.sum(axis=1)
+    logit, stages = model.score(features)
     columns = {
         **{name: features[name] for name in KEYS},
         "model_version": pa.repeat(champion.version, count),
         "score": pa.array(champion.bundle.probability(logit)),
         "logit": pa.array(logit),
         "base": pa.repeat(model.base_logit, count),
-        **{f"stage_{name}": pa.array(increments[:, place]) for place, name in enumerate(model.stages)},
+        **{name: pa.array(increments) for name, increments in stages.items()},
         "rules": pa.array(_rules(features, history, portfolio), pa.string(), from_pandas=True),
         "batch": pa.repeat(batch, count),
         "scored_from": pa.repeat(pa.scalar(scored_from, MOMENT), count),
