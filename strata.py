@@ -419,7 +419,7 @@ def main() -> None:
     except (click.ClickException, ValueError, LookupError) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
         remedy = "; see strata --help" if isinstance(error, click.UsageError) else ""
-        click.echo(f"strata: {said.rstrip('.?')}{remedy}", err=True)
+        click.echo(f"strata: {said.rstrip('.?' if remedy else '.')}{remedy}", err=True)
         sys.exit(2)
 
 
