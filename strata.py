@@ -171,7 +171,7 @@ def backtest(
     split = Split(train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until)
     names = tuple(name.strip() for name in models.split(",") if name.strip())
     with working("backtest"):
-        scores = run(described, lake, split, names, ip_database=settings.ip_database, seed=seed)
+        scores = run(described, lake, split, names, building=settings.building, seed=seed)
     write_scores(scores, out)
     click.echo(f"{len(scores) // len(names):,} transactions scored by {', '.join(names)}: {out}")
 
@@ -291,7 +291,7 @@ def train_and_record(rooms: Rooms, as_of: datetime | None) -> tuple["Trained", s
     collect_labels(rooms.lake, rooms.casework)
     moment = as_of or last_moment(rooms.portfolio, rooms.lake)
     with working("training"):
-        trained = run(rooms.portfolio, rooms.lake, as_of=moment, ip_database=rooms.settings.ip_database)
+        trained = run(rooms.portfolio, rooms.lake, as_of=moment, building=rooms.settings.building)
         return trained, rooms.tracking.record(trained).number
 
 
@@ -301,10 +301,9 @@ def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
     from pipeline.score import score as run
 
     collect_labels(rooms.lake, rooms.casework)
-    champion = rooms.tracking.champion(rooms.portfolio.name)
-    ips = rooms.settings.ip_database
+    champion, building = rooms.tracking.champion(rooms.portfolio.name), rooms.settings.building
     with working("scoring"):
-        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, ip_database=ips, now=now(), until=until)
+        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, building=building, now=now(), until=until)
     return done.scored, done.alerts.new_alerts
 
 

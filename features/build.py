@@ -1,36 +1,49 @@
-"""The one function that training, backtest and scoring call: transactions and labels in, features out.
+"""The one function that training, backtest and scoring call: transactions and labels in, features out."""
 
-Each key's windows are one query; every query joins back on `row_id`, the place of a transaction in the order of as_of.
-"""
-
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
+from features.addresses import open_databases
+from features.batch import batch_tables
+from features.engine import DuckDB, Engine, EngineName, Source
+from features.frames import inputs, lookup_query, select, window_query
 from features.groups import DERIVED
-from features.ip import FACT_NAMES, FACTS, address_facts
-from features.plan import Step, plan, reach
+from features.plan import Part, Plan, reach
 from features.risk import label_query, verdict_query
-from features.schema import BY_NAME, LABELS, SchemaError
-from features.windows import Feature, Group, lookup_query, select, window_query
+from features.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
+from features.schema import LABELS, SchemaError
+from features.windows import Feature, Group
 
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")  # stand before the features in every table built
-BASE = ("row_id", *KEYS, "as_of_us")  # what every depth needs
+PIECE = 500_000  # rows put together at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Where the facts of IP addresses come from, and what runs the SQL, within which memory, spilling to which folder."""
+
+    ip_databases: tuple[Path, ...] = ()
+    engine: EngineName = "duckdb"
+    memory_limit: str = "4GB"
+    spill_folder: Path | None = None
+
+    def start(self) -> Engine:
+        """Start the engine; it is a context manager."""
+        return DuckDB(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
 def build(
-    transactions: pa.Table,
-    labels: pa.Table,
+    transactions: Source,
+    labels: Source,
     groups: Sequence[Group],
     *,
-    ip_database: Path | None = None,
+    config: BuildConfig | None = None,
     since: datetime | None = None,
-    memory_limit: str = "4GB",
-    spill_folder: Path | None = None,
+    until: datetime | None = None,
 ) -> pa.Table:
     """Return one row per transaction, in order of as_of: its KEYS, then the groups' shown features.
 
@@ -38,20 +51,33 @@ def build(
     `since` only rows from that as_of on come back, the earlier ones being their history. Numbers and flags are float64,
     categories text; null is as each feature declares. Raises SchemaError on a missing column or a doubled transaction_id.
     """
-    _check(transactions, labels)
-    shown = shown_features(groups)
-    spilling = {} if spill_folder is None else {"temp_directory": str(spill_folder)}
-    with duckdb.connect(config={"memory_limit": memory_limit, **spilling}) as engine:
-        engine.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
-        engine.register("transactions", transactions)
-        engine.register("labels", labels)
-        _register_addresses(engine, transactions, ip_database)
-        for statement in statements(_all_features(groups), columns=transactions.column_names):
-            engine.execute(statement)
-        query = select(
-            [*KEYS, *map(_typed, shown)], f"built {'' if since is None else 'WHERE as_of >= $since'} ORDER BY row_id"
-        )
-        return engine.sql(query, params={} if since is None else {"since": since}).to_arrow_table()
+    return pa.concat_tables(pieces(transactions, labels, groups, config=config, since=since, until=until))
+
+
+def pieces(
+    transactions: Source,
+    labels: Source,
+    groups: Sequence[Group],
+    *,
+    config: BuildConfig | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[pa.Table]:
+    """Yield what `build` returns in pieces of at most PIECE rows, one at least: for more rows than memory holds."""
+    config = config or BuildConfig()
+    plan, shown = Plan(all_features(groups)), shown_features(groups)
+    names = [*KEYS, *(feature.name for feature in shown)]
+    with config.start() as engine:
+        columns = _given(engine, transactions, labels, _bounds(groups, since, until))
+        few = since is not None and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
+        steps = few_rows(plan, since, columns, names) if few and since else whole_history(plan, columns, names)
+        _run(engine, steps, config, in_order=not few)
+        _check_once(engine)
+        first = 1 if since is None or few else 1 + _count(engine, f"rows WHERE as_of < {moment(since)}")
+        last = _count(engine, "rows")
+        for start in range(first, max(last, first) + 1, PIECE):
+            read = plan.read(names, first=start, last=start + PIECE - 1)
+            yield engine.fetch(f"{select([*KEYS, *map(_typed, shown)], f'({read}) AS built')} ORDER BY row_id")
 
 
 def lookback(groups: Sequence[Group]) -> timedelta:
@@ -61,7 +87,7 @@ def lookback(groups: Sequence[Group]) -> timedelta:
     >>> lookback(portfolio_groups([], order=("amount",))).days  # payments of 14 days, each against the 90 days before it
     104
     """
-    return timedelta(microseconds=reach(_all_features(groups)))
+    return timedelta(microseconds=reach(all_features(groups)))
 
 
 def shown_features(groups: Iterable[Group]) -> tuple[Feature, ...]:
@@ -69,92 +95,82 @@ def shown_features(groups: Iterable[Group]) -> tuple[Feature, ...]:
     return tuple(feature for group in groups for feature in group.features if feature.shown)
 
 
-def digest(groups: Sequence[Group]) -> str:
-    """Fingerprint of what the features mean: of their names, kinds, groups and the whole SQL."""
-    text = [f"{group.name}: {', '.join(f'{f.name} {f.kind}' for f in group.features if f.shown)}" for group in groups]
-    features = _all_features(groups)
-    used = {*BY_NAME, *(name for feature in features for name in feature.needs())}
-    return hashlib.sha256("\n".join([*text, *statements(features, columns=used)]).encode()).hexdigest()[:16]
-
-
-def statements(features: Sequence[Feature], *, columns: Iterable[str]) -> list[str]:
-    """Return the SQL that turns the tables `transactions`, `labels` and `addresses` into a table `built`.
-
-    It has the features that are shown. A depth's table carries only the columns that are shown or that a later depth needs.
-    """
-    steps = plan(features)
-    words = [{name for feature in step.features() for name in feature.needs()} for step in steps]
-    present, first = _first_rows(set(columns), set().union(*words))
-    texts: list[str] = []
-    for depth, step in enumerate(steps):
-        parts = _parts(f"rows_{depth - 1}", step, depth)
-        joined = f"rows_{depth - 1} {' '.join(f'LEFT JOIN {part} USING (row_id)' for part in parts)}"
-        query = _with_facts(select(["*"], joined) if depth else first, step.facts)
-        present += [feature.name for feature in step.features()]
-        wanted = {*BASE, *(feature.name for feature in features if feature.shown)}.union(*words[depth + 1 :])
-        carried = [name for name in present if name in wanted]
-        texts += [f"CREATE TABLE {part} AS {part_query}" for part, part_query in parts.items()]
-        texts.append(f"CREATE TABLE rows_{depth} AS {select(carried, f'({query})')}")
-        texts += [f"DROP TABLE {table}" for table in parts] + ([f"DROP TABLE rows_{depth - 1}"] if depth else [])
-        if depth == 0 and any(feature.stream == "labels" for later in steps for feature in later.features()):
-            texts.append(f"CREATE TABLE verdicts AS {verdict_query('rows_0')}")
-    return [*texts, f"ALTER TABLE rows_{len(steps) - 1} RENAME TO built"]
-
-
-def _first_rows(columns: set[str], words: set[str]) -> tuple[list[str], str]:
-    """The columns that are needed of the source, and the query that reads them and numbers the rows in order of as_of."""
-    own = [*KEYS, *sorted(columns & words - {*KEYS})]
-    moments = [name for name, column in DERIVED.items() if name in {*words, *BASE} and column in {*columns, *KEYS}]
-    addresses = sorted(FACT_NAMES & words) if "ip_address" in columns else []
-    row_id = "row_number() OVER (ORDER BY as_of, transaction_id) AS row_id"
-    microseconds = [f"epoch_us({DERIVED[name]}) AS {name}" for name in moments]
-    source = "transactions LEFT JOIN addresses USING (ip_address)" if addresses else "transactions"
-    return ["row_id", *own, *moments, *addresses], select([row_id, *own, *microseconds, *addresses], source)
-
-
-def _parts(rows: str, step: Step, depth: int) -> dict[str, str]:
-    """The queries of a depth by the names of their tables; each has a row_id and is joined to the rows."""
-    parts = {
-        f"past_{depth}_{number}": window_query(rows, shared) if shared[0].stream == "rows" else label_query(rows, shared)
-        for number, shared in enumerate(step.windows)
-    }
-    return parts | ({f"earlier_{depth}": lookup_query(rows, step.lookups)} if step.lookups else {})
-
-
-def _with_facts(query: str, facts: Sequence[Feature]) -> str:
-    """Wrap a query in one SELECT for each layer of facts that build on one another."""
-    left = list(facts)
-    while left:
-        names = {feature.name for feature in left}
-        ready = [feature for feature in left if not feature.needs() & names]
-        query = select(["*", *(f"{feature.sql} AS {feature.name}" for feature in ready)], f"({query})")
-        left = [feature for feature in left if feature not in ready]
-    return query
-
-
-def _all_features(groups: Iterable[Group]) -> list[Feature]:
+def all_features(groups: Iterable[Group]) -> list[Feature]:
+    """All features of the groups, also those that only serve others."""
     return [feature for group in groups for feature in group.features]
 
 
-def _check(transactions: pa.Table, labels: pa.Table) -> None:
-    for name, table, needed in (("transactions", transactions, KEYS), ("labels", labels, LABELS.names)):
-        if missing := [column for column in needed if column not in table.column_names]:
-            found = ", ".join(table.column_names)
-            raise SchemaError(f"{name} lack {', '.join(missing)}; found {found}; read them from the lake")
-    ids = transactions["transaction_id"]
-    if len(ids.unique()) < len(ids):
-        doubled = next(entry["values"] for entry in ids.value_counts().to_pylist() if entry["counts"] > 1)
-        raise SchemaError(f"the transaction_id {doubled!r} stands twice among the transactions; ingest keeps each once")
+def whole_history(plan: Plan, columns: Sequence[str], names: Iterable[str]) -> Iterator[Step]:
+    """The tables of a plan for all transactions: windows over everything."""
+    yield from all_rows(plan.rows, {*plan.words, *names}, columns)
+    if any(part.is_of_labels for part in plan.parts):
+        yield Table(name="verdicts", query=verdict_query(plan.rows))
+    for part in plan.parts:
+        yield Table(name=part.table, query=_part_query(plan, part))
 
 
-def _register_addresses(engine: duckdb.DuckDBPyConnection, transactions: pa.Table, database: Path | None) -> None:
-    if "ip_address" not in transactions.column_names:
-        return
-    addresses = transactions["ip_address"].drop_null().unique()
-    if len(addresses) and database is None:
-        raise SchemaError(f"{len(addresses)} IP addresses are to be looked up, and no ip_database is given; name an .mmdb file")
-    engine.register("addresses", address_facts(addresses, database) if database else FACTS.empty_table())
+def few_rows(plan: Plan, since: datetime, columns: Sequence[str], names: Iterable[str]) -> Iterator[Step]:
+    """The tables of a plan for the transactions from a moment on, few as they are: each joined with its own past."""
+    yield from some_rows(plan.rows, {*plan.words, *names}, columns, where=[f"as_of >= {moment(since)}"])
+    yield from batch_tables(plan, since, columns)
+
+
+def _part_query(plan: Plan, part: Part) -> str:
+    features = part.features
+    if part.is_lookup:
+        rows = sorted({feature.lookup for feature in features})
+        words = {word for feature in features for word in feature.needs() - {feature.lookup}}
+        return lookup_query(f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features)
+    key, of = features[0].key, features[0].of
+    if part.is_of_labels:
+        return label_query(f"({plan.read([*key, 'as_of_us'])})", features)
+    return window_query(f"({plan.read([*key, *of, 'as_of_us', *inputs(features)])}) AS seen", features)
+
+
+def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig, *, in_order: bool) -> None:
+    """Make the tables; IP addresses are looked up outside the engine."""
+    with open_databases(config.ip_databases) as facts_of:
+        for step in steps:
+            if isinstance(step, Table):
+                engine.table(step.name, step.query, in_order=in_order)
+                continue
+            addresses = engine.fetch(f"SELECT DISTINCT ip_address FROM {step.table} WHERE ip_address IS NOT NULL")["ip_address"]  # noqa: S608
+            if len(addresses) and not config.ip_databases:
+                raise SchemaError(
+                    f"{len(addresses)} IP addresses are to be looked up, and there is no database; name an .mmdb file"
+                )
+            engine.give(f"{step.table}_addresses", facts_of(addresses), {})
+
+
+def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> list[str]:
+    """Give the engine its sources; return the names that queries may use of the transactions."""
+    columns = engine.give(TRANSACTIONS, transactions, DERIVED, where=where)
+    for name, found, needed in (
+        (TRANSACTIONS, columns, KEYS),
+        ("labels", engine.give("labels", labels, {"known_us": "known_at"}), LABELS.names),
+    ):
+        if missing := [column for column in needed if column not in found]:
+            raise SchemaError(f"{name} lack {', '.join(missing)}; found {', '.join(found)}; read them from the lake")
+    return [*columns, *(own for own, column in DERIVED.items() if column in columns)]
+
+
+def _bounds(groups: Sequence[Group], since: datetime | None, until: datetime | None) -> str:
+    """The condition on the transactions that are read: none that comes too late, and none that is too old to be seen."""
+    bounds = [f"as_of < {moment(until)}"] if until is not None else []
+    bounds += [f"as_of >= {moment(since - lookback(groups))}"] if since is not None else []
+    return " AND ".join(bounds)
+
+
+def _check_once(engine: Engine) -> None:
+    doubled = engine.fetch("SELECT transaction_id FROM rows GROUP BY transaction_id HAVING count(*) > 1 LIMIT 1")
+    if doubled.num_rows:
+        name = doubled["transaction_id"][0].as_py()
+        raise SchemaError(f"the transaction_id {name!r} stands twice among the transactions; ingest keeps each once")
+
+
+def _count(engine: Engine, source: str) -> int:
+    return int(engine.fetch(select(["count(*) AS counted"], source))["counted"][0].as_py())
 
 
 def _typed(feature: Feature) -> str:
-    return f"CAST({feature.name} AS {'VARCHAR' if feature.kind == 'category' else 'DOUBLE'}) AS {feature.name}"
+    return f"CAST({feature.name} AS {'STRING' if feature.kind == 'category' else 'DOUBLE'}) AS {feature.name}"

@@ -1,9 +1,13 @@
-"""In which order features are computed: facts of a transaction, windows over them, facts over those windows, and so on."""
+"""In which order features are computed, where their tables lie, and how these are read together.
 
-from collections.abc import Iterable, Mapping
+Features of one key are a table of their own, the part, with the `row_id` of the rows; facts are computed when parts are read.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from features.frames import select
 from features.groups import GROUPS
 from features.risk import LONGEST_WAIT
 from features.schema import SchemaError
@@ -11,47 +15,97 @@ from features.windows import Feature, microseconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One depth of the plan: windows (one query for each stream and key), look-ups in earlier rows, then facts."""
+class Part:
+    """A table of features that are computed together: windows of one stream and key, or look-ups in earlier rows."""
 
-    windows: tuple[tuple[Feature, ...], ...]
-    lookups: tuple[Feature, ...]
-    facts: tuple[Feature, ...]
+    table: str
+    depth: int
+    features: tuple[Feature, ...]
 
-    def features(self) -> tuple[Feature, ...]:
-        """All features of this depth."""
-        return (*(feature for shared in self.windows for feature in shared), *self.lookups, *self.facts)
+    @property
+    def is_lookup(self) -> bool:
+        """Whether its features are read from earlier rows."""
+        return bool(self.features[0].lookup)
 
-
-def plan(features: Iterable[Feature]) -> list[Step]:
-    """Lay the shown features, and the hidden ones they need, out by depth."""
-    needed = ordered(features)
-    depths: dict[str, int] = {}
-    for feature in needed:
-        below = max((depths[name] for name in feature.needs() & depths.keys()), default=0)
-        depths[feature.name] = below + bool(feature.key or feature.lookup)
-    return [
-        _step([feature for feature in needed if depths[feature.name] == depth])
-        for depth in range(max(depths.values(), default=0) + 1)
-    ]
+    @property
+    def is_of_labels(self) -> bool:
+        """Whether its windows run over labels."""
+        return self.features[0].stream == "labels"
 
 
-def ordered(features: Iterable[Feature]) -> list[Feature]:
-    """The shown features and the hidden ones they need, each behind what it needs. Raises SchemaError on a circle.
+class Plan:
+    """The wanted features (else the shown ones), and those they need, laid out in parts beside a table of rows.
+
+    `words` are all names that their SQL and keys use, `depths` how many windows or look-ups each stands on.
+    """
+
+    def __init__(self, features: Iterable[Feature], *, rows: str = "rows", wanted: Iterable[str] | None = None) -> None:
+        self.rows = rows
+        self.features = {feature.name: feature for feature in ordered(features, wanted)}
+        self.words = {word for feature in self.features.values() for word in feature.needs()} - self.features.keys()
+        self.depths: dict[str, int] = {}
+        for feature in self.features.values():
+            below = max((self.depths[name] for name in feature.needs() & self.depths.keys()), default=0)
+            self.depths[feature.name] = below + bool(feature.key or feature.lookup)
+        self.parts = self._parts()
+        self._home = {feature.name: part for part in self.parts for feature in part.features}
+
+    def home(self, name: str) -> Part:
+        """The part that has a feature."""
+        return self._home[name]
+
+    def read(self, names: Iterable[str], *, first: int = 0, last: int = 0) -> str:
+        """Write the query of columns and features, with the row_id; given `last`, only of the rows from `first` to it."""
+        wanted = list(dict.fromkeys(["row_id", *names]))
+        needed = ordered_needs(wanted, {name: one for name, one in self.features.items() if name not in self._home})
+        facts = [self.features[name] for name in needed if name in self.features and name not in self._home]
+        given = [name for name in needed if name not in self.features and name != "row_id"]
+        parted = [name for name in needed if name in self._home]
+        parts = dict.fromkeys(self._home[name].table for name in parted)
+        bounds = f" WHERE row_id BETWEEN {first} AND {last}" if last else ""
+        tables = [f"(SELECT * FROM {table}{bounds})" if bounds else table for table in (self.rows, *parts)]  # noqa: S608
+        joined = " LEFT JOIN ".join(
+            f"{table} AS {name}" + (" USING (row_id)" if place else "")
+            for place, (table, name) in enumerate(zip(tables, (self.rows, *parts), strict=True))
+        )
+        query = select(["row_id", *given, *parted], joined)
+        return _picked(_with_facts(query, facts), wanted) if facts else query
+
+    def _parts(self) -> list[Part]:
+        shared: dict[tuple[object, ...], list[Feature]] = {}
+        for feature in self.features.values():
+            if feature.key:
+                shared.setdefault((self.depths[feature.name], feature.stream, feature.key, feature.of), []).append(feature)
+            elif feature.lookup:
+                shared.setdefault((self.depths[feature.name], "lookup"), []).append(feature)
+        return [
+            Part(table=f"{self.rows}_{number}", depth=self.depths[own[0].name], features=tuple(own))
+            for number, own in enumerate(sorted(shared.values(), key=lambda own: self.depths[own[0].name]))
+        ]
+
+
+def ordered(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> list[Feature]:
+    """The wanted features (else the shown ones) and those they need, each behind what it needs. Raises SchemaError on a circle.
 
     A hidden feature may stand in a group that the portfolio does not have.
     """
     given = {feature.name: feature for feature in features}
     declared = {feature.name: feature for group in GROUPS.values() for feature in group.features} | given
+    names = ordered_needs(wanted or [feature.name for feature in given.values() if feature.shown], declared)
+    return [declared[name] for name in names if name in declared]
+
+
+def ordered_needs(names: Iterable[str], declared: Mapping[str, Feature]) -> list[str]:
+    """The names and all they need, each behind what it needs; what is not declared is a column."""
     needed: dict[str, list[str]] = {}
-    left = [feature.name for feature in reversed(given.values()) if feature.shown]
+    left = [*reversed(list(names))]
     while left:
         name = left.pop()
         if name not in needed:
-            needed[name] = sorted(declared[name].needs() & declared.keys())
+            needed[name] = sorted(declared[name].needs()) if name in declared else []
             left += needed[name]
     try:
-        return [declared[name] for name in TopologicalSorter(needed).static_order()]
+        return list(TopologicalSorter(needed).static_order())
     except CycleError as error:
         raise SchemaError(f"the features {', '.join(error.args[1])} need one another; break the circle") from error
 
@@ -73,13 +127,16 @@ def _own_reach(feature: Feature, reaches: Mapping[str, int]) -> int:
     return microseconds(feature.span) + (microseconds(LONGEST_WAIT) if feature.stream == "labels" else 0)
 
 
-def _step(features: list[Feature]) -> Step:
-    windows: dict[tuple[str, ...], list[Feature]] = {}
-    for feature in features:
-        if feature.key:
-            windows.setdefault((feature.stream, *feature.key), []).append(feature)
-    return Step(
-        windows=tuple(tuple(shared) for shared in windows.values()),
-        lookups=tuple(feature for feature in features if feature.lookup),
-        facts=tuple(feature for feature in features if not feature.key and not feature.lookup),
-    )
+def _with_facts(query: str, facts: Sequence[Feature]) -> str:
+    """Wrap a query in one SELECT for each layer of facts that build on one another."""
+    left = list(facts)
+    while left:
+        names = {feature.name for feature in left}
+        ready = [feature for feature in left if not feature.needs() & names]
+        query = select(["*", *(f"{feature.sql} AS {feature.name}" for feature in ready)], f"({query}) AS layer")
+        left = [feature for feature in left if feature not in ready]
+    return query
+
+
+def _picked(query: str, names: Iterable[str]) -> str:
+    return select(names, f"({query}) AS read_together")

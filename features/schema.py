@@ -57,6 +57,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="counterparty_id", kind="text", meaning="who receives the money"),
     Column(name="account_opened_at", kind="time", meaning="when the account was opened, UTC"),
     Column(name="channel", kind="text", meaning="how it was paid: online, pos, transfer, ..."),
+    Column(name="declined", kind="flag", meaning="the payment was refused"),
     Column(name="credit_score", kind="number", meaning="the payer's credit score, points of its source"),
     Column(name="social_event", kind="text", meaning="what was last seen of the user in public"),
     Column(name="social_event_at", kind="time", meaning="when that was seen, UTC"),

@@ -1,11 +1,10 @@
-"""What a key did before this instant, never after: declarations that become SQL.
+"""What a key did before this instant, never after: declarations that become SQL (see `features.frames` and `features.batch`).
 
 A window looks from `span` before a transaction's as_of to one microsecond before it, so the future is never seen and
 rows of the same microsecond do not see each other. Time is as_of in integer epoch microseconds (`as_of_us`).
 """
 
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -35,8 +34,9 @@ class Feature:
     """One fact of a group, as SQL over the transaction's columns and over other features.
 
     With a `key` and a `span` it is about the key's past: on the stream "rows" its aggregates (`... OVER past`) run over the
-    key's transactions, on "labels" its SQL names what `features.risk` knows of the key's fraud. `lookup` names a feature
-    holding the `row_id` of an earlier row: the SQL is then read from that row. Not `shown`, a feature only serves others.
+    transactions that have the key's value in the columns `of`, on "labels" its SQL names what `features.risk` knows of the
+    key's fraud. `lookup` names a feature holding the `row_id` of an earlier row: the SQL is then read from that row. Not
+    `shown`, a feature only serves others.
 
     `meaning` is read as "meaning: value unit, usually value unit", or "meaning: yes" for a flag; `null` says what null means.
     """
@@ -48,6 +48,7 @@ class Feature:
     null: str = "never"
     kind: FeatureKind = "number"
     key: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
     span: str = ""
     stream: Stream = "rows"
     lookup: str = ""
@@ -56,7 +57,7 @@ class Feature:
     def needs(self) -> set[str]:
         """The names it can depend on: the words of its SQL that call no function, its key and its lookup."""
         without_texts = re.sub(r"'[^']*'", "", self.sql.replace(PAST, ""))
-        return {*re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\()", without_texts), *self.key, self.lookup} - {""}
+        return {*re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\()", without_texts), *self.key, *self.of, self.lookup} - {""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +94,22 @@ def past(
     unit: str = "",
     null: str = "key unknown",
     kind: FeatureKind = "number",
+    of: str = "",
 ) -> Feature:
     """Declare aggregates (`... OVER past`) over what the key did in the span; several columns make a key with "+".
+
+    With `of` the past is that of the rows with the key's value in other columns: what the receiver did as an account. The
+    transaction itself is then no such row, so its own values stand in no aggregate and nowhere beside one.
+    Raises ValueError on a span that is none, or that is longer than LOOKBACK.
 
     >>> past("pair_count_1d", "count(*) OVER past", "account_id+device_id", "1d", "payments").key
     ('account_id', 'device_id')
     """
-    microseconds(span)
-    return Feature(name=name, sql=sql, key=tuple(key.split("+")), span=span, meaning=meaning, unit=unit, null=null, kind=kind)
+    if microseconds(span) > microseconds(LOOKBACK):
+        raise ValueError(f"the span {span!r} of {name} is longer than the look-back; take {LOOKBACK} or less")
+    own = tuple(key.split("+"))
+    others = tuple(of.split("+")) if of else own
+    return Feature(name=name, sql=sql, key=own, of=others, span=span, meaning=meaning, unit=unit, null=null, kind=kind)
 
 
 def seconds_since_previous(name: str, key: str, meaning: str, *, span: str = LOOKBACK) -> Feature:
@@ -123,34 +132,3 @@ def previous(name: str, key: str, *, where: str = "TRUE", span: str = LOOKBACK) 
 def from_row(name: str, sql: str, row: str, meaning: str, *, unit: str = "", null: str = "no such row") -> Feature:
     """Declare an expression that is read from the row a `previous` found."""
     return Feature(name=name, sql=sql, meaning=meaning, unit=unit, null=null, lookup=row)
-
-
-def select(columns: Iterable[str], source: str) -> str:
-    """Write a SELECT."""
-    return f"SELECT {', '.join(columns)} FROM {source}"  # noqa: S608 - names and expressions come from declarations
-
-
-def frame(key: Sequence[str], span: str) -> str:
-    """Write the window `past_<span>` of a key: from the span before to one microsecond before.
-
-    >>> frame(["account_id"], "1s")
-    'past_1s AS (PARTITION BY account_id ORDER BY as_of_us RANGE BETWEEN 1000000 PRECEDING AND 1 PRECEDING)'
-    """
-    before = f"RANGE BETWEEN {microseconds(span)} PRECEDING AND 1 PRECEDING"
-    return f"past_{span} AS (PARTITION BY {', '.join(key)} ORDER BY as_of_us {before})"
-
-
-def window_query(rows: str, features: Sequence[Feature]) -> str:
-    """Write the query of features that share a key, for the rows that have it."""
-    key = features[0].key
-    columns = [f"{feature.sql.replace(PAST, f'OVER past_{feature.span}')} AS {feature.name}" for feature in features]
-    known = " AND ".join(f"{column} IS NOT NULL" for column in key)
-    frames = ", ".join(frame(key, span) for span in dict.fromkeys(feature.span for feature in features))
-    return f"{select(['row_id', *columns], rows)} WHERE {known} WINDOW {frames}"
-
-
-def lookup_query(rows: str, features: Sequence[Feature]) -> str:
-    """Write the query of features that are read from earlier rows."""
-    joins = [f"LEFT JOIN {rows} AS of_{row} ON of_{row}.row_id = now.{row}" for row in sorted({f.lookup for f in features})]
-    columns = [f"of_{feature.lookup}.{feature.sql} AS {feature.name}" for feature in features]
-    return select(["now.row_id", *columns], f"{rows} AS now {' '.join(joins)}")

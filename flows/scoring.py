@@ -44,7 +44,7 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
     champion = Tracking(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(portfolio.name)
     taken = ingest_rows(portfolio, lake, now=now)
     verdicts = collect_verdicts(lake, casework)
-    done = score_rows(portfolio, lake, casework, champion, ip_database=settings.ip_database, now=now)
+    done = score_rows(portfolio, lake, casework, champion, building=settings.building, now=now)
     rows = f"taken {taken.taken}, quarantined {taken.quarantined}, verdicts {verdicts}"
     return Completed(message=f"{rows}, scored {done.scored}, new alerts {done.alerts.new_alerts}")
 

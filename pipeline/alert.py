@@ -85,7 +85,7 @@ def _flagged(chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: 
             rules=() if pd.isna(row["rules"]) else tuple(row["rules"].split(", ")),
             stages=stages,
         )
-        for row, stages, currency in zip(chosen.to_dict("records"), told, _currencies(history.transactions, facts), strict=True)
+        for row, stages, currency in zip(chosen.to_dict("records"), told, _currencies(history, facts), strict=True)
     ]
 
 
@@ -96,9 +96,10 @@ def _increments(chosen: pd.DataFrame, stages: Sequence[str]) -> dict[str, FloatA
     return {name: chosen[f"{STAGE}{name}"].to_numpy(dtype=np.float64) for name in names}
 
 
-def _currencies(transactions: pa.Table, rows: pa.Table) -> list[str | None]:
-    if "currency" not in transactions.column_names:
+def _currencies(history: History, rows: pa.Table) -> list[str | None]:
+    if "currency" not in history.columns or not rows.num_rows:
         return [None] * rows.num_rows
+    transactions = history.transactions(["transaction_id", "currency"], since=pc.min(rows["as_of"]).as_py())
     places = pc.index_in(rows["transaction_id"], transactions["transaction_id"].combine_chunks())
     currencies: list[str | None] = transactions["currency"].take(places).to_pylist()
     return currencies

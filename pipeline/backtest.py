@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.build import BuildConfig
 from pipeline.candidates import Candidate, check_models, fit_candidates
 from pipeline.history import NoDataError, read_history
 from pipeline.lake import Lake
@@ -26,7 +27,7 @@ def backtest(
     split: Split,
     models: Sequence[str],
     *,
-    ip_database: Path,
+    building: BuildConfig,
     seed: int = 1,
     config: TrainConfig | None = None,
     progress: bool = False,
@@ -34,7 +35,7 @@ def backtest(
     """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
     check_models(models)
     history = read_history(portfolio, lake, until=split.test_until)
-    features = history.features(ip_database=ip_database, since=split.train_from)
+    features = history.features(building=building, since=split.train_from)
     rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
     test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
     if not test.num_rows:

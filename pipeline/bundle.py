@@ -18,7 +18,7 @@ from pipeline.evaluate import FloatArray
 from pipeline.layered import Layered
 from pipeline.policy import Policy
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)  # what a wrong file leads to
 
@@ -31,7 +31,8 @@ class BundleError(ValueError):
 class Bundle:
     """The layered model with all that is needed to decide: made once, never changed.
 
-    `feature_digest` is the fingerprint of the features it was trained on; `trained_as_of` the moment it knew everything by.
+    `feature_digest` is the fingerprint of the features it was trained on, `features` that of each; `ip_databases` the dates of
+    the files that told of IP addresses; `trained_as_of` the moment it knew everything by.
     """
 
     portfolio: str
@@ -39,6 +40,8 @@ class Bundle:
     calibration: Affine
     policy: Policy
     feature_digest: str
+    features: Mapping[str, str]
+    ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
 
@@ -62,6 +65,8 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
         "format": FORMAT,
         "portfolio": bundle.portfolio,
         "feature_digest": bundle.feature_digest,
+        "features": dict(bundle.features),
+        "ip_databases": dict(bundle.ip_databases),
         "trained_as_of": bundle.trained_as_of.isoformat(),
         "stages": list(bundle.model.stages),
         "calibration": bundle.calibration.to_json(),
@@ -89,6 +94,8 @@ def read_bundle(folder: Path) -> Bundle:
             calibration=Affine.from_json(facts["calibration"]),
             policy=Policy.from_json(facts["policy"]),
             feature_digest=facts["feature_digest"],
+            features=facts["features"],
+            ip_databases=facts["ip_databases"],
             trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
             metrics=facts["metrics"],
         )
@@ -113,11 +120,13 @@ def _sha256(file: Path) -> str:
 
 
 def _card(bundle: Bundle) -> str:
+    dated = ", ".join(f"{name} of {date}" for name, date in bundle.ip_databases.items())
+    addresses = f"Facts of IP addresses: {dated}.\n\n" if dated else ""
     figures = "\n".join(f"| {name} | {value:.6g} |" for name, value in bundle.metrics.items())
     return (
         f"# {bundle.portfolio}: layered network\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
-        f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n"
+        f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
         "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups\n"
         "before it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
         f"| figure | value |\n|---|---|\n{figures}\n"

@@ -1,17 +1,21 @@
 """What the lake knew at a moment, with its features: the one way in for training, backtest and scoring."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build import build, digest, lookback
-from features.schema import LABELS
+from features.build import BuildConfig, build
+from features.digest import digest
+from features.schema import ARROW_TYPES, LABELS
 from features.windows import Group
 from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio
+
+MOMENT = ARROW_TYPES["time"]
 
 
 class NoDataError(ValueError):
@@ -20,35 +24,63 @@ class NoDataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """A portfolio's transactions and labels up to a moment, and the groups of facts it has."""
+    """A portfolio's transactions with as_of before `until` and its labels, both as of a version, and its groups of facts."""
 
-    transactions: pa.Table
-    labels: pa.Table
+    lake: Lake
+    version: int
+    label_version: int
+    columns: tuple[str, ...]
     groups: tuple[Group, ...]
+    until: datetime | None = None
 
     @property
     def feature_digest(self) -> str:
         """Fingerprint of the features built of it."""
         return digest(self.groups)
 
-    def features(self, *, ip_database: Path, since: datetime | None = None) -> pa.Table:
+    @cached_property
+    def labels(self) -> pa.Table:
+        """All labels."""
+        stored = self.lake.read("labels", version=self.label_version) if self.label_version >= 0 else None
+        return LABELS.empty_table() if stored is None else stored
+
+    def transactions(self, columns: Sequence[str], *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+        """Read columns of the transactions with as_of from `since` to before `until`."""
+        where = pc.field("as_of") >= pa.scalar(since, MOMENT) if since is not None else pc.scalar(True)
+        for bound in (until, self.until):
+            where = where & (pc.field("as_of") < pa.scalar(bound, MOMENT)) if bound is not None else where
+        return self.lake.read("transactions", columns=columns, where=where, version=self.version)
+
+    def features(self, *, building: BuildConfig, since: datetime | None = None) -> pa.Table:
         """Build the features of the transactions from `since` on; as many earlier ones as it needs are their history."""
-        rows = self.transactions
-        if since is not None:
-            rows = rows.filter(pc.field("as_of") >= pa.scalar(since - lookback(self.groups), pa.timestamp("us", tz="UTC")))
-        return build(rows, self.labels, self.groups, ip_database=ip_database, since=since)
+        return build(
+            self.lake.source("transactions", version=self.version),
+            self.lake.source("labels", version=self.label_version) if self.label_version >= 0 else self.labels,
+            self.groups,
+            config=building,
+            since=since,
+            until=self.until,
+        )
 
 
 def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> History:
-    """Read the transactions with as_of before `until` and all labels. Raises NoDataError when none was ingested."""
-    where = None if until is None else pc.field("as_of") < pa.scalar(until, pa.timestamp("us", tz="UTC"))
-    transactions = lake.read("transactions", where=where)
-    if transactions is None or not transactions.num_rows:
-        bound = "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}"
-        raise NoDataError(f"portfolio {portfolio.name} has no transactions{bound}; run strata ingest {portfolio.file} first")
-    labels = lake.read("labels")
-    groups = portfolio.groups(transactions.column_names)
-    return History(transactions=transactions, labels=LABELS.empty_table() if labels is None else labels, groups=groups)
+    """Find the transactions with as_of before `until` and all labels. Raises NoDataError when none was ingested."""
+    bound = "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}"
+    nothing = f"portfolio {portfolio.name} has no transactions{bound}; run strata ingest {portfolio.file} first"
+    if not lake.exists("transactions"):
+        raise NoDataError(nothing)
+    columns = lake.columns("transactions")
+    history = History(
+        lake=lake,
+        version=lake.version("transactions"),
+        label_version=lake.version("labels"),
+        columns=tuple(columns),
+        groups=portfolio.groups(columns),
+        until=until,
+    )
+    if not history.transactions(["as_of"]).num_rows:
+        raise NoDataError(nothing)
+    return history
 
 
 def last_moment(portfolio: Portfolio, lake: Lake) -> datetime:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from features.engine import Source
+
 TableName = Literal["transactions", "quarantine", "labels", "scores"]
 
 
@@ -57,6 +59,15 @@ class Lake:
         dataset = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset()
         return _utc(dataset.to_table(columns=list(columns) if columns is not None else None, filter=where))
 
+    def columns(self, table: TableName) -> list[str]:
+        """The names of the table's columns."""
+        return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
+
+    def source(self, table: TableName, *, version: int | None = None) -> Source:
+        """The table's rows (as of a version) for `features.build`, unread: local files, or a data set in an object store."""
+        stored = DeltaTable(self.uri(table), version=version)
+        return stored.to_pyarrow_dataset() if self._is_remote() else stored.file_uris()
+
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""
         return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
@@ -67,7 +78,7 @@ class Lake:
         Of two processes that append with the same writer and number one fails with LakeBusyError, so what was checked
         against the table since the number was taken still holds after the append.
         """
-        if not self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http")):
+        if not self._is_remote():
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self.exists(table):
@@ -93,6 +104,9 @@ class Lake:
             merge.when_matched_delete().execute()
         except CommitFailedError as error:
             raise self._busy(table) from error
+
+    def _is_remote(self) -> bool:
+        return self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http"))
 
     def _busy(self, table: TableName) -> LakeBusyError:
         return LakeBusyError(f"{self.uri(table)} was written to by another process at the same time; run the command again")

@@ -7,17 +7,21 @@ a readable transaction_id, a torn line, and a row that contradicts a transaction
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 
 import pandas as pd
-import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, BY_NAME, Column, Kind
 from pipeline.convert import as_text
 from pipeline.lake import Lake
+
+# pandera imports pyspark's pandas wherever pyspark is installed, seconds of it, to find that pandas 3 is too new for it
+sys.modules.setdefault("pyspark.pandas", None)  # type: ignore[arg-type]  # how Python writes that there is none
+import pandera.pandas as pandera  # noqa: E402
 
 QUARANTINE = pa.schema(
     [

@@ -6,13 +6,13 @@ between the two is finished by the next run.
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build import KEYS
+from features.build import KEYS, BuildConfig
+from features.digest import difference, fingerprints
 from pipeline.alert import alert
 from pipeline.bundle import Bundle, BundleError
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
@@ -50,7 +50,7 @@ def score(
     casework: Engine,
     champion: Champion,
     *,
-    ip_database: Path,
+    building: BuildConfig,
     now: datetime,
     until: datetime | None = None,
 ) -> Scored:
@@ -66,12 +66,12 @@ def score(
     check_features(champion, history)
     before = NO_SCORES if stored is None else stored
     start = before["scored_from"][0].as_py() if before.num_rows else champion.bundle.trained_as_of
-    unscored = _unscored(history.transactions, before, start, until)
+    unscored = _unscored(history.transactions(["transaction_id", "as_of"], since=start, until=until), before)
     waiting = before.filter(pc.field("batch") > alerted_up_to(casework, portfolio.name))
     moments = [*unscored["as_of"].to_pylist(), *waiting["as_of"].to_pylist()]
     if not moments:
         return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
-    features = history.features(ip_database=ip_database, since=min(moments))
+    features = history.features(building=building, since=min(moments))
     batches = sorted(waiting["batch"].unique().to_pylist())
     if unscored.num_rows:
         fresh = features.filter(pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks()))
@@ -85,12 +85,7 @@ def score(
 def check_features(champion: Champion, history: History) -> None:
     """Refuse a champion whose features this code and portfolio no longer build."""
     if champion.bundle.feature_digest != history.feature_digest:
-        ours, theirs = [group.name for group in history.groups], [group.name for group in champion.bundle.model.encoder.groups]
-        what = (
-            f"its groups are {', '.join(theirs)}, today's {', '.join(ours)}"
-            if ours != theirs
-            else "a feature's definition changed"
-        )
+        what = difference(fingerprints(history.groups), champion.bundle.features)
         raise BundleError(
             f"version {champion.version} of {champion.bundle.portfolio} was trained on features "
             f"{champion.bundle.feature_digest}, this code builds {history.feature_digest} ({what}); "
@@ -130,18 +125,12 @@ def _rules(features: pa.Table, history: History, portfolio: Portfolio) -> pd.Ser
     """The rules that hit each row; conditions see the transaction's columns and its features."""
     if not portfolio.rules:
         return pd.Series(None, index=range(features.num_rows), dtype="string")
-    rows = history.transactions.filter(pc.is_in(pc.field("transaction_id"), features["transaction_id"].combine_chunks()))
-    columns = rows.drop_columns(
-        [name for name in rows.column_names if name in features.column_names and name != "transaction_id"]
-    )
-    facts = features.to_pandas().merge(columns.to_pandas(), on="transaction_id", how="left", validate="one_to_one")
+    further = [name for name in history.columns if name not in features.column_names]
+    rows = history.transactions(["transaction_id", *further], since=pc.min(features["as_of"]).as_py())
+    facts = features.to_pandas().merge(rows.to_pandas(), on="transaction_id", how="left", validate="one_to_one")
     return rules_hit(portfolio.rules, facts)
 
 
-def _unscored(transactions: pa.Table, before: pa.Table, start: datetime, until: datetime | None) -> pa.Table:
-    """The transaction_id and as_of of what is to be scored: late rows stand where they arrived, so they are never missed."""
-    wanted = pc.field("as_of") >= pa.scalar(start, MOMENT)
-    if until is not None:
-        wanted &= pc.field("as_of") < pa.scalar(until, MOMENT)
-    wanted &= ~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks())
-    return transactions.select(["transaction_id", "as_of"]).filter(wanted)
+def _unscored(transactions: pa.Table, before: pa.Table) -> pa.Table:
+    """Those of the transactions that have no score: late rows stand where they arrived, so they are never missed."""
+    return transactions.filter(~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks()))

@@ -1,10 +1,12 @@
 """Where things are: paths and addresses from the environment that is passed in."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from features.ip import packaged_database
+from features.addresses import IpDatabaseError, check_databases, packaged_database
+from features.build import BuildConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,23 +17,38 @@ class Settings:
     lake_url: str
     database_url: str
     mlflow_tracking_uri: str
-    ip_database: Path
+    ip_databases: tuple[Path, ...]
+
+    @property
+    def building(self) -> BuildConfig:
+        """How features are built."""
+        return BuildConfig(ip_databases=self.ip_databases, spill_folder=self.home / "spill")
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; what is not set lies under STRATA_HOME (default `.strata` in the working folder).
 
+        STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on Windows); a fact of an address
+        comes from the first that has it. Raises ValueError where one of them cannot serve.
+
         >>> Settings.read({"STRATA_HOME": "/var/strata"}).database_url
         'sqlite:////var/strata/casework.db'
         """
         home = Path(environment.get("STRATA_HOME") or ".strata").absolute()
-        ip_database = environment.get("STRATA_IP_DATABASE")
-        if ip_database and not Path(ip_database).is_file():
-            raise ValueError(f"STRATA_IP_DATABASE is {ip_database}, where no file is; name an .mmdb file or unset it")
         return cls(
             home=home,
             lake_url=environment.get("STRATA_LAKE_URL") or str(home / "lake"),
             database_url=environment.get("STRATA_DATABASE_URL") or f"sqlite:///{home / 'casework.db'}",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
-            ip_database=Path(ip_database) if ip_database else packaged_database(),
+            ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
         )
+
+
+def _ip_databases(named: str) -> tuple[Path, ...]:
+    """The .mmdb files that are named, as a search path is written; the packaged one where none is."""
+    databases = tuple(Path(file) for file in named.split(os.pathsep) if file)
+    try:
+        check_databases(databases)
+    except IpDatabaseError as error:
+        raise ValueError(f"{error}, or unset STRATA_IP_DATABASE") from error
+    return databases or (packaged_database(),)

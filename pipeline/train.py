@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build import KEYS
+from features.addresses import database_dates
+from features.build import KEYS, BuildConfig
+from features.digest import fingerprints
 from pipeline.bundle import Bundle
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
@@ -58,7 +59,7 @@ def train(
     lake: Lake,
     *,
     as_of: datetime,
-    ip_database: Path,
+    building: BuildConfig,
     models: tuple[str, ...] = DEFAULT_MODELS,
     seed: int = 1,
     config: TrainConfig | None = None,
@@ -69,9 +70,9 @@ def train(
     if LAYERED not in models:
         raise ValueError(f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest")
     history = read_history(portfolio, lake, until=as_of)
-    first = pc.min(history.transactions["as_of"]).as_py()
+    first = pc.min(history.transactions(["as_of"])["as_of"]).as_py()
     split = split_by_time(first, as_of, label_delay=portfolio.label_delay)
-    features = history.features(ip_database=ip_database)
+    features = history.features(building=building)
     rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
     test, truth = labelled_rows(features, history.labels, split.test_from, split.test_until, known_by=as_of)
     candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
@@ -89,7 +90,7 @@ def train(
         metrics=judged,
         differences={name: paired_difference(truth, probabilities[LAYERED], probabilities[name], accounts) for name in others},
         stage_ap=stage_precisions(layered.layered, test, truth),
-        bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of),
+        bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of, building),
     )
 
 
@@ -115,7 +116,13 @@ def _accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
 
 
 def _bundle(
-    portfolio: Portfolio, history: History, layered: Candidate, metrics: Metrics, rows: pa.Table, as_of: datetime
+    portfolio: Portfolio,
+    history: History,
+    layered: Candidate,
+    metrics: Metrics,
+    rows: pa.Table,
+    as_of: datetime,
+    building: BuildConfig,
 ) -> Bundle:
     """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on."""
     recent = rows.slice(rows.num_rows - rows.num_rows // 4)
@@ -126,6 +133,8 @@ def _bundle(
         calibration=layered.calibration,
         policy=learn_least_gain(scored, policy=Policy.of(portfolio.review)),
         feature_digest=history.feature_digest,
+        features=fingerprints(history.groups),
+        ip_databases=database_dates(building.ip_databases) if "ip_address" in history.columns else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
     )

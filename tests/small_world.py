@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.ip import packaged_database
+from features.addresses import packaged_database
+from features.build import BuildConfig
 from pipeline.casework import CaseFacts, Engine, alert_page, open_casework, queue
 from pipeline.ingest import ingest
 from pipeline.lake import Lake
@@ -22,11 +23,13 @@ from pipeline.train import Trained
 START = datetime(2025, 1, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=35)
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-IP_DATABASE = packaged_database()
+BUILDING = BuildConfig(ip_databases=(packaged_database(),))
 QUICK = TrainConfig(seeds=(1,), epochs=2)
 MODELS = ("layered", "logistic")
 CHANGES = {
-    'order = ["amount", "clock", "ip", "location", "retailer", "sender"]': 'order = ["amount", "clock", "retailer"]',
+    'order = ["amount", "clock", "ip", "location", "retailer", "receiver", "sender", "credit", "social"]': (
+        'order = ["amount", "clock", "retailer"]'
+    ),
     'when = "amount > 5000"': """when = "amount > 400 AND channel = 'online'\"""",
 }
 
@@ -112,7 +115,7 @@ class Desk:
             self.lake,
             self.casework,
             champion or self.world.champion,
-            ip_database=IP_DATABASE,
+            building=BUILDING,
             now=NOW,
             until=until,
         )

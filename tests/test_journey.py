@@ -34,7 +34,7 @@ def test_status_counts_what_the_demo_did(demo: Demo, scores: pd.DataFrame) -> No
 
 def test_stages_add_up(scores: pd.DataFrame) -> None:
     stages = [name for name in scores if name.startswith("stage_")]
-    assert len(stages) == 7
+    assert len(stages) == 10
     assert (scores["base"] + scores[stages].sum(axis=1) - scores["logit"]).abs().max() < 1e-5
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.simulate.atlas import atlas
 from pipeline.simulate.fraud import SCENARIOS, planted_frauds
 from pipeline.simulate.honest import NONE, honest_payments
-from pipeline.simulate.ledger import arrivals, source_table, truth_table
+from pipeline.simulate.ledger import arrivals, refusals, source_table, truth_table
 from pipeline.simulate.world import DAY, make_world
 
 __all__ = ["SimulateConfig", "Simulation", "scenarios", "simulate", "write"]
@@ -87,6 +87,8 @@ def simulate(config: SimulateConfig) -> Simulation:
     payments = pd.concat([honest, planted_frauds(random, world, honest, frauds)], ignore_index=True)
     payments["known_at"] = arrivals(random, payments["time"].to_numpy(), end=world.end)
     payments = payments.sort_values(["known_at", "time", "account"], kind="stable", ignore_index=True)
+    # A generator of its own, so that the rest of a world stays what it was.
+    payments["declined"] = refusals(np.random.default_rng([config.seed, 2]), payments)
     transactions = source_table(random, world, payments, unlabelled_share=config.unlabelled_share)
     return Simulation(config=config, transactions=transactions, truth=truth_table(payments))
 
@@ -125,7 +127,7 @@ path = "transactions.parquet"   # its columns have Strata's own names, so there 
 delay = "1h"                    # most rows reach us within minutes
 
 [groups]
-order = ["amount", "clock", "ip", "location", "retailer", "sender"]
+order = ["amount", "clock", "ip", "location", "retailer", "receiver", "sender", "credit", "social"]
 
 [review]
 capacity_per_day = {_capacity_per_day(simulation)}           # alerts that the analysts can review

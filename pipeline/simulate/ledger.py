@@ -17,6 +17,8 @@ WARNINGS = 2  # the first of them, which also come before an account takeover
 SEEN_BEFORE = 180 * DAY  # how long before the world begins social events were collected
 SOCIAL_EVENTS_A_DAY = 0.009  # of one account
 LATE_SHARE = 0.005
+DECLINED_SHARE = 0.01  # of the remote payments
+DECLINED_OFTEN = {"card_testing": 0.45, "stolen_card_online": 0.15}
 FORTY_BITS = (1 << 40) - 1
 
 
@@ -26,6 +28,13 @@ def arrivals(random: np.random.Generator, times: Ints, *, end: int) -> Ints:
     late = random.random(len(times)) < LATE_SHARE
     delay += np.where(late, HOUR * (1 + random.lognormal(2.0, 0.8, len(times))), 0)
     return np.minimum(times + delay.astype(np.int64), end)
+
+
+def refusals(random: np.random.Generator, payments: pd.DataFrame) -> Flags:
+    """Return which payments were declined: few remote ones, more of those with cards that thieves try out or use."""
+    share = payments["scenario"].map(DECLINED_OFTEN).fillna(DECLINED_SHARE).to_numpy(np.float64)
+    declined: Flags = (random.random(len(payments)) < share) & (payments["channel"] != POS).to_numpy()
+    return declined
 
 
 def source_table(random: np.random.Generator, world: World, payments: pd.DataFrame, *, unlabelled_share: float) -> pa.Table:
@@ -56,6 +65,7 @@ def source_table(random: np.random.Generator, world: World, payments: pd.DataFra
         "counterparty_id": _named(payments["payee"].to_numpy(), _receiver_name),
         "account_opened_at": accounts.opened[account],
         "channel": pa.array(CHANNELS).take(payments["channel"].to_numpy()),
+        "declined": payments["declined"],
         "credit_score": accounts.credit_score[account],
         "social_event": event,
         "social_event_at": event_at,

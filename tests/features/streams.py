@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import strategies as st
 
-from features.build import KEYS, build
+from features.addresses import packaged_database
+from features.build import KEYS, BuildConfig, build
 from features.groups import portfolio_groups
-from features.ip import packaged_database
 from features.schema import ARROW_TYPES, LABELS, transactions_schema
 from features.windows import Group
 
+CONFIG = BuildConfig(ip_databases=(packaged_database(),))
 START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -43,8 +44,13 @@ transactions = st.fixed_dictionaries(
         "merchant_place": _places,
         "merchant_country": _countries,
         "merchant_category": st.sampled_from(["5411", None]),
+        "counterparty_id": st.sampled_from(["a", "b", "r", None]),
         "channel": st.sampled_from(["online", None]),
+        "declined": st.sampled_from([True, False, None]),
         "account_opened_at": st.sampled_from([START - 100 * DAY, None]),
+        "credit_score": st.sampled_from([600.0, 680.5, None]),
+        "social_event": st.sampled_from(["breach_notice", None]),
+        "social_event_at": st.one_of(st.none(), _instants),
     }
 )
 _waits = st.sampled_from(
@@ -110,11 +116,19 @@ def streams(draw: st.DrawFn, *, least: int = 2, most: int = 30) -> Stream:
 ALL_GROUPS = portfolio_groups(transactions_schema().names)
 
 
-def built(stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS, *, since: datetime | None = None) -> pd.DataFrame:
+def built(
+    stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS, *, since: datetime | None = None, config: BuildConfig = CONFIG
+) -> pd.DataFrame:
     """The stream's features by transaction_id, in the order they came."""
-    table = build(stream.transactions, stream.labels, groups, ip_database=packaged_database(), since=since)
+    table = build(stream.transactions, stream.labels, groups, config=config, since=since)
     frame: pd.DataFrame = table.to_pandas()
     return frame.set_index("transaction_id")
+
+
+def built_both_ways(stream: Stream, groups: tuple[Group, ...]) -> list[pd.DataFrame]:
+    """The stream's features as windows over all of it, and as a micro-batch whose rows are joined with their past."""
+    first = min(stream.transactions["as_of"].to_pylist())
+    return [built(stream, groups), built(stream, groups, since=first)]
 
 
 def differing(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
@@ -132,3 +146,10 @@ def _equal(left: pd.Series, right: pd.Series) -> bool:
     counted = any(word in str(left.name) for word in ("_count_", "_frauds_", "_run", "_new"))
     close = (left == right) if counted else np.isclose(left, right, rtol=1e-9, atol=1e-9)
     return bool(np.all(close | left.isna()))
+
+
+def facts(group: str, *rows: dict[str, Any], config: BuildConfig = CONFIG) -> pd.DataFrame:
+    """A group's features of payments of 10 by the account a, as they are written: each on its `day` after START."""
+    named = [{"account_id": "a", "amount": 10.0, "as_of": START + row.get("day", 0) * DAY} | row for row in rows]
+    chosen = tuple(one for one in ALL_GROUPS if one.name == group)
+    return built(stream_of(named, []), chosen, config=config).sort_index()

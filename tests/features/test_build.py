@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from features.build import KEYS, build, digest, lookback, shown_features, statements
-from features.groups import GROUPS, Extra, portfolio_groups
+from features.build import KEYS, BuildConfig, build, lookback, shown_features, whole_history
+from features.digest import difference, digest, fingerprints
+from features.groups import DERIVED, GROUPS, Extra, portfolio_groups
+from features.plan import Plan
 from features.risk import known_fraud
 from features.schema import LABELS, SchemaError, transactions_schema
 from features.windows import PAST, Group, fact, from_row, hidden, past, previous
@@ -67,7 +69,7 @@ def test_a_doubled_transaction_is_refused() -> None:
 
 def test_addresses_without_a_database_are_refused() -> None:
     stream = stream_of([ROW | {"ip_address": "8.8.8.8"}], [])
-    with pytest.raises(SchemaError, match="1 IP addresses are to be looked up, and no ip_database is given"):
+    with pytest.raises(SchemaError, match="1 IP addresses are to be looked up, and there is no database"):
         build(stream.transactions, stream.labels, ALL_GROUPS)
 
 
@@ -77,7 +79,9 @@ def test_features_that_need_one_another_are_refused() -> None:
 
 
 def test_the_work_can_be_spilled_to_a_folder(tmp_path: Path) -> None:
-    assert build(ONE.transactions, ONE.labels, AMOUNT, memory_limit="64MB", spill_folder=tmp_path).num_rows == 1
+    config = BuildConfig(memory_limit="64MB", spill_folder=tmp_path / "spill")
+    assert build(ONE.transactions, ONE.labels, AMOUNT, config=config).num_rows == 1
+    assert list((tmp_path / "spill").iterdir()) == []
 
 
 def test_an_amount_of_exactly_three_means_is_not_high() -> None:
@@ -111,10 +115,20 @@ def test_the_digest_tells_what_the_features_mean() -> None:
     assert digest([worded]) == digest([amount])
 
 
+def test_what_differs_between_two_sets_of_features_is_said() -> None:
+    amount = GROUPS["amount"]
+    mean = next(feature for feature in amount.features if feature.name == "amount_mean_90d")
+    changed = replace(amount, features=tuple(replace(f, span="80d") if f is mean else f for f in amount.features))
+    told = difference(fingerprints([changed, GROUPS["clock"]]), fingerprints([amount, GROUPS["social"]]))
+    assert "amount_mean_90d, amount_over_mean_90d, amount_z_90d, amount_high_14d have changed" in told
+    assert "social_kind" in told.split("have changed")[1].split("are gone")[0]
+    assert "clock_hour_sine" in told.split("are gone")[1]
+
+
 def test_the_sql_is_the_same_in_every_process() -> None:
-    shown = shown_features(ALL_GROUPS)
-    columns = transactions_schema().names
-    assert statements(shown, columns=columns) == statements(shown, columns=list(reversed(columns)))
+    plan = Plan([feature for group in ALL_GROUPS for feature in group.features])
+    columns = [*transactions_schema().names, *DERIVED]
+    assert list(whole_history(plan, columns, KEYS)) == list(whole_history(plan, columns[::-1], KEYS))
 
 
 def test_a_text_that_looks_like_sql_is_only_a_text() -> None:

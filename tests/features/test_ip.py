@@ -1,67 +1,77 @@
-"""What is known of an address, from the packaged database: v4, v6, private, reserved, mapped and malformed."""
+"""Addresses and devices by hand: whose they are, how far off they are, and what else came from them."""
 
-from datetime import UTC, datetime
+import math
+from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from features.build import build
-from features.groups import portfolio_groups
-from features.ip import address_facts, database_date, packaged_database, place
-from tests.features.streams import START, stream_of
+from features.build import BuildConfig
+from tests.features.mmdb import write_database
+from tests.features.streams import facts
 
-UNKNOWN = {"ip_country": None, "ip_latitude": None, "ip_longitude": None}
-LONDON = {"ip_country": "GB", "ip_latitude": pytest.approx(51.5143), "ip_longitude": pytest.approx(-0.0912, abs=1e-3)}
-V4, V6, PUBLIC, PRIVATE = {"ip_version": 4.0}, {"ip_version": 6.0}, {"ip_private": 0.0}, {"ip_private": 1.0}
-ADDRESSES: dict[str, dict[str, Any]] = {
-    "81.2.69.142": LONDON | V4 | PUBLIC | {"ip_network": "81.2.69.0/24"},
-    "::ffff:81.2.69.142": LONDON | V4 | PUBLIC | {"ip_network": "81.2.69.0/24"},
-    "2001:4860:4860::8888": V6 | PUBLIC | {"ip_country": "CA", "ip_network": "2001:4860:4860::/48"},
-    "10.1.2.3": UNKNOWN | V4 | PRIVATE | {"ip_network": "10.1.2.0/24"},
-    "192.0.2.1": UNKNOWN | V4 | PRIVATE,
-    "100.64.0.1": UNKNOWN | V4 | PRIVATE,
-    "127.0.0.1": UNKNOWN | V4 | PRIVATE,
-    "fd00::1": UNKNOWN | V6 | PRIVATE | {"ip_network": "fd00::/48"},
-    "::1": UNKNOWN | V6 | PRIVATE | {"ip_network": "::/48"},
-    "fe80::1%eth0": UNKNOWN | V6 | PRIVATE | {"ip_network": "fe80::/48"},
-    "81.2.69": UNKNOWN | {"ip_version": None, "ip_private": None, "ip_network": None},
-    "081.2.69.142": UNKNOWN | {"ip_version": None},
-    "": UNKNOWN | {"ip_version": None},
-}
+LONDON, CALIFORNIA = "81.2.69.142", "8.8.8.8"
+NAMELESS: dict[str, Any] = {"nonsense": "nonsense", "none": None, "private": "10.0.0.1", "v6 of nobody": "fd00::1"}
 
 
-@pytest.mark.parametrize(("address", "expected"), ADDRESSES.items(), ids=[repr(address) for address in ADDRESSES])
-def test_the_facts_of_an_address(address: str, expected: dict[str, Any]) -> None:
-    facts = address_facts(pa.array([address]), packaged_database()).to_pylist()[0]
-    assert facts["ip_address"] == address
-    assert {name: facts[name] for name in expected} == expected
+def test_an_address_its_country_and_a_device_are_new_once() -> None:
+    rows = [{"day": day, "ip_address": LONDON, "device_id": "d"} for day in (0, 1)]
+    found = facts("ip", *rows, {"day": 2, "ip_address": "81.2.69.143", "device_id": "e"})
+    assert found["ip_new_for_account"].tolist() == [1, 0, 1]
+    assert found["ip_country_new"].tolist() == [1, 0, 0]
+    assert found["device_new_for_account"].tolist() == [1, 0, 1]
 
 
-def test_a_database_with_flat_or_few_keys_is_read_as_well() -> None:
-    assert place({"country": "GB", "latitude": 51.5, "longitude": -0.1}) == ("GB", 51.5, -0.1)
-    assert place({"continent": {"code": "EU"}}) == (None, None, None)
-    assert place({"country": {"names": {"en": "Nowhere"}}}) == (None, None, None)
+def test_accounts_that_are_new_to_an_address_and_its_network_are_counted() -> None:
+    rows = [{"day": day, "account_id": name, "ip_address": LONDON} for day, name in ((0, "a"), (0.1, "b"), (0.2, "b"))]
+    last = facts("ip", *rows, {"day": 0.3, "account_id": "c", "ip_address": "81.2.69.7"}).iloc[-1]
+    assert (last["ip_count_1d"], last["network_count_1d"], last["network_new_accounts_1d"]) == (0, 3, 2)
 
 
-def test_the_packaged_database_has_a_date() -> None:
-    assert database_date(packaged_database()) == datetime(2023, 4, 1, 0, 26, 17, tzinfo=UTC)
+def test_declined_payments_from_an_address_count_whoever_made_them() -> None:
+    rows = [
+        {"day": 0.0, "account_id": "a", "ip_address": LONDON, "declined": True},
+        {"day": 0.5, "account_id": "b", "ip_address": LONDON, "declined": True},
+        {"day": 0.5, "account_id": "c", "ip_address": LONDON, "declined": False},
+        {"day": 0.5, "account_id": "d", "ip_address": LONDON, "declined": None},
+        {"day": 0.5, "account_id": "e", "ip_address": CALIFORNIA, "declined": True},
+        {"day": 0.51, "account_id": "f", "ip_address": LONDON, "declined": True},
+    ]
+    last = facts("ip", *rows).iloc[-1]
+    assert (last["ip_declined_1h"], last["ip_declined_1d"]) == (1, 2)
 
 
-def test_each_distinct_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
+def test_the_distance_is_from_where_the_accounts_addresses_usually_are() -> None:
+    rows = [{"day": 0, "ip_address": LONDON}, {"day": 1, "ip_address": "10.0.0.1"}, {"day": 2, "ip_address": LONDON}]
+    found = facts("ip", *rows, {"day": 3, "ip_address": CALIFORNIA})["ip_distance_from_usual"].tolist()
+    assert found[:3] == pytest.approx([math.nan, math.nan, 0], nan_ok=True)
+    assert found[3] == pytest.approx(8634.7, abs=0.1)  # from 51.5143 N 0.0912 W to 37.4223 N 122.085 W
 
-    def listening(addresses: pa.Array, database: object) -> pa.Table:
-        asked.append(sorted(addresses.to_pylist()))
-        return address_facts(addresses, packaged_database())
 
-    monkeypatch.setattr("features.build.address_facts", listening)
-    row = {"account_id": "a", "amount": 1.0, "as_of": START}
-    rows = [row | {"ip_address": address} for address in ("8.8.8.8", "81.2.69.142", "8.8.8.8", None, "8.8.8.8")]
-    stream = stream_of(rows, [])
-    groups = portfolio_groups(stream.transactions.column_names, order=("ip",))
-    countries = build(stream.transactions, stream.labels, groups, ip_database=packaged_database())[
-        "ip_country_code"
-    ].to_pylist()
-    assert asked == [["8.8.8.8", "81.2.69.142"]]
-    assert countries == ["US", "GB", "US", None, "US"]
+def test_the_country_is_held_against_the_cards_and_the_retailers() -> None:
+    places = [("GB", "GB"), ("US", "US"), (None, None)]
+    rows = [{"ip_address": LONDON, "country": card, "merchant_country": retailer} for card, retailer in places]
+    found = facts("ip", *rows)
+    for name in ("ip_abroad", "ip_not_at_retailer"):
+        assert found[name].tolist() == pytest.approx([0, 1, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize("address", NAMELESS.values(), ids=NAMELESS.keys())
+def test_an_address_that_no_database_knows_loses_no_row(address: str | None) -> None:
+    found = facts("ip", {"day": 0, "ip_address": LONDON}, {"day": 1, "ip_address": address})
+    assert len(found) == 2
+    assert found[["ip_country_code", "ip_distance_from_usual"]].iloc[1].isna().all()
+
+
+def test_owner_and_anonymity_are_as_the_database_tells(tmp_path: Path) -> None:
+    hosted = {"8.8.8.0/24": {"as_name": "Google", "hosting": "true", "vpn": "", "tor": "", "proxy": ""}}
+    database = write_database(tmp_path / "own.mmdb", "Privacy", hosted)
+    found = facts("ip", {"ip_address": "8.8.8.8"}, {"ip_address": LONDON}, config=BuildConfig(ip_databases=(database,)))
+    assert found["ip_network_owner"].fillna("").tolist() == ["Google", ""]
+    assert found["ip_is_hosting"].tolist() == [1, 0]
+    assert found[["ip_is_vpn", "ip_is_tor", "ip_is_proxy"]].to_numpy().tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_without_a_database_that_tells_owner_and_anonymity_they_are_unknown() -> None:
+    found = facts("ip", {"ip_address": LONDON}).iloc[0]
+    assert found[["ip_network_owner", "ip_is_hosting", "ip_is_vpn", "ip_is_tor", "ip_is_proxy"]].isna().all()

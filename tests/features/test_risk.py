@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.risk import known_fraud
 from features.windows import Group
-from tests.features.streams import DAY, MICROSECOND, START, Stream, built, stream_of, told
+from tests.features.streams import DAY, MICROSECOND, START, Stream, built, built_both_ways, differing, stream_of, told
 
 KNOWN = Group(
     name="known",
@@ -82,15 +82,17 @@ dense_streams = st.builds(
 @given(stream=dense_streams)
 def test_known_fraud_equals_a_loop_over_the_ledger(stream: Stream) -> None:
     expected = pd.DataFrame([by_hand(row, stream) for row in stream.transactions.to_pylist()], dtype="float64")
-    found = built(stream, (KNOWN,))[expected.columns]
-    np.testing.assert_allclose(found.to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9)
+    for found in built_both_ways(stream, (KNOWN,)):
+        np.testing.assert_allclose(found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9)
 
 
 def seen_on(day: float, *ledgers: list[tuple[bool, timedelta]]) -> pd.Series:
     """What is known of a retailer on a day; its first payments were at day 0, one for each ledger."""
     rows = [{"account_id": "a", "merchant_id": "m", "amount": 5.0, "as_of": START} for _ in ledgers]
     rows.append(rows[0] | {"as_of": START + day * DAY})
-    return built(stream_of(rows, list(ledgers)), (KNOWN,)).iloc[-1]
+    windows, batch = built_both_ways(stream_of(rows, list(ledgers)), (KNOWN,))
+    assert differing(windows, batch) == []
+    return windows.iloc[-1]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import pytest
 
 from pipeline.tracking import Tracking
 from pipeline.train import train
-from tests.small_world import AS_OF, IP_DATABASE, MODELS, QUICK, World, simulated
+from tests.small_world import AS_OF, BUILDING, MODELS, QUICK, World, simulated
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     portfolio, lake = simulated(folder)
-    trained = train(portfolio, lake, as_of=AS_OF, ip_database=IP_DATABASE, models=MODELS, config=QUICK)
+    trained = train(portfolio, lake, as_of=AS_OF, building=BUILDING, models=MODELS, config=QUICK)
     return World(folder=folder, portfolio=portfolio, lake=lake, trained=trained)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.backtest import backtest, write_scores
 from pipeline.history import NoDataError
 from pipeline.split import Split
-from tests.small_world import IP_DATABASE, MODELS, QUICK, START, World
+from tests.small_world import BUILDING, MODELS, QUICK, START, World
 
 STAGES = ["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]
 
@@ -25,7 +25,7 @@ SPLIT = days(0, 21, 28, 33)
 
 
 def run(world: World, split: Split = SPLIT, models: tuple[str, ...] = MODELS) -> pd.DataFrame:
-    return backtest(world.portfolio, world.lake, split, models, ip_database=IP_DATABASE, config=QUICK)
+    return backtest(world.portfolio, world.lake, split, models, building=BUILDING, config=QUICK)
 
 
 @pytest.fixture(scope="module")

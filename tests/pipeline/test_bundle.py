@@ -23,6 +23,8 @@ BUNDLE = Bundle(
     calibration=Affine(a=0.9, b=-0.2),
     policy=Policy(capacity_per_day=7, cost=2.5, least_gain=1.25),
     feature_digest="0123456789abcdef",
+    features={"amount_paid": "0123456789abcdef"},
+    ip_databases={"city.mmdb": "2023-04-01"},
     trained_as_of=datetime(2025, 2, 5, tzinfo=UTC),
     metrics={"ap": 0.51, "base_rate": 0.005},
 )
@@ -52,6 +54,7 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
     read = read_bundle(written)
     assert (read.calibration, read.policy, read.trained_as_of) == (BUNDLE.calibration, BUNDLE.policy, BUNDLE.trained_as_of)
     assert (read.portfolio, read.feature_digest, read.metrics) == ("world", "0123456789abcdef", BUNDLE.metrics)
+    assert (read.features, read.ip_databases) == (BUNDLE.features, BUNDLE.ip_databases)
 
 
 def test_reading_unpickles_nothing(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,16 +128,16 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(facts))
 
 
-@pytest.mark.parametrize("form", [0, 2, None, "1"], ids=str)
+@pytest.mark.parametrize("form", [0, 1, None, "2"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
-    with pytest.raises(BundleError, match=r"is not of format 1; train or export it again with this version"):
+    with pytest.raises(BundleError, match=r"is not of format 2; train or export it again with this version"):
         read_bundle(folder)
 
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1]")
-    with pytest.raises(BundleError, match="is not of format 1"):
+    with pytest.raises(BundleError, match="is not of format 2"):
         read_bundle(folder)
 
 
@@ -147,7 +150,10 @@ def test_a_manifest_leads_nowhere_but_into_its_folder(folder: Path, name: str) -
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["portfolio", "feature_digest", "trained_as_of", "calibration", "policy", "metrics", "files"])
+@pytest.mark.parametrize(
+    "name",
+    ["portfolio", "feature_digest", "features", "ip_databases", "trained_as_of", "calibration", "policy", "metrics", "files"],
+)
 def test_an_incomplete_manifest_is_refused(folder: Path, name: str) -> None:
     change(folder, lambda facts: facts.pop(name))
     with pytest.raises(BundleError, match=name):

@@ -15,7 +15,7 @@ from pipeline.evaluate import BoolArray
 from pipeline.history import read_history
 from pipeline.layered import Layered
 from pipeline.split import labelled_rows
-from tests.small_world import AS_OF, IP_DATABASE, QUICK, START, World
+from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_wrong_models_are_refused(names: list[str], told: str) -> None:
 
 
 def test_classical_models_see_features_and_no_keys(world: World) -> None:
-    frame = as_frame(read_history(world.portfolio, world.lake).features(ip_database=IP_DATABASE, since=AS_OF))
+    frame = as_frame(read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF))
     assert not {*KEYS} & {*frame.columns}
     assert len(frame) == world.unscored.num_rows
 
@@ -85,7 +85,7 @@ def test_the_seed_is_the_networks_seed_too(world: World) -> None:
 
 def rows(world: World) -> tuple[pa.Table, BoolArray]:
     history = read_history(world.portfolio, world.lake, until=AS_OF)
-    return labelled_rows(history.features(ip_database=IP_DATABASE), history.labels, START, AS_OF, known_by=AS_OF)
+    return labelled_rows(history.features(building=BUILDING), history.labels, START, AS_OF, known_by=AS_OF)
 
 
 def test_a_candidate_says_what_it_took(world: World) -> None:

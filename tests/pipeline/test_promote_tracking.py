@@ -12,7 +12,7 @@ import pytest
 from pipeline.history import read_history
 from pipeline.promote import Promotion, PromotionError, judge, promote, rollback
 from pipeline.tracking import RegistryError, Tracking, Version
-from tests.small_world import AS_OF, IP_DATABASE, World, trained_as
+from tests.small_world import AS_OF, BUILDING, World, trained_as
 
 GOOD = {"ap": 0.5, "base_rate": 0.005, "ap_over_chance": 100.0, "stage_ap_amount": 0.2}
 
@@ -178,4 +178,4 @@ def test_the_champion_loads_where_mlflow_may_unpickle_nothing(
 
 
 def later_features(world: World) -> pa.Table:
-    return read_history(world.portfolio, world.lake).features(ip_database=IP_DATABASE, since=AS_OF)
+    return read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF)

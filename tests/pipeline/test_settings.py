@@ -1,10 +1,13 @@
 """Settings come from the environment that is passed in, and lie under STRATA_HOME where they are not set."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from features.addresses import packaged_database
 from pipeline.settings import Settings
+from tests.features.mmdb import write_database
 
 
 def test_everything_lies_under_home_by_default(tmp_path: Path) -> None:
@@ -12,7 +15,7 @@ def test_everything_lies_under_home_by_default(tmp_path: Path) -> None:
     assert settings.lake_url == str(tmp_path / "lake")
     assert settings.database_url == f"sqlite:///{tmp_path}/casework.db"
     assert settings.mlflow_tracking_uri == f"sqlite:///{tmp_path}/mlflow.db"
-    assert settings.ip_database.is_file()
+    assert settings.ip_databases == (packaged_database(),)
 
 
 def test_without_a_home_it_is_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,24 +24,32 @@ def test_without_a_home_it_is_in_the_working_folder(tmp_path: Path, monkeypatch:
 
 
 def test_each_address_can_be_set_alone(tmp_path: Path) -> None:
-    (tmp_path / "ip.mmdb").touch()
     settings = Settings.read(
         {
             "STRATA_LAKE_URL": "s3://bank/lake",
             "STRATA_DATABASE_URL": "postgresql://host/db",
             "MLFLOW_TRACKING_URI": "http://host:5000",
-            "STRATA_IP_DATABASE": str(tmp_path / "ip.mmdb"),
         }
     )
     assert (settings.lake_url, settings.database_url) == ("s3://bank/lake", "postgresql://host/db")
-    assert (settings.mlflow_tracking_uri, settings.ip_database) == ("http://host:5000", tmp_path / "ip.mmdb")
+    assert (settings.mlflow_tracking_uri, settings.home) == ("http://host:5000", Path(".strata").absolute())
 
 
-def test_an_ip_database_that_is_not_there_is_refused() -> None:
+def test_several_ip_databases_are_asked_in_their_order(tmp_path: Path) -> None:
+    files = [
+        write_database(tmp_path / f"{name}.mmdb", "Places", {"8.8.8.0/24": {"country": "US"}}) for name in ("first", "second")
+    ]
+    assert Settings.read({"STRATA_IP_DATABASE": os.pathsep.join(map(str, files))}).ip_databases == tuple(files)
+
+
+def test_an_ip_database_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"STRATA_IP_DATABASE is /nowhere\.mmdb, where no file is; name an \.mmdb file or unset it"
+        ValueError, match=r"the IP database /nowhere\.mmdb is no file; name an \.mmdb file, or unset STRATA_IP_"
     ):
         Settings.read({"STRATA_IP_DATABASE": "/nowhere.mmdb"})
+    wines = write_database(tmp_path / "wines.mmdb", "Wines", {"8.8.8.0/24": {"grape": "Riesling"}})
+    with pytest.raises(ValueError, match=r"wines\.mmdb is of the kind 'Wines' and tells nothing"):
+        Settings.read({"STRATA_IP_DATABASE": os.pathsep.join(map(str, (packaged_database(), wines)))})
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ def test_half_a_percent_of_the_rows_reach_us_hours_to_days_late(rows: pd.DataFra
     assert 0.003 < late.mean() < 0.008
 
 
+def test_cards_that_are_tried_out_are_declined_most_and_payments_in_shops_never(rows: pd.DataFrame) -> None:
+    remote = rows[rows["channel"] != "pos"]
+    assert not rows.loc[rows["channel"] == "pos", "declined"].any()
+    assert remote.loc[~remote["is_fraud"], "declined"].mean() == pytest.approx(0.01, abs=0.002)
+    assert of(rows, "card_testing")["declined"].mean() == pytest.approx(0.45, abs=0.2)
+    assert of(rows, "stolen_card_online")["declined"].mean() == pytest.approx(0.15, abs=0.1)
+
+
+def test_a_declined_payment_alone_gives_no_fraud_away(rows: pd.DataFrame) -> None:
+    assert average_precision_score(rows["is_fraud"], rows["declined"].astype(float)) < ONE_COLUMN_AP
+
+
 def test_social_events_happen_to_honest_people_far_more_often(rows: pd.DataFrame) -> None:
     recent = (rows["event_time"] - rows["social_event_at"]) < timedelta(days=5)
     assert (rows["social_event_at"].dropna() <= rows.loc[rows["social_event_at"].notna(), "event_time"]).all()

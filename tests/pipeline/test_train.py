@@ -15,13 +15,13 @@ from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.split import labelled_rows
 from pipeline.train import Trained, train
-from tests.small_world import AS_OF, IP_DATABASE, QUICK, START, World
+from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 
 TIME = pa.timestamp("us", tz="UTC")
 
 
 def trained_on(portfolio: Portfolio, lake: Lake) -> Trained:
-    return train(portfolio, lake, as_of=AS_OF, ip_database=IP_DATABASE, models=("layered",), config=QUICK)
+    return train(portfolio, lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK)
 
 
 def lake_of(folder: Path, transactions: pa.Table, labels: pa.Table) -> Lake:
@@ -60,7 +60,7 @@ def test_what_is_not_known_at_the_moment_does_not_enter(world: World, tmp_path: 
     assert (changed.train_rows, changed.train_frauds) == (usual.train_rows, usual.train_frauds)
     assert changed.metrics == usual.metrics
     assert changed.bundle.policy == usual.bundle.policy
-    features = read_history(world.portfolio, world.lake).features(ip_database=IP_DATABASE, since=AS_OF)
+    features = read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF)
     assert np.array_equal(changed.bundle.increments(features), usual.bundle.increments(features))
 
 
@@ -77,7 +77,7 @@ def test_a_label_known_at_the_moment_does_enter(world: World, tmp_path: Path) ->
         schema=LABELS,
     )
     history = read_history(world.portfolio, world.lake, until=AS_OF)
-    features, split = history.features(ip_database=IP_DATABASE), world.trained.split
+    features, split = history.features(building=BUILDING), world.trained.split
     both = pa.concat_tables([history.labels, turned])
     _, before = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=begins)
     _, same = labelled_rows(features, both, split.train_from, split.train_until, known_by=begins - timedelta(microseconds=1))
@@ -111,7 +111,7 @@ def test_the_figures_are_those_of_the_test_weeks(world: World) -> None:
     history = read_history(world.portfolio, world.lake, until=AS_OF)
     split = trained.split
     rows, y = labelled_rows(
-        history.features(ip_database=IP_DATABASE), history.labels, split.test_from, split.test_until, known_by=AS_OF
+        history.features(building=BUILDING), history.labels, split.test_from, split.test_until, known_by=AS_OF
     )
     so_far = trained.bundle.increments(rows).cumsum(axis=1)
     by_hand = {name: average_precision_score(y, so_far[:, place]) for place, name in enumerate(trained.bundle.model.stages)}
@@ -127,12 +127,12 @@ def test_the_bundle_keeps_the_review_of_the_portfolio(world: World) -> None:
 
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
     with pytest.raises(ValueError, match="logistic alone give no champion; train layered beside them"):
-        train(world.portfolio, world.lake, as_of=AS_OF, ip_database=IP_DATABASE, models=("logistic",))
+        train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("logistic",))
 
 
 def test_too_short_a_history_is_refused(world: World) -> None:
     with pytest.raises(ValueError, match=r"10\.0 days of history are too few to train and judge; at least 28 are needed"):
-        train(world.portfolio, world.lake, as_of=START + timedelta(days=10), ip_database=IP_DATABASE, config=QUICK)
+        train(world.portfolio, world.lake, as_of=START + timedelta(days=10), building=BUILDING, config=QUICK)
 
 
 def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
 
 def test_everything_ingested_lies_before_the_last_moment(world: World) -> None:
     until = last_moment(world.portfolio, world.lake)
-    assert read_history(world.portfolio, world.lake, until=until).transactions.num_rows == 4000
+    assert read_history(world.portfolio, world.lake, until=until).transactions(["as_of"]).num_rows == 4000
     before = read_history(world.portfolio, world.lake, until=until - timedelta(microseconds=1))
     assert before.transactions.num_rows < 4000
 
@@ -153,8 +153,8 @@ def test_everything_ingested_lies_before_the_last_moment(world: World) -> None:
 def test_features_of_a_batch_are_those_of_the_whole(world: World) -> None:
     """Their times are UTC on every machine: a day's capacity counts from midnight there."""
     history = read_history(world.portfolio, world.lake)
-    whole = history.features(ip_database=IP_DATABASE).filter(pc.field("as_of") >= pa.scalar(AS_OF, TIME))
-    batch = history.features(ip_database=IP_DATABASE, since=AS_OF)
+    whole = history.features(building=BUILDING).filter(pc.field("as_of") >= pa.scalar(AS_OF, TIME))
+    batch = history.features(building=BUILDING, since=AS_OF)
     assert batch.schema.field("as_of").type == TIME
     assert batch["transaction_id"].equals(whole["transaction_id"])
     for name in set(batch.column_names) - {"transaction_id", "account_id", "event_time", "as_of"}:
