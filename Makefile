@@ -4,7 +4,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: demo test check bench-handbook dashboard clean
+.PHONY: demo test check docs bench-handbook bench-sffsd dashboard clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -19,6 +19,13 @@ check: $(VENV)/ready
 
 bench-handbook: $(VENV)/ready  ## the Handbook's four folds against tuned gradient boosting
 	$(BIN)/python benchmarks/handbook.py --shared $(SHARED) --models layered,xgboost,logistic
+
+bench-sffsd: $(VENV)/ready  ## S-FFSD by time, its test labels never known and known late
+	$(BIN)/python benchmarks/sffsd.py --shared $(SHARED)
+
+docs: $(VENV)/ready  ## the page of features and the picture of a window, from the code
+	$(BIN)/python -m features.page > docs/features.md
+	$(BIN)/python -m features.picture > docs/window.svg
 
 dashboard: $(VENV)/ready  ## the review desk and MLflow
 	$(BIN)/strata dashboard

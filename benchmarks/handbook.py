@@ -28,7 +28,7 @@ from pathlib import Path
 from strata import open_lake
 from pipeline.history import read_history
 settings, portfolio, lake = open_lake(Path(sys.argv[1]))
-features = read_history(portfolio, lake).features(ip_database=settings.ip_database)
+features = read_history(portfolio, lake).features(building=settings.building)
 print(features.num_rows, features.num_columns)
 """
 

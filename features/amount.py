@@ -20,6 +20,12 @@ def _of_account(name: str, sql: str, span: str, meaning: str) -> Feature:
     return past(name, f"{sql} {PAST}", "account_id", span, meaning, unit="currency", null=FIRST)
 
 
+def _mean(span: str) -> Feature:
+    """The mean of a span whose sum and count the group sender has: a window less."""
+    sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
+    return fact(f"amount_mean_{span}", sql, f"mean payment of the account in {span}", unit="currency", null=FIRST)
+
+
 def _over(name: str, usual: str, meaning: str) -> Feature:
     """The amount over something usual; one unit of currency is added below, so that cents do not explode it."""
     return fact(name, f"amount / ({usual} + 1.0)", meaning, unit="ratio", null=FIRST)
@@ -50,7 +56,8 @@ GROUP = Group(
             "amount within 2 % below a limit (100, 200, 500 and so on to 10000)",
             kind="flag",
         ),
-        *(_of_account(f"amount_mean_{span}", "avg(amount)", span, f"mean payment of the account in {span}") for span in SPANS),
+        *(_mean(span) for span in ("7d", "30d")),
+        _of_account("amount_mean_90d", "avg(amount)", LOOKBACK, "mean payment of the account in 90d"),
         *(
             _over(f"amount_over_mean_{span}", f"amount_mean_{span}", f"amount over the account's mean of {span}")
             for span in SPANS

@@ -82,9 +82,7 @@ def _wanted(plan: Plan, parts: Iterable[Part]) -> list[str]:
     return sorted({*read, *looked_up})
 
 
-def _history_rows(
-    plan: Plan, touch: Touch, name: str, words: set[str], begin: datetime, columns: Sequence[str]
-) -> list[Step]:
+def _history_rows(plan: Plan, touch: Touch, name: str, words: set[str], begin: datetime, columns: Sequence[str]) -> list[Step]:
     """The rows that the windows see; in order only where one of them is to be the last."""
     touched, theirs = touch
     within, in_order = f"as_of >= {moment(begin)}", "row_id" in words

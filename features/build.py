@@ -3,23 +3,24 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 
 from features.addresses import open_databases
 from features.batch import batch_tables
-from features.engine import DuckDB, Engine, EngineName, Source
+from features.engine import DuckDB, Engine, EngineName, Shards, Source
 from features.frames import inputs, lookup_query, select, window_query
 from features.groups import DERIVED
 from features.plan import Part, Plan, reach
 from features.risk import label_query, verdict_query
 from features.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
 from features.schema import LABELS, SchemaError
+from features.spark import Spark
 from features.windows import Feature, Group
 
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")  # stand before the features in every table built
-PIECE = 500_000  # rows put together at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,9 @@ class BuildConfig:
     spill_folder: Path | None = None
 
     def start(self) -> Engine:
-        """Start the engine; it is a context manager."""
-        return DuckDB(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        """Start the engine; it is a context manager. Raises ValueError where Spark is asked for and not there."""
+        kind = Spark if self.engine == "spark" else DuckDB
+        return kind(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
 def build(
@@ -63,21 +65,51 @@ def pieces(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Iterator[pa.Table]:
-    """Yield what `build` returns in pieces of at most PIECE rows, one at least: for more rows than memory holds."""
+    """Yield what `build` returns in pieces, one at least: for more rows than memory holds."""
     config = config or BuildConfig()
-    plan, shown = Plan(all_features(groups)), shown_features(groups)
-    names = [*KEYS, *(feature.name for feature in shown)]
     with config.start() as engine:
-        columns = _given(engine, transactions, labels, _bounds(groups, since, until))
-        few = since is not None and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
-        steps = few_rows(plan, since, columns, names) if few and since else whole_history(plan, columns, names)
-        _run(engine, steps, config, in_order=not few)
-        _check_once(engine)
-        first = 1 if since is None or few else 1 + _count(engine, f"rows WHERE as_of < {moment(since)}")
-        last = _count(engine, "rows")
-        for start in range(first, max(last, first) + 1, PIECE):
-            read = plan.read(names, first=start, last=start + PIECE - 1)
-            yield engine.fetch(f"{select([*KEYS, *map(_typed, shown)], f'({read}) AS built')} ORDER BY row_id")
+        built = compute(engine, transactions, labels, groups, config=config, since=since, until=until)
+        for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
+            yield engine.fetch(f"{built.query(start, start + engine.piece - 1)} ORDER BY row_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """Features that lie in the tables of an engine, of the rows numbered `first` to `last` in order of as_of."""
+
+    plan: Plan
+    shown: tuple[Feature, ...]
+    first: int
+    last: int
+
+    def query(self, first: int, last: int) -> str:
+        """Write the query that puts together the KEYS and the shown features of these rows."""
+        read = self.plan.read(_names(self.shown), first=first, last=last)
+        return select([*KEYS, *map(_typed, self.shown)], f"({read}) AS built")
+
+
+def compute(
+    engine: Engine,
+    transactions: Source,
+    labels: Source,
+    groups: Sequence[Group],
+    *,
+    config: BuildConfig,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Built:
+    """Compute what `build` returns and leave it in the engine's tables."""
+    plan, shown = Plan(all_features(groups)), shown_features(groups)
+    columns = _given(engine, transactions, labels, _bounds(groups, since, until))
+    few = since is not None and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
+    if few and since is not None:
+        steps = few_rows(plan, since, columns, _names(shown))
+    else:
+        steps = whole_history(plan, columns, _names(shown), slices=_slices(engine), shards=engine.shards)
+    _run(engine, steps, config)
+    _check_once(engine)
+    first = 1 if since is None or few else 1 + _count(engine, f"rows WHERE as_of < {moment(since)}")
+    return Built(plan=plan, shown=shown, first=first, last=_count(engine, "rows"))
 
 
 def lookback(groups: Sequence[Group]) -> timedelta:
@@ -100,13 +132,21 @@ def all_features(groups: Iterable[Group]) -> list[Feature]:
     return [feature for group in groups for feature in group.features]
 
 
-def whole_history(plan: Plan, columns: Sequence[str], names: Iterable[str]) -> Iterator[Step]:
-    """The tables of a plan for all transactions: windows over everything."""
-    yield from all_rows(plan.rows, {*plan.words, *names}, columns)
+def whole_history(
+    plan: Plan, columns: Sequence[str], names: Iterable[str], *, slices: Sequence[str] = ("TRUE",), shards: Shards | None = None
+) -> Iterator[Step]:
+    """The tables of a plan for all transactions: windows over everything.
+
+    More rows than are sorted at a time come slice by slice of time, and windows over them shard by shard of their keys.
+    """
+    yield from all_rows(plan.rows, {*plan.words, *names}, columns, slices=slices)
     if any(part.is_of_labels for part in plan.parts):
         yield Table(name="verdicts", query=verdict_query(plan.rows))
     for part in plan.parts:
-        yield Table(name=part.table, query=_part_query(plan, part))
+        key, of = part.features[0].key, part.features[0].of
+        sharded = shards(key[0], len(slices)) if shards and key and key == of else ["TRUE"]
+        for place, shard in enumerate(sharded):
+            yield Table(name=part.table, query=_part_query(plan, part, shard), in_order=True, more=bool(place))
 
 
 def few_rows(plan: Plan, since: datetime, columns: Sequence[str], names: Iterable[str]) -> Iterator[Step]:
@@ -115,7 +155,7 @@ def few_rows(plan: Plan, since: datetime, columns: Sequence[str], names: Iterabl
     yield from batch_tables(plan, since, columns)
 
 
-def _part_query(plan: Plan, part: Part) -> str:
+def _part_query(plan: Plan, part: Part, shard: str) -> str:
     features = part.features
     if part.is_lookup:
         rows = sorted({feature.lookup for feature in features})
@@ -123,16 +163,20 @@ def _part_query(plan: Plan, part: Part) -> str:
         return lookup_query(f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features)
     key, of = features[0].key, features[0].of
     if part.is_of_labels:
-        return label_query(f"({plan.read([*key, 'as_of_us'])})", features)
-    return window_query(f"({plan.read([*key, *of, 'as_of_us', *inputs(features)])}) AS seen", features)
+        return label_query(f"({_only(plan.read([*key, 'as_of_us']), shard)})", features)
+    return window_query(f"({_only(plan.read([*key, *of, 'as_of_us', *inputs(features)]), shard)}) AS seen", features)
 
 
-def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig, *, in_order: bool) -> None:
+def _only(query: str, shard: str) -> str:
+    return query if shard == "TRUE" else f"SELECT * FROM ({query}) AS of_all WHERE {shard}"  # noqa: S608
+
+
+def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
     """Make the tables; IP addresses are looked up outside the engine."""
     with open_databases(config.ip_databases) as facts_of:
         for step in steps:
             if isinstance(step, Table):
-                engine.table(step.name, step.query, in_order=in_order)
+                engine.table(step.name, step.query, in_order=step.in_order, more=step.more)
                 continue
             addresses = engine.fetch(f"SELECT DISTINCT ip_address FROM {step.table} WHERE ip_address IS NOT NULL")["ip_address"]  # noqa: S608
             if len(addresses) and not config.ip_databases:
@@ -168,8 +212,23 @@ def _check_once(engine: Engine) -> None:
         raise SchemaError(f"the transaction_id {name!r} stands twice among the transactions; ingest keeps each once")
 
 
+def _slices(engine: Engine) -> list[str]:
+    """Conditions that part the transactions by time, so that none has many more rows than the engine sorts at a time."""
+    told = engine.fetch(select(["count(*) AS rows", "min(as_of_us) AS first", "max(as_of_us) AS last"], TRANSACTIONS))
+    rows, first, last = (told[name][0].as_py() for name in ("rows", "first", "last"))
+    number = -(-rows // engine.slice)
+    if number <= 1:
+        return ["TRUE"]
+    bounds = [first + (last - first) * place // number for place in range(number)] + [last + 1]
+    return [f"as_of_us >= {begin} AND as_of_us < {end}" for begin, end in pairwise(bounds)]
+
+
 def _count(engine: Engine, source: str) -> int:
     return int(engine.fetch(select(["count(*) AS counted"], source))["counted"][0].as_py())
+
+
+def _names(shown: Iterable[Feature]) -> list[str]:
+    return [*KEYS, *(feature.name for feature in shown)]
 
 
 def _typed(feature: Feature) -> str:

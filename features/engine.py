@@ -1,6 +1,6 @@
 """The engine that runs the SQL: DuckDB, within a memory limit, spilling what is more to a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -16,15 +16,19 @@ Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]  # a table, a data set
 
 
 EngineName = Literal["duckdb", "spark"]
+Shards = Callable[[str, int], list[str]]  # of a column, so many conditions
 
 
 class Engine(Protocol):
     """What `features.build` needs of an engine, used as a context manager.
 
-    `few` is the number of rows up to which a micro-batch is joined with its past; more are windows over all of it.
+    `few` is the number of rows up to which a micro-batch is joined with its past; more are windows over all of it. About
+    `slice` rows are sorted at a time, and `piece` rows put together.
     """
 
     few: int
+    slice: int
+    piece: int
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -38,8 +42,11 @@ class Engine(Protocol):
         Only the rows that meet a condition are seen of it.
         """
 
-    def table(self, name: str, query: str, *, in_order: bool) -> None:
-        """Keep what a query returns; in order of row_id where ranges of its rows are to be read."""
+    def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
+        """Keep what a query returns, or keep it too; in order of row_id where ranges of its rows are to be read."""
+
+    def shards(self, column: str, number: int) -> list[str]:
+        """Conditions that part rows by the values of a column, evenly and each value whole."""
 
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""
@@ -49,6 +56,8 @@ class DuckDB:
     """DuckDB in this process; what exceeds the memory limit goes to a folder that is gone afterwards."""
 
     few = 20_000
+    slice = 2_500_000
+    piece = 500_000
 
     def __init__(self, *, memory_limit: str = "4GB", spill_folder: Path | None = None) -> None:
         self._memory_limit, self._spill_folder = memory_limit, spill_folder
@@ -83,9 +92,14 @@ class DuckDB:
         self._connection.execute(f"CREATE VIEW {name} AS {select(['*', *integers], seen)}")
         return columns
 
-    def table(self, name: str, query: str, *, in_order: bool) -> None:
-        """Keep what a query returns; in order of row_id where ranges of its rows are to be read."""
-        self._connection.execute(f"CREATE TABLE {name} AS {query}{' ORDER BY row_id' if in_order else ''}")
+    def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
+        """Keep what a query returns, or keep it too; in order of row_id where ranges of its rows are to be read."""
+        make = f"INSERT INTO {name}" if more else f"CREATE TABLE {name} AS"
+        self._connection.execute(f"{make} {query}{' ORDER BY row_id' if in_order else ''}")
+
+    def shards(self, column: str, number: int) -> list[str]:
+        """Conditions that part rows by the values of a column, evenly and each value whole."""
+        return [f"hash({column}) % {number} = {shard}" for shard in range(number)] if number > 1 else ["TRUE"]
 
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""

@@ -3,6 +3,7 @@
 The same text runs on every engine: integer microseconds, `RANGE BETWEEN <span> PRECEDING AND 1 PRECEDING`.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from features.windows import PAST, Feature, microseconds
@@ -32,6 +33,17 @@ def inputs(features: Iterable[Feature]) -> list[str]:
     """The columns and features that the aggregates of windows read, beside their keys."""
     features = list(features)
     return sorted(set().union(*(feature.needs() for feature in features)) - {*features[0].key, *features[0].of})
+
+
+def in_doubles(sql: str) -> str:
+    """Write numbers with a point that stand beside an operator as doubles, as engines with decimals would cut off what follows.
+
+    >>> in_doubles("CASE WHEN kind = '- 0.5' THEN 1.0 ELSE (paid + 0.1) / 20.0 END")
+    "CASE WHEN kind = '- 0.5' THEN 1.0 ELSE (paid + 0.1e0) / 20.0e0 END"
+    """
+    number = r"\d+\.\d+(?![\d.e])"
+    beside = rf"'[^']*'|(?<=[-+*/] )({number})|({number})(?= [-+*/])"
+    return re.sub(beside, lambda found: f"{found[0]}e0" if found[1] or found[2] else found[0], sql)
 
 
 def window_query(rows: str, features: Sequence[Feature]) -> str:

@@ -4,10 +4,10 @@ Features of one key are a table of their own, the part, with the `row_id` of the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
-from features.frames import select
+from features.frames import in_doubles, select
 from features.groups import GROUPS
 from features.risk import LONGEST_WAIT
 from features.schema import SchemaError
@@ -41,7 +41,7 @@ class Plan:
 
     def __init__(self, features: Iterable[Feature], *, rows: str = "rows", wanted: Iterable[str] | None = None) -> None:
         self.rows = rows
-        self.features = {feature.name: feature for feature in ordered(features, wanted)}
+        self.features = {one.name: replace(one, sql=in_doubles(one.sql)) for one in ordered(features, wanted)}
         self.words = {word for feature in self.features.values() for word in feature.needs()} - self.features.keys()
         self.depths: dict[str, int] = {}
         for feature in self.features.values():

@@ -12,10 +12,12 @@ TRANSACTIONS = "transactions"  # the source: its columns, and its moments in mic
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table to be made by a query."""
+    """A table to be made by a query, or to get more rows by it; in order of row_id where ranges of its rows are to be read."""
 
     name: str
     query: str
+    in_order: bool = False
+    more: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,19 @@ def moment(value: datetime) -> str:
     return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
 
 
-def all_rows(name: str, words: Iterable[str], columns: Sequence[str]) -> list[Step]:
-    """Write the table of all transactions."""
+def all_rows(name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)) -> list[Step]:
+    """Write the table of all transactions, sorted slice by slice of time, each slice given by its condition."""
     stored, facts = _stored(words, columns), _facts(words, columns)
-    if not facts:
-        return [Table(name=name, query=_numbered(stored, TRANSACTIONS))]
-    joined = f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)"
-    return [LookUp(table=TRANSACTIONS), Table(name=name, query=_numbered([*stored, *facts], joined))]
+    joined = f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)" if facts else TRANSACTIONS
+    tables = [
+        Table(
+            name=name,
+            query=_numbered([*stored, *facts], f"{joined} WHERE {where}", behind=name if place else ""),
+            more=bool(place),
+        )
+        for place, where in enumerate(slices)
+    ]
+    return [LookUp(table=TRANSACTIONS), *tables] if facts else list(tables)
 
 
 def some_rows(
@@ -83,6 +91,8 @@ def _facts(words: Iterable[str], columns: Sequence[str]) -> list[str]:
     return sorted(FACT_NAMES & {*words}) if "ip_address" in columns else []
 
 
-def _numbered(columns: Iterable[str], source: str, *, in_order: bool = True) -> str:
+def _numbered(columns: Iterable[str], source: str, *, in_order: bool = True, behind: str = "") -> str:
+    """Number rows, perhaps behind those that a table has already."""
     order = "ORDER BY as_of_us, transaction_id" if in_order else ""
-    return select([f"row_number() OVER ({order}) AS row_id", *columns], source)
+    already = f" + (SELECT count(*) FROM {behind})" if behind else ""  # noqa: S608
+    return select([f"row_number() OVER ({order}){already} AS row_id", *columns], source)

@@ -62,6 +62,16 @@ def test_every_row_comes_back_once_and_in_order(stream: Stream) -> None:
     assert built(stream).index.tolist() == stream.transactions["transaction_id"].to_pylist()
 
 
+@few
+@given(stream=streams(least=4))
+def test_slices_of_time_and_shards_of_keys_change_nothing(stream: Stream) -> None:
+    whole = built(stream)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DuckDB, "slice", 2)
+        patch.setattr(DuckDB, "piece", 3)
+        assert differing(built(stream), whole) == []
+
+
 def eventful_stream() -> Stream:
     """Ties, a late row, and labels that come after other rows: each mutation below must show in it."""
     row = {"account_id": "a", "merchant_id": "m", "device_id": "d", "ip_address": "8.8.8.8", "amount": 10.0}
@@ -112,9 +122,9 @@ def test_the_eventful_stream_keeps_the_law(few: bool) -> None:
 def test_the_law_is_seen_broken_by(mutate: Callable[[str], str], few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     good, changed = DuckDB.table, []
 
-    def table(engine: DuckDB, name: str, query: str, *, in_order: bool) -> None:
+    def table(engine: DuckDB, name: str, query: str, **how: bool) -> None:
         changed.append(mutate(query) != query)
-        good(engine, name, mutate(query), in_order=in_order)
+        good(engine, name, mutate(query), **how)
 
     monkeypatch.setattr(DuckDB, "table", table)
     assert leaks(eventful_stream(), few=few)

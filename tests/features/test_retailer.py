@@ -1,6 +1,5 @@
 """A retailer by hand: its usual amounts, its volume, and who is new there."""
 
-
 import pytest
 
 from tests.features.streams import facts

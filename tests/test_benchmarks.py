@@ -1,0 +1,66 @@
+"""What the S-FFSD benchmark hands to strata: rows with a minute each, and only the labels that may be known."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
+from pipeline.ingest import ingest
+from pipeline.lake import Lake
+from pipeline.portfolio import read_portfolio
+from tests.ingest_examples import NOW
+
+LABELS = [0, 2, 1, 0, 2, 0, 1]  # five labelled rows: three train, the test begins at the row whose Time is 5
+TEST_FROM = START + 5 * UNIT
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    rows = {"Time": range(7), "Source": list("aabbaba"), "Target": ["t"] * 7, "Amount": [1.0] * 7}
+    file = tmp_path / "transactions.parquet"
+    pd.DataFrame(rows | {"Location": ["l"] * 7, "Type": ["p"] * 7, "Labels": LABELS}).to_parquet(file)
+    return file
+
+
+def test_the_test_part_begins_behind_sixty_percent_of_the_labelled_rows(source: Path) -> None:
+    task = read_task(source)
+    assert task.test_from == TEST_FROM
+    assert task.test["transaction_id"].tolist() == ["5", "6"]
+
+
+def test_within_training_the_test_part_is_never_read(source: Path) -> None:
+    task = read_task(source, within_training=True)
+    assert task.rows["transaction_id"].tolist() == ["0", "1", "2", "3", "4"]
+    assert task.test["transaction_id"].tolist() == ["2", "3"]  # 60 % of three labelled rows is one
+
+
+@pytest.mark.parametrize(
+    ("way", "known"),
+    [
+        ("never", {"0": TEST_FROM, "2": TEST_FROM, "3": TEST_FROM}),
+        ("delayed", {str(time): START + time * UNIT + pd.Timedelta(days=7) for time in (0, 2, 3, 5, 6)}),
+    ],
+)
+def test_the_lake_knows_the_labels_of_each_way_and_no_more(
+    source: Path, tmp_path: Path, way: str, known: dict[str, pd.Timestamp]
+) -> None:
+    portfolio = read_portfolio(prepare(read_task(source), way, tmp_path / "source"))
+    lake = Lake(str(tmp_path / "lake"), portfolio.name)
+    assert ingest(portfolio, lake, now=NOW).taken == 7
+    labels = lake.read("labels").to_pandas()
+    assert dict(zip(labels["transaction_id"], labels["known_at"], strict=True)) == known
+
+
+def test_a_row_without_a_score_is_not_left_out_of_the_figures(source: Path) -> None:
+    task: Task = read_task(source)
+    scores = pd.DataFrame({"transaction_id": ["5"], "model": ["xgboost"], "score": [0.5]})
+    with pytest.raises(KeyError, match="6"):
+        judged(task.test, scores, ["xgboost"])
+
+
+def test_without_the_data_the_benchmark_says_where_it_looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["sffsd.py", "--shared", str(tmp_path)])
+    with pytest.raises(SystemExit, match=rf"{tmp_path}/data/s-ffsd/transactions\.parquet, and there is no such file; name the"):
+        main()
