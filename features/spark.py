@@ -132,6 +132,7 @@ def _on_this_machine(memory_limit: str, spill_folder: Path | None) -> dict[str, 
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": memory_limit.removesuffix("B"),
         "spark.driver.defaultJavaOptions": f"-Dlog4j2.configurationFile={LOG}",
+        "spark.sql.shuffle.partitions": "4",  # the default of 200 is for a cluster
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         **spilling,

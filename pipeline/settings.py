@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 from features.addresses import IpDatabaseError, check_databases, packaged_database
 from features.build import BuildConfig
+from features.engine import EngineName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,18 +20,20 @@ class Settings:
     database_url: str
     mlflow_tracking_uri: str
     ip_databases: tuple[Path, ...]
+    engine: EngineName
 
     @property
     def building(self) -> BuildConfig:
         """How features are built."""
-        return BuildConfig(ip_databases=self.ip_databases, spill_folder=self.home / "spill")
+        return BuildConfig(ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.home / "spill")
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; what is not set lies under STRATA_HOME (default `.strata` in the working folder).
 
         STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on Windows); a fact of an address
-        comes from the first that has it. Raises ValueError where one of them cannot serve.
+        comes from the first that has it. STRATA_ENGINE is what builds features, "duckdb" or "spark". Raises ValueError where
+        one of these cannot serve.
 
         >>> Settings.read({"STRATA_HOME": "/var/strata"}).database_url
         'sqlite:////var/strata/casework.db'
@@ -41,7 +45,14 @@ class Settings:
             database_url=environment.get("STRATA_DATABASE_URL") or f"sqlite:///{home / 'casework.db'}",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
             ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
+            engine=_engine(environment.get("STRATA_ENGINE") or "duckdb"),
         )
+
+
+def _engine(named: str) -> EngineName:
+    if named not in get_args(EngineName):
+        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {', '.join(get_args(EngineName))}, or unset it")
+    return cast(EngineName, named)
 
 
 def _ip_databases(named: str) -> tuple[Path, ...]:

@@ -340,7 +340,7 @@ def _with_stage(model: Layered, name: str) -> Layered:
 
 def test_a_champion_of_other_features_is_refused(desk: Desk) -> None:
     other = Champion(version="3", bundle=replace(desk.world.trained.bundle, feature_digest="0123456789abcdef"))
-    with pytest.raises(BundleError, match=r"version 3 of world .* 0123456789abcdef, .*the way windows are computed has changed"):
+    with pytest.raises(BundleError, match=r"version 3 of world .* 0123456789abcdef, .*way windows are computed has changed"):
         desk.score(champion=other)
     assert not desk.lake.exists("scores")
 

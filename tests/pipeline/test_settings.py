@@ -55,3 +55,10 @@ def test_an_ip_database_that_cannot_serve_is_refused(tmp_path: Path) -> None:
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     Settings.read({"STRATA_HOME": str(tmp_path / "home")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_engine_that_builds_features_is_named() -> None:
+    assert Settings.read({}).building.engine == "duckdb"
+    assert Settings.read({"STRATA_ENGINE": "spark"}).building.engine == "spark"
+    with pytest.raises(ValueError, match="STRATA_ENGINE is 'sparc'; set it to one of duckdb, spark, or unset it"):
+        Settings.read({"STRATA_ENGINE": "sparc"})
