@@ -147,7 +147,7 @@ def test_everything_ingested_lies_before_the_last_moment(world: World) -> None:
     until = last_moment(world.portfolio, world.lake)
     assert read_history(world.portfolio, world.lake, until=until).transactions(["as_of"]).num_rows == 4000
     before = read_history(world.portfolio, world.lake, until=until - timedelta(microseconds=1))
-    assert before.transactions.num_rows < 4000
+    assert before.transactions(["as_of"]).num_rows < 4000
 
 
 def test_features_of_a_batch_are_those_of_the_whole(world: World) -> None:
