@@ -3,7 +3,8 @@
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -44,8 +45,9 @@ class Spark:
 
     def __enter__(self) -> Self:
         """Open the session."""
-        running = self._given or start(os.environ, memory_limit=self._memory_limit, spill_folder=self._spill_folder)
-        self.session = running.newSession()
+        with no_word_of_pandas():
+            running = self._given or start(os.environ, memory_limit=self._memory_limit, spill_folder=self._spill_folder)
+            self.session = running.newSession()
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
         return self
 
@@ -108,10 +110,8 @@ def start(environment: Mapping[str, str], *, memory_limit: str, spill_folder: Pa
     Raises NoSparkError where it is not installed, or without Java.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)  # tables go as Arrow
-            from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - who does not use Spark need not have it
-            from pyspark.sql import SparkSession  # noqa: PLC0415
+        from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - who does not use Spark need not have it
+        from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
         raise NoSparkError("Spark is not installed; run: pip install 'strata-fraud[spark]'") from error
     builder = SparkSession.builder.appName("strata")
@@ -119,9 +119,17 @@ def start(environment: Mapping[str, str], *, memory_limit: str, spill_folder: Pa
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = builder.master("local[*]").config(map=_on_this_machine(memory_limit, spill_folder))
     try:
-        return builder.getOrCreate()
+        return SparkSession.getActiveSession() or builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise NoSparkError(f"Spark did not start ({error}); it needs Java 17 or later, found by JAVA_HOME or PATH") from error
+
+
+@contextmanager
+def no_word_of_pandas() -> Iterator[None]:
+    """Keep Spark from warning that it is not sure of pandas 3 yet: between it and us everything goes as Arrow."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        yield
 
 
 def _on_this_machine(memory_limit: str, spill_folder: Path | None) -> dict[str, str | bool | int | float | None]:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from features.build import BuildConfig, build
 from features.digest import digest
+from features.engine import Source
 from features.schema import ARROW_TYPES, LABELS
 from features.windows import Group
 from pipeline.lake import Lake
@@ -51,16 +52,16 @@ class History:
             where = where & (pc.field("as_of") < pa.scalar(bound, MOMENT)) if bound is not None else where
         return self.lake.read("transactions", columns=columns, where=where, version=self.version)
 
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """The transactions and the labels for `features.build`, unread."""
+        labels = self.lake.source("labels", version=self.label_version) if self.label_version >= 0 else self.labels
+        return self.lake.source("transactions", version=self.version), labels
+
     def features(self, *, building: BuildConfig, since: datetime | None = None) -> pa.Table:
         """Build the features of the transactions from `since` on; as many earlier ones as it needs are their history."""
-        return build(
-            self.lake.source("transactions", version=self.version),
-            self.lake.source("labels", version=self.label_version) if self.label_version >= 0 else self.labels,
-            self.groups,
-            config=building,
-            since=since,
-            until=self.until,
-        )
+        transactions, labels = self.sources
+        return build(transactions, labels, self.groups, config=building, since=since, until=self.until)
 
 
 def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> History:

@@ -1,0 +1,79 @@
+"""Batch scoring on Spark: features are built and scored where the rows lie, and no row passes through this process.
+
+    with Spark() as engine:
+        scores = score_on_spark(engine, read_history(portfolio, lake), Path("bundle"), building=settings.building)
+        scores.write.parquet("scores")
+
+Each of Spark's workers reads the bundle's folder once, as files that run nothing; all of them must see it under that name.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import torch
+
+from features.build import BuildConfig, compute
+from features.spark import Spark, no_word_of_pandas
+from pipeline.bundle import MANIFEST, Bundle, BundleError, read_bundle
+from pipeline.history import History
+from pipeline.layered import STAGE
+from pipeline.score import Champion, check_features
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def score_on_spark(
+    engine: Spark, history: History, folder: Path, *, building: BuildConfig, since: datetime | None = None
+) -> "DataFrame":
+    """Build the features of the transactions from `since` on and score them; Spark computes as the result is read.
+
+    Raises BundleError where the bundle is damaged, or was trained on other features than this code builds.
+    """
+    check_features(Champion(version=str(folder), bundle=read_bundle(folder)), history)
+    transactions, labels = history.sources
+    built = compute(engine, transactions, labels, history.groups, config=building, since=since, until=history.until)
+    return score_frame(engine.frame(built.query(built.first, built.last)), folder)
+
+
+def score_frame(features: "DataFrame", folder: Path) -> "DataFrame":
+    """Score rows of features: transaction_id, score, logit before calibration, base, and each stage's increment."""
+    folder, bundle = folder.absolute(), read_bundle(folder)
+    numbers = ["score", "logit", "base", *(f"{STAGE}{name}" for name in bundle.model.stages)]
+    schema = ", ".join(["transaction_id STRING", *(f"{name} DOUBLE" for name in numbers)])
+    mark = _mark(folder)
+
+    def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield from score_table(_bundle(folder, mark), pa.Table.from_batches([batch])).to_batches()
+
+    with no_word_of_pandas():
+        return features.mapInArrow(scored, schema)
+
+
+def score_table(bundle: Bundle, features: pa.Table) -> pa.Table:
+    """Score rows of features in this process."""
+    logit, stages = bundle.model.score(features)
+    columns = {"score": bundle.probability(logit), "logit": logit}
+    base = pa.repeat(bundle.model.base_logit, features.num_rows)
+    return pa.table({"transaction_id": features["transaction_id"], **columns, "base": base, **stages})
+
+
+@cache
+def _bundle(folder: Path, mark: str) -> Bundle:
+    """The bundle, read once in each worker; Spark has a worker for each core, so each computes on one."""
+    if _mark(folder) != mark:
+        raise BundleError(f"a worker sees another bundle under {folder}; put it where all of Spark's machines see the same")
+    torch.set_num_threads(1)
+    return read_bundle(folder)
+
+
+def _mark(folder: Path) -> str:
+    """A bundle's fingerprint; its manifest has those of all its files."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
