@@ -5,7 +5,7 @@ comes from the first that has it.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ FACTS = pa.schema(
     ]
 )
 FACT_NAMES = frozenset(FACTS.names) - {"ip_address"}
+NETWORKS = {4: 24, 6: 48}  # by the version of the address: the length of the network that a household or office is mostly given
 LOOKED_AT = 100  # records of a file that show what it tells
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -82,15 +83,26 @@ def address_facts(addresses: pa.Array, databases: Sequence[Path]) -> pa.Table:
     (['GB', None, None], [0.0, 1.0, None])
     """
     with open_databases(databases) as facts_of:
-        return facts_of(addresses)
+        return facts_of(addresses, FACT_NAMES)
 
 
 @contextmanager
-def open_databases(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array], pa.Table]]:
-    """Open the files once, for several look-ups of addresses."""
+def open_databases(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
+    """Open the files once, for several look-ups of some facts of addresses; none is looked up twice."""
     with ExitStack() as opened:
         sources = [opened.enter_context(_source(database)) for database in databases]
-        yield lambda addresses: pa.Table.from_pylist([_facts(one, sources) for one in addresses.to_pylist()], schema=FACTS)
+        known: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
+
+        def facts_of(addresses: pa.Array, names: Collection[str]) -> pa.Table:
+            names, asked = tuple(name for name in FACTS.names if name in names), addresses.to_pylist()
+            told = known.setdefault(names, {})
+            told |= {
+                one: _facts(one, [s for s in sources if not s.tells.isdisjoint(names)]) for one in asked if one not in told
+            }
+            columns = {"ip_address": asked} | {name: [told[one].get(name) for one in asked] for name in names}
+            return pa.table(columns, schema=pa.schema([FACTS.field(name) for name in columns]))
+
+        yield facts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +114,22 @@ class _Source:
     ip_version: int
     tells: frozenset[str]
     unlisted: Told
+    known: dict[str, Told]
 
-    def told(self, address: Address) -> Told:
-        """The facts it tells of an address."""
+    def told(self, address: Address, network: str) -> Told:
+        """The facts it tells of an address in a /24 or /48; where it tells the same of all the network, it is asked once."""
         if address.version > self.ip_version:
             return {}
+        if network in self.known:
+            return self.known[network]
         try:
-            record = self.reader.get(address)
+            record, length = self.reader.get_with_prefix_len(address)
         except maxminddb.InvalidDatabaseError as error:
             raise _unreadable(self.database, error) from error
-        return self.unlisted | told(record) if isinstance(record, dict) else self.unlisted
+        facts = self.unlisted | told(record) if isinstance(record, dict) else self.unlisted
+        if length <= NETWORKS[address.version]:
+            self.known[network] = facts
+        return facts
 
 
 @contextmanager
@@ -130,6 +148,7 @@ def _source(database: Path) -> Iterator[_Source]:
             ip_version=reader.metadata().ip_version,
             tells=tells,
             unlisted={name: 0.0 for name in FLAGS if name in tells},
+            known={},
         )
 
 
@@ -150,23 +169,19 @@ def _facts(address: str, sources: Sequence[_Source]) -> dict[str, Any]:
     try:
         parsed = ipaddress.ip_address(address.strip())
     except ValueError:
-        return {"ip_address": address}
+        return {}
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
         parsed = parsed.ipv4_mapped  # ::ffff:8.8.8.8 is how some servers write 8.8.8.8
     is_public = parsed.is_global and not parsed.is_multicast
+    network = _network(parsed)
     facts: dict[str, Any] = {}
     for source in reversed(sources if is_public else ()):
-        facts |= source.told(parsed)
-    return facts | {
-        "ip_address": address,
-        "ip_network": _network(parsed),
-        "ip_version": float(parsed.version),
-        "ip_private": 0.0 if is_public else 1.0,
-    }
+        facts |= source.told(parsed, network)
+    return facts | {"ip_network": network, "ip_version": float(parsed.version), "ip_private": 0.0 if is_public else 1.0}
 
 
 def _network(address: Address) -> str:
-    """The /24 or /48 around an address: what a household or an office is mostly given."""
+    """The /24 or /48 around an address."""
     if address.version == 4:
         return f"{str(address).rpartition('.')[0]}.0/24"
-    return str(ipaddress.ip_network((address, 48), strict=False))
+    return f"{ipaddress.IPv6Address(int(address) >> 80 << 80)}/48"

@@ -6,10 +6,10 @@ those are computed for the rows it sees in the same way, one step further back.
 
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from features.frames import inputs, known, lookup_query, select
-from features.plan import Part, Plan
+from features.plan import Part, Plan, reach
 from features.risk import LONGEST_WAIT, few_labels_query, verdict_query
 from features.rows import TRANSACTIONS, Step, Table, is_stored, moment, some_rows
 from features.windows import LOOKBACK, PAST, Feature, microseconds
@@ -26,9 +26,14 @@ def batch_tables(plan: Plan, since: datetime, columns: Sequence[str]) -> Iterato
     for number, (touch, parts) in enumerate(_histories(plan, columns)):
         wanted = _wanted(plan, parts)
         past = Plan(plan.features.values(), rows=f"{plan.rows}_past_{number}", wanted=wanted)
-        begin = since - _longest(feature.span for part in parts for feature in part.features)
+        begin, whole = since - _longest(feature.span for part in parts for feature in part.features), _is_whole(past, touch)
+        if whole:
+            begin -= timedelta(microseconds=reach(past.features.values(), wanted))
         yield from _history_rows(plan, touch, past.rows, {*past.words, *wanted}, begin, columns)
-        yield from batch_tables(past, begin, columns)
+        if whole:
+            yield from (Table(name=part.table, query=past.windows(part)) for part in past.parts)
+        else:
+            yield from batch_tables(past, begin, columns)
         pasts |= dict.fromkeys((part.table for part in parts), past)
     yield from _verdicts(plan, since)
     for part in plan.parts:
@@ -56,22 +61,34 @@ def pair_query(asking: str, acting: str, features: Sequence[Feature]) -> str:
 
 
 def _histories(plan: Plan, columns: Sequence[str]) -> Iterator[tuple[Touch, list[Part]]]:
-    """The windows over rows by the history they share: all that stand on columns of the account's rows share these."""
-    shared: dict[tuple[Touch, bool], list[Part]] = {}
+    """The windows over rows by the history they share: all that know the account share its rows."""
+    shared: dict[Touch, list[Part]] = {}
     for part in plan.parts:
         if not part.is_lookup and not part.is_of_labels:
             key, of = part.features[0].key, part.features[0].of
             pairs = [pair for pair in zip(key, of, strict=True) if all(is_stored(name, columns) for name in pair)]
-            account = [pair for pair in pairs if pair == ("account_id", "account_id")]
-            touched = tuple(ours for ours, _ in account or pairs), tuple(theirs for _, theirs in account or pairs)
-            deep = any(plan.depths.get(name, 0) for name in (*inputs(part.features), *of))
-            shared.setdefault((touched, deep), []).append(part)
-    for (touched, _), parts in shared.items():
+            pairs = [pair for pair in pairs if pair == ("account_id", "account_id")] or pairs
+            touched = tuple(ours for ours, _ in pairs), tuple(theirs for _, theirs in pairs)
+            shared.setdefault(touched, []).append(part)
+    for touched, parts in shared.items():
         key, of = parts[0].features[0].key, parts[0].features[0].of
         if len(parts) == 1 and all(is_stored(name, columns) for name in (*key, *of)):
             yield (key, of), parts  # alone, it needs no row beside its very keys
         else:
             yield touched, parts
+
+
+def _is_whole(past: Plan, touch: Touch) -> bool:
+    """Whether all that the windows on a history's rows see are rows of that history: those with the same touched values."""
+    pairs = set(zip(*touch, strict=True))
+    same = all(ours == theirs for ours, theirs in pairs)
+    keys = [set(zip(part.features[0].key, part.features[0].of, strict=True)) for part in past.parts]
+    return (
+        same
+        and bool(pairs)
+        and not any(part.is_lookup or part.is_of_labels for part in past.parts)
+        and all(pairs <= key for key in keys)
+    )
 
 
 def _wanted(plan: Plan, parts: Iterable[Part]) -> list[str]:
@@ -86,24 +103,51 @@ def _history_rows(plan: Plan, touch: Touch, name: str, words: set[str], begin: d
     """The rows that the windows see; in order only where one of them is to be the last."""
     touched, theirs = touch
     within, in_order = f"as_of >= {moment(begin)}", "row_id" in words
+    # One column at a time is looked for while the files are read; several together only afterwards.
+    given = [f"{one} IN (SELECT {own} FROM {plan.rows})" for own, one in zip(*touch, strict=True) if one in columns]  # noqa: S608
     same = [f"({', '.join(theirs)}) IN (SELECT {', '.join(touched)} FROM {plan.rows})"] if theirs else []  # noqa: S608
     if all(one in columns for one in theirs):
-        return some_rows(name, words, columns, where=[within, *same], in_order=in_order)
-    given = [f"{one} IN (SELECT {own} FROM {plan.rows})" for own, one in zip(*touch, strict=True) if one in columns]  # noqa: S608
-    where = [within, "ip_address IS NOT NULL", *given]
+        return some_rows(name, words, columns, where=[within, *given, *same[: len(given) > 1]], in_order=in_order)
+    near = [_near(plan.rows, own) for own, one in zip(*touch, strict=True) if one == "ip_network"]
+    where = [within, "ip_address IS NOT NULL", *given, *near]
     return some_rows(name, words, columns, where=where, among=same, in_order=in_order)
 
 
+def _near(rows: str, own: str) -> str:
+    """Of an address that may be of a row's network: the same stands before the last point, or it is none of version 4."""
+    start, networks = (f"regexp_replace({name}, '[^.]*$', '')" for name in ("ip_address", own))
+    return f"({start} IN (SELECT {networks} FROM {rows}) OR NOT regexp_matches(ip_address, '^[0-9.]*$'))"  # noqa: S608
+
+
 def _verdicts(plan: Plan, since: datetime) -> Iterator[Step]:
-    """The transactions of all keys whose fraud is asked for, in no order, and what the ledger says of them."""
+    """The values of all keys whose fraud is asked for, numbered, and the verdicts on their transactions."""
     keys = sorted({part.features[0].key[0] for part in plan.parts if part.is_of_labels})
-    if keys:
-        touched = " OR ".join(f"{key} IN (SELECT {key} FROM {plan.rows} WHERE {key} IS NOT NULL)" for key in keys)  # noqa: S608
-        begin = since - _longest([LOOKBACK]) - _longest([LONGEST_WAIT])
-        read = ["row_number() OVER () AS row_id", "transaction_id", "as_of_us", *keys]
-        judged = f"{TRANSACTIONS} WHERE as_of >= {moment(begin)} AND ({touched})"
-        yield Table(name=f"{plan.rows}_judged", query=select(read, judged))
-        yield Table(name=f"{plan.rows}_verdicts", query=verdict_query(f"{plan.rows}_judged"))
+    if not keys:
+        return
+    values = [f"SELECT DISTINCT '{key}' AS kind, {key} AS touched FROM {plan.rows} WHERE {key} IS NOT NULL" for key in keys]  # noqa: S608
+    yield Table(
+        name=f"{plan.rows}_keys",
+        query=select(["row_number() OVER () AS key_id", "kind", "touched"], f"({' UNION ALL '.join(values)}) AS found"),
+    )
+    begin = moment(since - _longest([LOOKBACK]) - _longest([LONGEST_WAIT]))
+    judged = [
+        select(
+            ["key_id", "transaction_id", "as_of_us"],
+            f"{TRANSACTIONS} JOIN {_keys(plan, key)} ON {key} = touched WHERE as_of >= {begin}",
+        )
+        for key in keys
+    ]
+    verdicts = verdict_query(f"({' UNION ALL '.join(judged)})", by=("key_id", "transaction_id"))
+    seen = f"({verdicts}) AS told WHERE seen_us > {_epoch_us(since)} - {microseconds(LOOKBACK)}"
+    yield Table(name=f"{plan.rows}_verdicts", query=select(["key_id", "seen_us", "replaced_us", "is_fraud"], seen))
+
+
+def _keys(plan: Plan, kind: str) -> str:
+    return f"(SELECT key_id, touched FROM {plan.rows}_keys WHERE kind = '{kind}') AS keys"  # noqa: S608
+
+
+def _epoch_us(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _query(plan: Plan, part: Part, pasts: Mapping[str, Plan]) -> str:
@@ -116,8 +160,10 @@ def _query(plan: Plan, part: Part, pasts: Mapping[str, Plan]) -> str:
     key, of = features[0].key, features[0].of
     asking = f"({plan.read([*key, 'as_of_us'])})"
     if part.is_of_labels:
-        judged = f"{plan.rows}_verdicts JOIN {plan.rows}_judged USING (row_id)"
-        return few_labels_query(asking, features, f"({select([key[0], 'seen_us', 'replaced_us', 'is_fraud'], judged)})")
+        judged = f"{plan.rows}_verdicts JOIN {_keys(plan, key[0])} USING (key_id)"
+        return few_labels_query(
+            asking, features, f"({select([f'touched AS {key[0]}', 'seen_us', 'replaced_us', 'is_fraud'], judged)})"
+        )
     return pair_query(asking, f"({pasts[part.table].read([*of, 'as_of_us', *inputs(features)])})", features)
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from features.addresses import open_databases
 from features.batch import batch_tables
 from features.engine import DuckDB, Engine, EngineName, Shards, Source
-from features.frames import inputs, lookup_query, select, window_query
+from features.frames import lookup_query, select
 from features.groups import DERIVED
-from features.plan import Part, Plan, reach
+from features.plan import Part, Plan, only, reach
 from features.risk import label_query, verdict_query
 from features.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
 from features.schema import LABELS, SchemaError
@@ -161,14 +161,9 @@ def _part_query(plan: Plan, part: Part, shard: str) -> str:
         rows = sorted({feature.lookup for feature in features})
         words = {word for feature in features for word in feature.needs() - {feature.lookup}}
         return lookup_query(f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features)
-    key, of = features[0].key, features[0].of
     if part.is_of_labels:
-        return label_query(f"({_only(plan.read([*key, 'as_of_us']), shard)})", features)
-    return window_query(f"({_only(plan.read([*key, *of, 'as_of_us', *inputs(features)]), shard)}) AS seen", features)
-
-
-def _only(query: str, shard: str) -> str:
-    return query if shard == "TRUE" else f"SELECT * FROM ({query}) AS of_all WHERE {shard}"  # noqa: S608
+        return label_query(f"({only(plan.read([*features[0].key, 'as_of_us']), shard)})", features)
+    return plan.windows(part, shard=shard)
 
 
 def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
@@ -183,7 +178,7 @@ def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
                 raise SchemaError(
                     f"{len(addresses)} IP addresses are to be looked up, and there is no database; name an .mmdb file"
                 )
-            engine.give(f"{step.table}_addresses", facts_of(addresses), {})
+            engine.give(f"{step.table}_addresses", facts_of(addresses, step.facts), {})
 
 
 def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> list[str]:

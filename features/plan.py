@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
-from features.frames import in_doubles, select
+from features.frames import in_doubles, inputs, select, window_query
 from features.groups import GROUPS
 from features.risk import LONGEST_WAIT
 from features.schema import SchemaError
@@ -71,6 +71,12 @@ class Plan:
         query = select(["row_id", *given, *parted], joined)
         return _picked(_with_facts(query, facts), wanted) if facts else query
 
+    def windows(self, part: Part, *, shard: str = "TRUE") -> str:
+        """Write the query of a part's windows over all rows of the table, or over those of a shard of its key's values."""
+        key, of = part.features[0].key, part.features[0].of
+        read = self.read([*key, *of, "as_of_us", *inputs(part.features)])
+        return window_query(f"({only(read, shard)}) AS seen", part.features)
+
     def _parts(self) -> list[Part]:
         shared: dict[tuple[object, ...], list[Feature]] = {}
         for feature in self.features.values():
@@ -82,6 +88,11 @@ class Plan:
             Part(table=f"{self.rows}_{number}", depth=self.depths[own[0].name], features=tuple(own))
             for number, own in enumerate(sorted(shared.values(), key=lambda own: self.depths[own[0].name]))
         ]
+
+
+def only(query: str, shard: str) -> str:
+    """Write the query of the rows that meet a condition."""
+    return query if shard == "TRUE" else f"SELECT * FROM ({query}) AS of_all WHERE {shard}"  # noqa: S608
 
 
 def ordered(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> list[Feature]:
@@ -110,10 +121,10 @@ def ordered_needs(names: Iterable[str], declared: Mapping[str, Feature]) -> list
         raise SchemaError(f"the features {', '.join(error.args[1])} need one another; break the circle") from error
 
 
-def reach(features: Iterable[Feature]) -> int:
-    """How many microseconds of history the features see, through all the windows that stand on windows."""
+def reach(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> int:
+    """How many microseconds of history the wanted features (else the shown ones) see, through all windows on windows."""
     reaches: dict[str, int] = {}
-    for feature in ordered(features):
+    for feature in ordered(features, wanted):
         below = max((reaches[name] for name in (feature.needs() - {feature.lookup}) & reaches.keys()), default=0)
         reaches[feature.name] = below + _own_reach(feature, reaches)
     return max(reaches.values(), default=0)

@@ -56,27 +56,37 @@ def _known(name: str, sql: str, key: str, span: str, meaning: str) -> Feature:
     return replace(past(name, sql, key, span, meaning), stream="labels")
 
 
-def verdict_query(rows: str) -> str:
-    """Write the query of all verdicts: whose row, which, seen from when, replaced when (null: stands for good).
+def verdict_query(rows: str, by: Sequence[str] = ("row_id",)) -> str:
+    """Write the query of all verdicts on rows, told apart by columns: seen from when, replaced when (null: never).
 
-    Where the ledger says both at the same microsecond, fraud holds. Saying the same again changes nothing.
+    Where the ledger says both at the same microsecond, fraud holds. Saying the same again changes nothing, so that of most
+    transactions the first line alone counts; only where lines differ are they compared in order.
     """
-    ledger = "OVER (PARTITION BY row_id ORDER BY known_us)"
+    each, ledger = ", ".join(by), f"OVER (PARTITION BY {', '.join(by)} ORDER BY known_us)"
     return f"""
-        SELECT row_id, is_fraud, seen_us, replaced_us
-        FROM (
-            SELECT *, greatest(known_us, as_of_us + 1) AS seen_us, lead(known_us) {ledger} AS replaced_us
-            FROM (
-                SELECT *, lag(is_fraud) {ledger} AS before
-                FROM (
-                    SELECT row_id, as_of_us, known_us, max(CAST(is_fraud AS DOUBLE)) AS is_fraud
-                    FROM labels JOIN {rows} AS judged USING (transaction_id)
-                    WHERE is_fraud IS NOT NULL AND known_us IS NOT NULL
-                    GROUP BY row_id, as_of_us, known_us
-                ) AS told
-            ) AS compared
+        WITH judged AS (
+            SELECT {each}, as_of_us, known_us, CAST(is_fraud AS DOUBLE) AS is_fraud
+            FROM labels JOIN {rows} AS judged_rows USING (transaction_id) WHERE is_fraud IS NOT NULL AND known_us IS NOT NULL
+        ),
+        summed AS (
+            SELECT {each}, max(as_of_us) AS as_of_us, min(known_us) AS known_us,
+                min(is_fraud) AS is_fraud, max(is_fraud) AS most
+            FROM judged GROUP BY {each}
+        ),
+        disputed AS (
+            SELECT {each}, as_of_us, known_us, max(is_fraud) AS is_fraud
+            FROM judged JOIN (SELECT {each} FROM summed WHERE is_fraud <> most) AS both_told USING ({each})
+            GROUP BY {each}, as_of_us, known_us
+        ),
+        told AS (
+            SELECT {each}, as_of_us, known_us, is_fraud, CAST(NULL AS BIGINT) AS replaced_us FROM summed WHERE is_fraud = most
+            UNION ALL
+            SELECT {each}, as_of_us, known_us, is_fraud, lead(known_us) {ledger} AS replaced_us
+            FROM (SELECT *, lag(is_fraud) {ledger} AS before FROM disputed) AS compared
             WHERE before IS NULL OR before <> is_fraud
-        ) AS verdicts
+        )
+        SELECT {each}, is_fraud, seen_us, replaced_us
+        FROM (SELECT *, greatest(known_us, as_of_us + 1) AS seen_us FROM told) AS verdicts
         WHERE seen_us <= as_of_us + {microseconds(LONGEST_WAIT)}"""  # noqa: S608
 
 

@@ -22,9 +22,10 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class LookUp:
-    """The IP addresses of a table, to be looked up: their facts become the table `<table>_addresses`."""
+    """The IP addresses of a table, to be looked up: these facts of them become the table `<table>_addresses`."""
 
     table: str
+    facts: Sequence[str]
 
 
 Step = Table | LookUp
@@ -51,7 +52,7 @@ def all_rows(name: str, words: Iterable[str], columns: Sequence[str], *, slices:
         )
         for place, where in enumerate(slices)
     ]
-    return [LookUp(table=TRANSACTIONS), *tables] if facts else list(tables)
+    return [LookUp(table=TRANSACTIONS, facts=facts), *tables] if facts else list(tables)
 
 
 def some_rows(
@@ -73,7 +74,7 @@ def some_rows(
     kept = f" WHERE {' AND '.join(among)}" if among else ""
     return [
         Table(name=given, query=select(dict.fromkeys([*stored, "ip_address"]), found)),
-        LookUp(table=given),
+        LookUp(table=given, facts=facts),
         Table(name=name, query=_numbered([*stored, *facts], joined, in_order=in_order) + kept),
     ]
 

@@ -27,7 +27,9 @@ _within = st.sampled_from([timedelta(0), timedelta(0), MICROSECOND, timedelta(ho
 _instants = st.builds(lambda day, within: START + day + within, _days, _within)
 _late = st.sampled_from([timedelta(0), timedelta(0), timedelta(hours=2), 3 * DAY])
 _places = st.sampled_from([(None, None), (51.5, -0.1), (48.9, 2.4), (48.9, None), (40.7, -74.0)])
-_addresses = st.sampled_from([None, "81.2.69.142", "8.8.8.8", "2001:4860:4860::8888", "10.0.0.1", "nonsense"])
+_addresses = st.sampled_from(
+    [None, "81.2.69.142", "8.8.8.8", "8.8.8.9", " ::ffff:8.8.8.10", "2001:4860:4860::8888", "10.0.0.1", "nonsense"]
+)
 _countries = st.sampled_from([None, "GB", "US"])
 
 transactions = st.fixed_dictionaries(

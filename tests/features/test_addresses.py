@@ -1,6 +1,6 @@
 """What is known of an address, whatever it looks like and whoever made the database; and which files are refused."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,15 +140,22 @@ def test_each_distinct_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch
     asked: list[list[str]] = []
 
     @contextmanager
-    def listening(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array], pa.Table]]:
+    def listening(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
         with open_databases(databases) as facts_of:
-            yield lambda addresses: asked.append(sorted(addresses.to_pylist())) or facts_of(addresses)
+            yield lambda addresses, names: asked.append(sorted(addresses.to_pylist())) or facts_of(addresses, names)
 
     monkeypatch.setattr("features.build.open_databases", listening)
     addresses = ("8.8.8.8", "81.2.69.142", "8.8.8.8", None, "8.8.8.8")
     countries = facts("ip", *({"ip_address": address} for address in addresses))["ip_country_code"]
     assert asked == [["8.8.8.8", "81.2.69.142"]]
     assert countries.fillna("").tolist() == ["US", "GB", "US", "", "US"]
+
+
+def test_addresses_of_one_network_differ_where_the_file_tells_them_apart(tmp_path: Path) -> None:
+    networks = {"8.8.8.0/25": {"country": "US"}, "8.8.8.128/25": {"country": "CA"}, "9.9.9.0/24": {"country": "CH"}}
+    file = write_database(tmp_path / "a.mmdb", "Places", networks)
+    found = address_facts(pa.array(["8.8.8.1", "8.8.8.200", "8.8.8.2", "9.9.9.1", "9.9.9.200"]), [file])
+    assert found["ip_country"].to_pylist() == ["US", "CA", "US", "CH", "CH"]
 
 
 def damaged(file: Path, *, records: int = 1) -> Path:
