@@ -4,7 +4,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: demo test check docs bench-handbook bench-sffsd dashboard clean
+.PHONY: demo test check docs bench-features bench-handbook bench-sffsd dashboard clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -16,6 +16,9 @@ check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench-features: $(VENV)/ready  ## how fast features are built, beside DuckDB by hand, Polars and pandas
+	$(BIN)/python -m benchmarks.speed
 
 bench-handbook: $(VENV)/ready  ## the Handbook's four folds against tuned gradient boosting
 	$(BIN)/python benchmarks/handbook.py --shared $(SHARED) --models layered,xgboost,logistic

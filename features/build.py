@@ -29,7 +29,7 @@ class BuildConfig:
 
     ip_databases: tuple[Path, ...] = ()
     engine: EngineName = "duckdb"
-    memory_limit: str = "4GB"
+    memory_limit: str = "6GB"
     spill_folder: Path | None = None
 
     def start(self) -> Engine:

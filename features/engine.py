@@ -59,7 +59,7 @@ class DuckDB:
     slice = 2_500_000
     piece = 500_000
 
-    def __init__(self, *, memory_limit: str = "4GB", spill_folder: Path | None = None) -> None:
+    def __init__(self, *, memory_limit: str = "6GB", spill_folder: Path | None = None) -> None:
         self._memory_limit, self._spill_folder = memory_limit, spill_folder
 
     def __enter__(self) -> Self:

@@ -38,7 +38,7 @@ class Spark:
     piece = 2**31  # each piece would read all that is kept once more: everything is one piece
 
     def __init__(
-        self, session: "SparkSession | None" = None, *, memory_limit: str = "4GB", spill_folder: Path | None = None
+        self, session: "SparkSession | None" = None, *, memory_limit: str = "6GB", spill_folder: Path | None = None
     ) -> None:
         self._given, self._memory_limit, self._spill_folder = session, memory_limit, spill_folder
         self._names: list[str] = []

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
+from benchmarks.speed import differences
 from pipeline.ingest import ingest
 from pipeline.lake import Lake
 from pipeline.portfolio import read_portfolio
@@ -64,3 +65,20 @@ def test_without_the_data_the_benchmark_says_where_it_looked(monkeypatch: pytest
     monkeypatch.setattr(sys, "argv", ["sffsd.py", "--shared", str(tmp_path)])
     with pytest.raises(SystemExit, match=rf"{tmp_path}/data/s-ffsd/transactions\.parquet, and there is no such file; name the"):
         main()
+
+
+def written(to: Path, **columns: list[object]) -> Path:
+    pd.DataFrame(columns).to_parquet(to)
+    return to
+
+
+def test_answers_of_the_features_benchmark_agree_only_where_they_are_equal(tmp_path: Path) -> None:
+    told = {"transaction_id": ["a", "b", "c"], "count": [1.0, 2.0, None], "kind": ["x", None, "y"]}
+    ours = written(tmp_path / "ours.parquet", **told)
+    near = told | {"count": [1.0 + 1e-12, 2.0, None]}
+    assert differences(ours, written(tmp_path / "near.parquet", **near)) == {}
+    some = {name: values[:1] for name, values in told.items()}
+    assert differences(ours, written(tmp_path / "some.parquet", **some)) == {}
+    other = {"transaction_id": ["a", "b", "d"], "count": [1.0, 3.0, None], "kind": ["x", "y", "y"], "more": [1.0, 1.0, 1.0]}
+    found = differences(ours, written(tmp_path / "other.parquet", **other))
+    assert found == {"transaction_id": 1, "count": 1, "kind": 2, "more": 3}

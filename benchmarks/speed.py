@@ -1,0 +1,326 @@
+"""How fast features are built: rows per second and memory, beside the same features by hand, in Polars and in pandas.
+
+    python -m benchmarks.speed [--home DIR] [--sizes 200000 2000000 10000000]
+
+Simulates and ingests three worlds of a year (a home keeps them for the next time), runs everything in processes of their own,
+and prints a table; the last line is one JSON object with the figures. Other answers count only where they are equal to ours.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from math import log
+from pathlib import Path
+from statistics import linear_regression, median
+from typing import TypeAlias
+
+import duckdb
+import pyarrow.parquet as pq
+
+from benchmarks import in_pandas, in_polars
+from features.addresses import packaged_database
+from features.build import BuildConfig, pieces
+from features.groups import portfolio_groups
+from features.windows import Group
+from pipeline.lake import Lake
+from pipeline.portfolio import Portfolio, read_portfolio
+
+ROOT = Path(__file__).parent.parent
+BY_HAND = Path(__file__).with_name("by_hand.sql")
+SIZES, DAYS = (200_000, 2_000_000, 10_000_000), 365
+MEMORY = BuildConfig().memory_limit  # of the engine; what Python holds comes on top of it
+NEW_ROWS, BATCHES = 1_000, 5
+SHORT, TIMES = 5.0, 3  # a run of fewer seconds is done three times, and the middle one counts
+NEAR = 1e-9  # how far two answers may be apart: of the larger number where that is above 1, so that counts are equal exactly
+BARS = {
+    "vs_duckdb": ">= 0.9",
+    "vs_pandas": ">= 30",
+    "growth_exponent": "<= 1.1",
+    "peak_gb_10m": "<= 8",
+    "micro_batch_seconds": "< 2",
+}
+
+CORE = ("amount", "clock", "retailer", "receiver", "sender")
+CORE_COLUMNS = (
+    *("transaction_id", "event_time", "as_of", "account_id", "amount"),
+    *("merchant_id", "merchant_category", "counterparty_id", "account_opened_at", "channel"),
+)
+NEAREST = frozenset(  # to the 15 of the Handbook
+    ["amount_paid", "clock_weekend", "clock_night", "account_mean_1d", "amount_mean_7d", "amount_mean_30d"]
+    + [f"{name}_{span}" for name in ("account_count", "merchant_count", "merchant_fraud_rate") for span in ("1d", "7d", "30d")]
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """A simulated portfolio of so many transactions and its lake, in a folder of the home."""
+
+    home: Path
+    rows: int
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of this world lies."""
+        return self.home / str(self.rows)
+
+    @cached_property
+    def portfolio(self) -> Portfolio:
+        """What its columns mean."""
+        return read_portfolio(self.folder / "world" / "portfolio.toml")
+
+    @cached_property
+    def lake(self) -> Lake:
+        """Its tables."""
+        return Lake(str(self.folder / "lake"), self.portfolio.name)
+
+    @cached_property
+    def transactions(self) -> list[str]:
+        """The files of its transactions."""
+        return [str(file) for file in self.lake.source("transactions")]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The files of its labels."""
+        return [str(file) for file in self.lake.source("labels")]
+
+    def answers(self, run: str) -> Path:
+        """Where a run puts the features it built."""
+        return self.folder / f"{run}.parquet"
+
+    def make(self) -> None:
+        """Simulate and ingest it, unless that was done before."""
+        done, portfolio = self.folder / "ingested", self.folder / "world" / "portfolio.toml"
+        if not done.exists():
+            rows, days, out = str(self.rows), str(DAYS), str(portfolio.parent)
+            self._strata("simulate", "--transactions", rows, "--days", days, "--out", out)
+            self._strata("ingest", str(portfolio))
+            done.touch()
+
+    def _strata(self, *words: str) -> None:
+        environment = {**os.environ, "STRATA_HOME": str(self.folder)}
+        subprocess.run([sys.executable, ROOT / "strata.py", *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def all_groups(world: World) -> tuple[Group, ...]:
+    """Everything that the world's portfolio can have."""
+    return portfolio_groups(world.lake.columns("transactions"))
+
+
+def core_groups() -> tuple[Group, ...]:
+    """The groups that one can write by hand, on the columns they need."""
+    return portfolio_groups(CORE_COLUMNS, order=CORE)
+
+
+def nearest_groups() -> tuple[Group, ...]:
+    """The 15 features nearest to the Handbook's, and what serves them."""
+    return tuple(
+        replace(group, features=tuple(one for one in group.features if not one.shown or one.name in NEAREST))
+        for group in core_groups()
+    )
+
+
+def build_ours(world: World, groups: Sequence[Group], to: Path, *, since: datetime | None = None) -> None:
+    """Build features from the files of the lake and write them to a Parquet file piece by piece."""
+    config = BuildConfig(ip_databases=(packaged_database(),), memory_limit=MEMORY, spill_folder=world.folder / "spill")
+    built = pieces(world.transactions, world.labels, groups, config=config, since=since)
+    first = next(built)
+    with pq.ParquetWriter(to, first.schema) as writer:
+        writer.write_table(first)
+        del first
+        for piece in built:
+            writer.write_table(piece)
+
+
+def build_by_hand(world: World, to: Path) -> None:
+    """Run the query by hand and write its answer to a Parquet file."""
+    with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}) as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false")
+        connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
+        connection.read_parquet(world.labels, union_by_name=True).create_view("labels")
+        connection.execute(f"COPY ({BY_HAND.read_text(encoding='utf-8')}) TO '{to}' (FORMAT parquet)")
+
+
+def build_micro_batches(world: World, to: Path) -> float:
+    """Build the features of the last rows again and again; returns the seconds that the middle one took."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
+        newest = f"SELECT as_of FROM transactions ORDER BY as_of DESC LIMIT 1 OFFSET {NEW_ROWS - 1}"  # noqa: S608
+        since: datetime = connection.sql(newest).to_arrow_table()["as_of"][0].as_py()
+    groups, seconds = all_groups(world), []
+    for _ in range(BATCHES):
+        started = time.perf_counter()
+        build_ours(world, groups, to, since=since)
+        seconds.append(time.perf_counter() - started)
+    return median(seconds)
+
+
+Way: TypeAlias = Callable[[World, Path], float | None]  # writes its answers to a file; may say itself how long it took
+WAYS: dict[str, tuple[str, Way]] = {
+    "core": ("ours: amount, clock, retailer, receiver, sender", lambda world, to: build_ours(world, core_groups(), to)),
+    "by_hand": ("the same, one DuckDB query by hand", build_by_hand),
+    "in_polars": ("the same, Polars", lambda world, to: in_polars.build(world.transactions, world.labels, to)),
+    "nearest": ("ours: the 15 nearest to the Handbook's", lambda world, to: build_ours(world, nearest_groups(), to)),
+    "in_pandas": ("the Handbook's 15, its pandas way", lambda world, to: in_pandas.build(world.transactions, world.labels, to)),
+    "all_groups": ("ours: all groups", lambda world, to: build_ours(world, all_groups(world), to)),
+    "micro_batch": (f"ours: all groups of the last {NEW_ROWS:,} rows", build_micro_batches),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run took: seconds on the clock, seconds of all cores together, and peak memory."""
+
+    way: str
+    rows: int
+    seconds: float
+    core_seconds: float
+    peak_gb: float
+
+
+class Benchmark:
+    """Runs everything in the worlds of a home, saying so as it goes."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._started = home, time.perf_counter()
+        self.runs: list[Run] = []
+
+    def world(self, rows: int) -> World:
+        """Make a world, or find it made."""
+        world = World(self._home, rows)
+        world.make()
+        self._say(f"{rows:,} transactions are in the lake")
+        return world
+
+    def run(self, way: str, world: World) -> Run:
+        """Run one thing in a process of its own."""
+        runs = [_in_a_process(way, world)]
+        if runs[0].seconds < SHORT and way != "micro_batch":
+            runs += [_in_a_process(way, world) for _ in range(TIMES - 1)]
+        middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
+        self.runs.append(middle)
+        self._say(f"{WAYS[way][0]}, {world.rows:,} rows: {middle.seconds:.2f} s")
+        return middle
+
+    def agree(self, theirs: str, ours: str, world: World) -> None:
+        """Check that two ways gave equal answers to all that `theirs` answers. Raises SystemExit where they did not."""
+        if differing := differences(world.answers(ours), world.answers(theirs)):
+            raise SystemExit(f"{theirs} differs from {ours} on {world.rows:,} transactions, in so many rows: {differing}")
+        self._say(f"{theirs} equals {ours} on {world.rows:,} transactions")
+
+    def _say(self, what: str) -> None:
+        print(f"[{time.perf_counter() - self._started:5.0f} s] {what}", flush=True)
+
+
+def _in_a_process(way: str, world: World) -> Run:
+    command = [sys.executable, "-m", "benchmarks.speed", "--home", str(world.home), "--run", way, str(world.rows)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return Run(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_here(way: str, world: World) -> Run:
+    """Run one thing in this process, which is to be a fresh one."""
+    started, worked = time.perf_counter(), time.process_time()
+    told = WAYS[way][1](world, world.answers(way))
+    return Run(
+        way=way,
+        rows=world.rows,
+        seconds=round(told or time.perf_counter() - started, 3),
+        core_seconds=round(time.process_time() - worked, 3),
+        peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
+    )
+
+
+def differences(ours: Path, theirs: Path) -> dict[str, int]:
+    """In how many of their rows each feature differs from ours; a feature or row that only one of them has differs too.
+
+    Theirs may be a part of the rows.
+    """
+    with duckdb.connect(config={"memory_limit": "4GB"}) as connection:
+        tables = [connection.read_parquet(str(file)) for file in (ours, theirs)]
+        kinds = [dict(zip(table.columns, map(str, table.types), strict=True)) for table in tables]
+        for name, table in zip(("ours", "theirs"), tables, strict=True):
+            table.create_view(name)
+        shared = [name for name in kinds[0] if name in kinds[1] and name != "transaction_id"]
+        told = ["count(*) FILTER (WHERE ours.transaction_id IS NULL) AS transaction_id"]
+        told += [f"count(*) FILTER (WHERE NOT {_same(name, kinds[0][name])}) AS {name}" for name in shared]
+        told += [f"count(*) AS {name}" for name in sorted(kinds[0].keys() ^ kinds[1].keys())]
+        query = f"SELECT {', '.join(told)} FROM ours RIGHT JOIN theirs USING (transaction_id)"  # noqa: S608
+        counted = connection.sql(query).to_arrow_table().to_pylist()[0]
+    return {name: count for name, count in counted.items() if count}
+
+
+def _same(name: str, kind: str) -> str:
+    ours, theirs = f"ours.{name}", f"theirs.{name}"
+    equal = f"{ours} IS NOT DISTINCT FROM {theirs}"
+    if kind != "DOUBLE":
+        return f"({equal})"
+    return f"({equal} OR coalesce(abs({ours} - {theirs}) <= {NEAR} * greatest(1, abs({ours}), abs({theirs})), false))"
+
+
+def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
+    """Run everything; returns the figures."""
+    small, middle = (benchmark.world(rows) for rows in sizes[:2])
+    for world in (small, middle):
+        core, by_hand, polars = (benchmark.run(way, world) for way in ("core", "by_hand", "in_polars"))
+        for way in ("by_hand", "in_polars"):
+            benchmark.agree(way, "core", world)
+    nearest, pandas = (benchmark.run(way, small) for way in ("nearest", "in_pandas"))
+    large = benchmark.world(sizes[2])
+    scaled = [benchmark.run("all_groups", world) for world in (small, middle, large)]
+    micro_batch = benchmark.run("micro_batch", large)
+    benchmark.agree("micro_batch", "all_groups", large)
+    large.answers("all_groups").unlink()
+    growth = linear_regression([log(run.rows) for run in scaled], [log(run.seconds) for run in scaled])
+    return {
+        "vs_duckdb": round(by_hand.seconds / core.seconds, 2),
+        "vs_polars": round(polars.seconds / core.seconds, 2),
+        "vs_pandas": round(pandas.seconds / nearest.seconds, 1),
+        "growth_exponent": round(growth.slope, 3),
+        "peak_gb_10m": scaled[-1].peak_gb,
+        "rows_per_second_10m": round(scaled[-1].rows / scaled[-1].seconds),
+        "micro_batch_seconds": micro_batch.seconds,
+    }
+
+
+def table(runs: Iterable[Run]) -> list[str]:
+    """Write the runs as lines."""
+    lines = [f"{'':<50} {'rows':>12} {'seconds':>9} {'of cores':>9} {'rows/s':>9} {'GB':>6}"]
+    for run in runs:
+        speed = "" if run.way == "micro_batch" else f"{run.rows / run.seconds:,.0f}"
+        took = f"{run.seconds:>9.2f} {run.core_seconds:>9.2f} {speed:>9} {run.peak_gb:>6.2f}"
+        lines.append(f"{WAYS[run.way][0]:<50} {run.rows:>12,} {took}")
+    return lines
+
+
+def main() -> None:
+    """Run everything and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--sizes", type=int, nargs=3, default=SIZES)
+    parser.add_argument("--run", nargs=2, metavar=("WAY", "ROWS"), help="only this, in this process")
+    arguments = parser.parse_args()
+    if arguments.run:
+        way, rows = arguments.run
+        print(json.dumps(asdict(run_here(way, World(arguments.home, int(rows))))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        benchmark = Benchmark((arguments.home or Path(folder)).absolute())
+        figures = measure(benchmark, arguments.sizes)
+    print("\n".join(["", *table(benchmark.runs), ""]))
+    for name, value in figures.items():
+        print(f"{name:<24} {value:<12} {BARS.get(name, '')}".rstrip())
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
