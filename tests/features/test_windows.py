@@ -130,3 +130,8 @@ def test_distances_are_those_of_the_great_circle(place: Callable[[], tuple[Any, 
     for name in ("distance_from_home", "distance_from_last", "distance_to_retailer"):
         assert found[name] == pytest.approx(kilometres, rel=1e-4, abs=1e-9)
     assert found["travel_speed"] == pytest.approx(kilometres / 1.05, rel=1e-4, abs=1e-9)
+
+
+def test_a_window_longer_than_the_look_back_is_refused() -> None:
+    with pytest.raises(ValueError, match="the span '91d' of slow is longer than the look-back; take 90d or less"):
+        past("slow", "count(*) OVER past", "account_id", "91d", "payments")
