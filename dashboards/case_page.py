@@ -27,7 +27,8 @@ from pipeline.casework import (
 REVIEW_HOLD_AFTER = timedelta(days=3)
 WEIGHT_TEXT = (
     "Each bar is the weight of evidence of one group of facts given the groups before it, in log-odds: "
-    "not what the group would say alone. The bars add up from the base rate to the final log-odds."
+    "not what the group would say alone. The bars add up from the base rate to the final log-odds. "
+    "Behind a fact stands its part of its group's weight; the rest is what usual facts would have said."
 )
 
 
@@ -46,11 +47,20 @@ class TransactionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FactRow:
+    """One fact of a stage, and its part of the stage's weight where that is known."""
+
+    text: str
+    unusual: bool
+    share: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageRow:
     """One stage of the chosen transaction: its facts, its weight, and where the score stands after it."""
 
     name: str
-    facts: tuple[Fact, ...]
+    facts: tuple[FactRow, ...]
     increment: float
     text: str
     odds: str
@@ -191,7 +201,7 @@ def _reasons(one: FlaggedTransaction) -> Reasons:
         stages=tuple(
             StageRow(
                 name=words.title(stage.group),
-                facts=stage.facts,
+                facts=tuple(_fact(fact) for fact in stage.facts),
                 increment=stage.increment,
                 text=words.signed(stage.increment),
                 odds=words.odds(stage.increment),
@@ -204,6 +214,10 @@ def _reasons(one: FlaggedTransaction) -> Reasons:
         score=words.percent(one.score),
         explanation=WEIGHT_TEXT,
     )
+
+
+def _fact(fact: Fact) -> FactRow:
+    return FactRow(text=fact.text, unusual=fact.unusual, share="" if fact.share is None else words.signed(fact.share))
 
 
 def _other(alert: AlertFacts) -> OtherAlert:

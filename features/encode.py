@@ -18,7 +18,7 @@ from features.windows import Group
 
 QUANTILES = np.unique([*np.linspace(0, 1, 9), 0.0005, 0.005, 0.99, 0.995, 0.998, 0.999, 0.9995])
 LEAST_SEEN = 20  # a category seen less often is as good as unknown
-MISSING, UNKNOWN = 0, 1  # codes before the vocabulary
+MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2  # codes before the vocabulary, and of its most frequent value
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -153,5 +153,5 @@ def _signed_log(features: pa.Table, name: str) -> FloatArray:
 
 def _codes(values: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
     places = pc.index_in(values, pa.array(vocabulary, pa.string()))
-    codes = pc.fill_null(pc.add(places.cast(pa.int64()), UNKNOWN + 1), UNKNOWN)
+    codes = pc.fill_null(pc.add(places.cast(pa.int64()), FIRST_KNOWN), UNKNOWN)
     return np.where(values.is_null().to_numpy(), MISSING, codes.to_numpy())

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.bundle import Bundle
 from pipeline.casework import Engine, FlaggedTransaction, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.evaluate import FloatArray
-from pipeline.explain import reasons
+from pipeline.explain import fact_shares, reasons
 from pipeline.history import History, NoDataError
 from pipeline.lake import Lake
 from pipeline.layered import STAGE
@@ -69,7 +69,9 @@ def _flagged(chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: 
     ids = pa.array(chosen["transaction_id"], pa.string())
     facts = features.filter(pc.is_in(features["transaction_id"], ids))
     chosen = chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
-    told = reasons(facts, _increments(chosen, bundle.model.stages), bundle.model.encoder, history.groups)
+    increments = _increments(chosen, bundle.model.stages)
+    shares = fact_shares(bundle.model, facts, increments)
+    told = reasons(facts, increments, bundle.model.encoder, history.groups, shares=shares)
     return [
         FlaggedTransaction(
             transaction_id=row["transaction_id"],

@@ -1,7 +1,7 @@
-"""Why a transaction scored as it did: each stage's increment, and the facts of it that are least usual, in words.
+"""Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
 
-Level one is exact: the increments add up to the logit. The facts below a stage are raw values beside what is usual in the
-training period, ordered by how far they lie from it; they are not shares of the increment.
+The increments add up to the logit, and the shares of a stage's facts to its increment but for what it says of usual facts (see
+`pipeline.model.shares`). The facts are raw values beside what is usual in the training period.
 """
 
 import math
@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from features.encode import Encoder, GroupCode
 from features.windows import CIRCLE, Feature, Group
 from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
-from pipeline.layered import CLASSICAL
+from pipeline.layered import CLASSICAL, Layered
+from pipeline.model.data import Tensors
+from pipeline.model.shares import stage_shares
 
 FACTS_PER_STAGE = 4
 OPINION = Fact(name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False)
@@ -22,27 +25,55 @@ UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
 
 
 def reasons(
-    features: pa.Table, increments: Mapping[str, FloatArray], encoder: Encoder, groups: Sequence[Group]
+    features: pa.Table,
+    increments: Mapping[str, FloatArray],
+    encoder: Encoder,
+    groups: Sequence[Group],
+    *,
+    shares: Mapping[str, FloatArray] | None = None,
 ) -> list[tuple[StageReason, ...]]:
     """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
 
-    NaN means that the model which scored the row has no such stage; a stage that `encoder` does not know is told without facts.
+    `shares` are those of the facts, [R] by feature. NaN means that the model which scored the row has no such stage, or is
+    another than the one that tells the shares; a stage that `encoder` does not know is told without facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
     rows, distances = features.to_pylist(), _distances(features, encoder)
+    shared = _by_row(shares or {}, features.num_rows)
     return [
         tuple(
             StageReason(
                 group=name,
                 increment=float(added[place]),
-                facts=_facts(row, codes[name], distance, declared) if name in codes else (OPINION,) * (name == CLASSICAL),
+                facts=_facts(row, codes[name], distance, share, declared)
+                if name in codes
+                else (OPINION,) * (name == CLASSICAL),
             )
             for name, added in increments.items()
             if not np.isnan(added[place])
         )
-        for place, (row, distance) in enumerate(zip(rows, distances, strict=True))
+        for place, (row, distance, share) in enumerate(zip(rows, distances, shared, strict=True))
     ]
+
+
+def fact_shares(model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """What each fact adds to its stage's increment, [R] by feature; NaN in rows whose increment is not this model's."""
+    rows = Tensors.of(model.encoder.encode(features), torch.zeros(features.num_rows))
+    told = [stage_shares(network, rows) for network in model.networks]
+    shares: dict[str, FloatArray] = {}
+    for place, code in enumerate(model.encoder.groups):
+        facts = np.mean([one[place].facts.numpy() for one in told], axis=0)
+        rest = np.mean([one[place].rest.numpy() for one in told], axis=0)
+        own = np.isclose(facts.sum(axis=1) + rest, increments.get(code.name, np.full(len(rest), np.nan)), atol=1e-3)
+        names = [*(number.name for number in code.numbers), *(category.name for category in code.categories)]
+        shares |= {name: np.where(own, facts[:, number], np.nan) for number, name in enumerate(names)}
+    return shares
+
+
+def _by_row(shares: Mapping[str, FloatArray], rows: int) -> list[dict[str, float]]:
+    """The shares of each row that are known."""
+    return [{name: float(told[row]) for name, told in shares.items() if not np.isnan(told[row])} for row in range(rows)]
 
 
 def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
@@ -56,27 +87,36 @@ def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
 
 
 def _facts(
-    row: Mapping[str, object], code: GroupCode, distance: Mapping[str, float], declared: Mapping[str, Feature]
+    row: Mapping[str, object],
+    code: GroupCode,
+    distance: Mapping[str, float],
+    share: Mapping[str, float],
+    declared: Mapping[str, Feature],
 ) -> tuple[Fact, ...]:
-    known = [number for number in code.numbers if number.name in distance and declared[number.name].unit != CIRCLE]
-    told = [
+    """The facts that count most: by their share, else the numbers furthest from the usual, and all categories."""
+    numbers = [
         Fact(
             name=number.name,
             text=in_words(declared[number.name], row[number.name], usual=_unlogged(number.middle)),
             unusual=abs(distance[number.name]) > UNUSUAL,
+            share=share.get(number.name),
         )
-        for number in sorted(known, key=lambda number: -abs(distance[number.name]))[:FACTS_PER_STAGE]
+        for number in sorted(code.numbers, key=lambda number: -abs(distance.get(number.name, 0.0)))
+        if number.name in distance and declared[number.name].unit != CIRCLE
     ]
     texts = [
         Fact(
             name=category.name,
             text=in_words(declared[category.name], row[category.name]),
             unusual=row[category.name] not in category.vocabulary,
+            share=share.get(category.name),
         )
         for category in code.categories
         if row[category.name] is not None
     ]
-    return (*told, *texts)
+    if all(fact.share is None for fact in (*numbers, *texts)):
+        return (*numbers[:FACTS_PER_STAGE], *texts)
+    return tuple(sorted((*numbers, *texts), key=lambda fact: -abs(fact.share or 0.0))[:FACTS_PER_STAGE])
 
 
 def in_words(feature: Feature, value: object, *, usual: float | None = None) -> str:

@@ -49,7 +49,9 @@ def flagged(
         expected_loss=loss,
         rules=("huge_amount",),
         stages=(
-            StageReason(group="amount", increment=1.0, facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False),)),
+            StageReason(
+                group="amount", increment=1.0, facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False, share=0.75),)
+            ),
             StageReason(
                 group="ip",
                 increment=2.0,

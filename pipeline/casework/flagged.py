@@ -13,11 +13,15 @@ from typing import TypedDict
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One fact of a stage in words a person can read, e.g. "Country of the IP: RO, card country: DE"."""
+    """One fact of a stage in words a person can read, e.g. "Country of the IP: RO, card country: DE".
+
+    `share` is its part of the stage's increment, where that is known.
+    """
 
     name: str
     text: str
     unusual: bool
+    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class FactJson(TypedDict):
     name: str
     text: str
     unusual: bool
+    share: float | None
 
 
 class StageJson(TypedDict):
@@ -81,7 +86,10 @@ def stages_to_json(stages: tuple[StageReason, ...]) -> list[StageJson]:
         {
             "group": stage.group,
             "increment": float(stage.increment),
-            "facts": [{"name": fact.name, "text": fact.text, "unusual": bool(fact.unusual)} for fact in stage.facts],
+            "facts": [
+                {"name": fact.name, "text": fact.text, "unusual": bool(fact.unusual), "share": fact.share}
+                for fact in stage.facts
+            ],
         }
         for stage in stages
     ]

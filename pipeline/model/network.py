@@ -11,7 +11,7 @@ from rtdl_num_embeddings import PiecewiseLinearEncoding
 from torch import Tensor, nn
 from torch.nn import functional
 
-from features.encode import Encoder, GroupCode
+from features.encode import FIRST_KNOWN, MISSING, Encoder, GroupCode
 
 CATEGORY_WIDTH = 8
 
@@ -45,23 +45,58 @@ class Facts(nn.Module):
         self.embeddings = nn.ModuleList(
             nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH) for category in code.categories
         )
+        self.usual_codes = [FIRST_KNOWN if category.vocabulary else MISSING for category in code.categories]
         self.register_buffer("middle", torch.tensor([number.middle for number in code.numbers]))
         self.register_buffer("spread", torch.tensor([number.spread for number in code.numbers]))
-        pieces = sum(len(number.knots) - 1 for number in code.numbers)
-        self.linear = nn.Linear(pieces + CATEGORY_WIDTH * len(code.categories) + 2 * len(code.numbers), config.width)
+        self.piece_counts = [len(number.knots) - 1 for number in code.numbers]
+        self.linear = nn.Linear(
+            sum(self.piece_counts) + CATEGORY_WIDTH * len(code.categories) + 2 * len(code.numbers), config.width
+        )
         self.absent = nn.Parameter(torch.zeros(config.width))
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return the group's vector for each row."""
+        vector = self.linear(self._coded(numbers, missing, codes))
+        present = _is_present(missing, codes)
+        if self.training and self.group_dropout > 0:
+            present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
+        return torch.where(present, vector, self.absent)
+
+    def from_usual(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector of usual facts, [B, D], and what each fact adds on the way to the row's own vector, [B, n + c, D].
+
+        Usual are the middle of each number and the most frequent category; a row without any fact stays where it is.
+        """
+        middle, none = self.middle.expand_as(numbers), torch.zeros_like(missing)
+        usual = self._coded(middle, none, torch.tensor(self.usual_codes).expand_as(codes))
+        step = self._coded(numbers, missing, codes) - usual
+        places = self._places()
+        moves = torch.stack([step[:, place] @ self.linear.weight[:, place].T for place in places], dim=1)
+        present = _is_present(missing, codes)
+        return torch.where(present, self.linear(usual), self.absent), moves * present.unsqueeze(2)
+
+    def _coded(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         parts = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
         if self.pieces is not None:
             filled = torch.where(missing > 0, self.middle, numbers)
             parts += [self.pieces(filled), (filled - self.middle) / self.spread, missing]
-        vector = self.linear(torch.cat(parts, dim=1))
-        present = (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
-        if self.training and self.group_dropout > 0:
-            present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
-        return torch.where(present, vector, self.absent)
+        return torch.cat(parts, dim=1)
+
+    def _places(self) -> list[Tensor]:
+        """Where each number, and then each category, stands among the inputs of the linear layer."""
+        texts = CATEGORY_WIDTH * len(self.embeddings)
+        ends = texts + torch.tensor([0, *self.piece_counts]).cumsum(0)
+        scaled, count = int(ends[-1]), len(self.piece_counts)
+        numbers = [
+            torch.tensor([*range(int(ends[place]), int(ends[place + 1])), scaled + place, scaled + count + place])
+            for place in range(count)
+        ]
+        return numbers + [torch.arange(CATEGORY_WIDTH) + CATEGORY_WIDTH * place for place in range(len(self.embeddings))]
+
+
+def _is_present(missing: Tensor, codes: Tensor) -> Tensor:
+    """Whether the rows have any fact of the group, [B, 1]."""
+    return (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
 
 
 class Injection(nn.Module):
@@ -148,10 +183,14 @@ class LayeredNetwork(nn.Module):
         increments = []
         for stage, (facts, head) in enumerate(zip(self.facts, self.heads, strict=True)):
             own, texts = self.numbers[stage], self.codes[stage]
-            vector = facts(numbers[:, own], missing[:, own], codes[:, texts])
-            state = self.injections[stage - 1](state, vector) if stage else vector
+            state = self.inject(stage, state, facts(numbers[:, own], missing[:, own], codes[:, texts]))
             increments.append(head(state))
         return torch.stack(increments, dim=1)
+
+    def inject(self, stage: int, state: Tensor, vector: Tensor) -> Tensor:
+        """The state after a stage, [B, D], from the state before it (the first stage has none) and its group's vector."""
+        known: Tensor = self.injections[stage - 1](state, vector) if stage else vector
+        return known
 
 
 def _slices(counts: Sequence[int]) -> list[slice]:

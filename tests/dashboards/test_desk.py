@@ -117,6 +117,7 @@ def test_an_alerts_page_shows_facts_reasons_and_what_a_weight_means(ann: TestCli
     page = ann.get(f"/alerts/{alert_of(engine, 'a2')}").text
     assert "Is this fraud?" in page
     assert "Country of the IP: RO, card country: DE" in page
+    assert 'Amount: 100 EUR <span class="share">+0.75</span>' in page
     assert "given the groups before it" in page
     assert page.count("<svg class=") == 3  # base, amount, ip
 

@@ -8,8 +8,8 @@ import pytest
 from features.encode import CategoryCode, Encoder, GroupCode, NumberCode
 from features.windows import Feature, Group, fact
 from pipeline.casework import StageReason
-from pipeline.explain import in_words, reasons
-from tests.small_network import table
+from pipeline.explain import fact_shares, in_words, reasons
+from tests.small_network import layered, table
 
 NUMBERS = {"near": 1.0, "further": 3.0, "furthest": -5.0, "middling": 0.5, "usual": 0.1}
 
@@ -82,6 +82,23 @@ def test_a_stage_tells_its_four_least_usual_numbers() -> None:
 
     ((reason,),) = reasons(pa.table({name: [value] for name, value in NUMBERS.items()}), {"g": np.ones(1)}, encoder, groups)
     assert [fact.name for fact in reason.facts] == ["furthest", "further", "near", "middling"]
+
+
+def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
+    shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.2])}
+    row = table([{"paid": 99.0, "far": 0.0, "channel": "pos"}])
+    ((reason,),) = reasons(row, {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
+    assert [(fact.name, fact.share) for fact in reason.facts] == [("far", -0.4), ("channel", 0.2), ("paid", 0.1)]
+
+
+def test_shares_are_told_only_of_increments_of_this_model() -> None:
+    model = layered()
+    rows = table([{"paid": 9.0, "channel": "pos", "far": 3.0, "country": "FR"}] * 2)
+    added = dict(zip(("amount", "place"), model.increments(rows).T, strict=True))
+    shares = fact_shares(model, rows, added | {"amount": added["amount"] + [0.0, 0.3]})
+    assert np.isnan(shares["paid"]).tolist() == np.isnan(shares["channel"]).tolist() == [False, True]
+    assert not np.isnan(shares["far"]).any()
+    assert fact_shares(model, rows, {"place": added["place"]})["paid"] == pytest.approx([np.nan, np.nan], nan_ok=True)
 
 
 def test_a_stage_of_another_champion_is_told_without_facts() -> None:
