@@ -179,13 +179,17 @@ class LayeredNetwork(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return what each stage adds to the log-odds of each row."""
-        state = torch.empty(0)
-        increments = []
-        for stage, (facts, head) in enumerate(zip(self.facts, self.heads, strict=True)):
+        states = self.states(numbers, missing, codes)
+        return torch.stack([head(state) for head, state in zip(self.heads, states, strict=True)], dim=1)
+
+    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> list[Tensor]:
+        """What is known of each row after each stage, h_1 to h_K, each [B, D]."""
+        states: list[Tensor] = []
+        for stage, facts in enumerate(self.facts):
             own, texts = self.numbers[stage], self.codes[stage]
-            state = self.inject(stage, state, facts(numbers[:, own], missing[:, own], codes[:, texts]))
-            increments.append(head(state))
-        return torch.stack(increments, dim=1)
+            vector = facts(numbers[:, own], missing[:, own], codes[:, texts])
+            states.append(self.inject(stage, states[-1] if states else vector, vector))
+        return states
 
     def inject(self, stage: int, state: Tensor, vector: Tensor) -> Tensor:
         """The state after a stage, [B, D], from the state before it (the first stage has none) and its group's vector."""
