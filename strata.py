@@ -145,6 +145,18 @@ def score(portfolio: Path, until: datetime | None) -> None:
 
 @cli.command()
 @PORTFOLIO
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder to write to.")
+def export(portfolio: Path, to: Path) -> None:
+    """Write the champion as an ONNX bundle, which onnxruntime and numpy alone score with."""
+    from pipeline.export import export as run
+
+    rooms = open_rooms(portfolio)
+    champion = rooms.tracking.champion(rooms.portfolio.name)
+    click.echo(f"version {champion.version} is in {run(champion.bundle, to)}; its scorer.py says how to score with it")
+
+
+@cli.command()
+@PORTFOLIO
 @click.option("--train-from", type=MOMENT, required=True)
 @click.option("--train-until", type=MOMENT, required=True)
 @click.option("--test-from", type=MOMENT, required=True)

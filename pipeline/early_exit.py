@@ -1,8 +1,8 @@
 """Early exit: letting a transaction pass before all its groups are looked up, what that saves, and the bound on what it misses.
 
 If p_g is the probability of fraud given the groups up to g, the probabilities of one transaction are a martingale, and by
-Markov's inequality P(p_K >= t | p_g) <= p_g / t. Where p_g is below `miss` * t, later look-ups bring the score to the threshold t
-in a share `miss` of the cases at most. That holds as far as every stage is calibrated, which `bound_violations` tests.
+Markov's inequality P(p_K >= t | p_g) <= p_g / t. Where p_g is below `miss` * t, later look-ups bring the score to the
+threshold t in a share `miss` of the cases at most. That holds as far as the stages are calibrated; `bound_violations` tests it.
 """
 
 from collections.abc import Mapping, Sequence
