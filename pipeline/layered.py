@@ -5,7 +5,7 @@ Seeds are averaged by logit: the mean of the increments, so the mean still adds 
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.baselines import Baseline, XGBoost, as_frame
 from pipeline.calibrate import fit_affine
 from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
 from pipeline.model.data import Tensors
+from pipeline.model.graft import graft
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
 
@@ -84,6 +85,33 @@ class Layered:
         encoder = Encoder.fit(features, groups)
         networks, curves = train_layered(encoder, encoder.encode(features), y, accounts, config=config, progress=progress)
         return cls(encoder=encoder, networks=tuple(networks), shape=config.network, curves=tuple(curves))
+
+    def grafted(self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True) -> "Layered":
+        """This model with untrained stages for groups that come behind its own; no score changes yet.
+
+        What is to be known of the new facts is learned from `features`. With `freeze` the stages it has learn no more. Raises
+        ValueError where `groups` do not begin with its own.
+        """
+        own = len(self.encoder.groups)
+        encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[own:]).groups))
+        names = [group.name for group in groups]
+        if names[:own] != [group.name for group in self.encoder.groups]:
+            have = ", ".join(group.name for group in self.encoder.groups)
+            raise ValueError(f"the groups {', '.join(names)} do not begin with the network's own; begin with {have}")
+        grown = tuple(
+            graft(network, encoder, shape=self.shape, seed=seed, freeze=freeze) for seed, network in enumerate(self.networks)
+        )
+        return replace(self, encoder=encoder, networks=grown, curves=())
+
+    def trained_further(
+        self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig, progress: bool = False
+    ) -> "Layered":
+        """Let the networks learn further from these rows, as far as their weights may; one seed of `config` for each."""
+        encoded = self.encoder.encode(features)
+        networks, curves = train_layered(
+            self.encoder, encoded, y, accounts, config=config, start=self.networks, progress=progress
+        )
+        return replace(self, networks=tuple(networks), curves=tuple(curves))
 
     def held_out(self, features: pa.Table, accounts: npt.NDArray[np.str_], *, config: TrainConfig) -> HeldOut:
         """What each network of a fit says of the accounts that it did not learn from."""

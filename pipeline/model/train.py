@@ -3,6 +3,8 @@
 import logging
 import math
 import warnings
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,9 +78,8 @@ class LayeredModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True
-        )
+        learning = [weights for weights in self.parameters() if weights.requires_grad]
+        optimiser = torch.optim.AdamW(learning, lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True)
         steps = max(self.steps, math.ceil(2 / self.config.warm_up))  # OneCycleLR fails where the warm-up is a single step
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, max_lr=self.learning_rate, total_steps=steps, pct_start=self.config.warm_up
@@ -123,36 +124,53 @@ def train_layered(
     accounts: npt.NDArray[np.str_],
     *,
     config: TrainConfig,
+    start: Sequence[LayeredNetwork] = (),
     progress: bool = False,
 ) -> tuple[list[LayeredNetwork], list[Curve]]:
     """Train one network for each seed and return them with their learning curves; `y` and `accounts` are [R].
 
-    Each seed holds out accounts of its own, so that together they learn from all. Raises ValueError where a part lacks a class.
+    Networks to start from, one a seed, learn further as far as their weights may. Each seed holds out accounts of its own, so
+    that together they learn from all. Raises ValueError where a part lacks a class, or networks and seeds differ in number.
     """
+    if start and len(start) != len(config.seeds):
+        raise ValueError(
+            f"there are {len(start)} networks to start from, and the seeds are {len(config.seeds)}; give a seed for each"
+        )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
     networks, curves = [], []
-    for seed in config.seeds:
+    for place, seed in enumerate(config.seeds):
         held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
         for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
             if not 0 < y[part].sum() < part.sum():
                 found = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
                 raise ValueError(f"{found}; both classes are needed: take a longer span or more accounts")
         training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
-        network, curve = _train_seed(encoder, training, judging, config, seed, progress)
+        first = start[place] if start else None
+        network, curve = _train_seed(encoder, training, judging, config, seed, first, progress)
         networks.append(network)
         curves.append(curve)
     return networks, curves
 
 
 def _train_seed(
-    encoder: Encoder, training: Tensors, judging: Tensors, config: TrainConfig, seed: int, progress: bool
+    encoder: Encoder,
+    training: Tensors,
+    judging: Tensors,
+    config: TrainConfig,
+    seed: int,
+    start: LayeredNetwork | None,
+    progress: bool,
 ) -> tuple[LayeredNetwork, Curve]:
     rate = float(training.y.mean())
     batches = Batches(training, min(config.batch(training.row_count), training.row_count), torch.Generator().manual_seed(seed))
     with torch.random.fork_rng(), warnings.catch_warnings():
         torch.manual_seed(seed)  # weights and dropouts draw from torch's one generator, which the caller gets back as it was
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.13 has renamed
-        network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+        network = (
+            LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+            if start is None
+            else deepcopy(start).train()
+        )
         module = LayeredModule(
             network,
             judging,
