@@ -1,8 +1,12 @@
 """What tests share: one demo of the whole product, run once a session in a home of its own."""
 
+import os
+
 import pytest
 
 from tests.demo_home import Demo
+
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # as the command line sets it, before MLflow is imported
 
 
 @pytest.fixture(scope="session")

@@ -225,14 +225,13 @@ def test_an_opinion_that_is_no_boosting_is_refused_and_nothing_written(bundle: B
 
 
 def run(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run the command line that was set up; returns exit code, standard output and the last line of standard error."""
+    """Run the command line that was set up; returns exit code, standard output and standard error."""
     code = 0
     try:
         strata.main()
     except SystemExit as ended:
         code = int(ended.code or 0)
-    printed = capsys.readouterr()
-    return code, printed.out, "".join(printed.err.splitlines(keepends=True)[-1:])  # before it MLflow may say that it sets up
+    return code, *capsys.readouterr()
 
 
 def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
