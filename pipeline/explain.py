@@ -114,9 +114,14 @@ def _facts(
         for category in code.categories
         if row[category.name] is not None
     ]
-    if all(fact.share is None for fact in (*numbers, *texts)):
+    if not any(fact.name in share for group in (code.numbers, code.categories) for fact in group):
         return (*numbers[:FACTS_PER_STAGE], *texts)
-    return tuple(sorted((*numbers, *texts), key=lambda fact: -abs(fact.share or 0.0))[:FACTS_PER_STAGE])
+    untold = [
+        Fact(name=number.name, text=in_words(declared[number.name], None), unusual=False, share=share[number.name])
+        for number in code.numbers
+        if row[number.name] is None and declared[number.name].unit != CIRCLE
+    ]
+    return tuple(sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.share or 0.0))[:FACTS_PER_STAGE])
 
 
 def in_words(feature: Feature, value: object, *, usual: float | None = None) -> str:
@@ -127,6 +132,8 @@ def in_words(feature: Feature, value: object, *, usual: float | None = None) -> 
     'implied speed: 812 km/h, usually 4 km/h'
     """
     meaning = feature.meaning
+    if value is None:
+        return f"{meaning}: none ({feature.null})"
     if isinstance(value, str):
         return f"{meaning}: {value}"
     number = float(value)  # type: ignore[arg-type]

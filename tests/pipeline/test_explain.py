@@ -91,6 +91,12 @@ def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
     assert [(fact.name, fact.share) for fact in reason.facts] == [("far", -0.4), ("channel", 0.2), ("paid", 0.1)]
 
 
+def test_a_number_that_is_missing_is_told_where_that_weighs() -> None:
+    shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.0])}
+    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
+    assert words(reason) == ["distance: none (never)", "amount: 99, usually 9"]
+
+
 def test_shares_are_told_only_of_increments_of_this_model() -> None:
     model = layered()
     rows = table([{"paid": 9.0, "channel": "pos", "far": 3.0, "country": "FR"}] * 2)
