@@ -7,7 +7,7 @@ comes from the first that has it.
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -95,10 +95,8 @@ def open_databases(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array, Co
 
         def facts_of(addresses: pa.Array, names: Collection[str]) -> pa.Table:
             names, asked = tuple(name for name in FACTS.names if name in names), addresses.to_pylist()
-            told = known.setdefault(names, {})
-            told |= {
-                one: _facts(one, [s for s in sources if not s.tells.isdisjoint(names)]) for one in asked if one not in told
-            }
+            told, telling = known.setdefault(names, {}), [source for source in sources if not source.tells.isdisjoint(names)]
+            told |= {one: _facts(one, telling) for one in asked if one not in told}
             columns = {"ip_address": asked} | {name: [told[one].get(name) for one in asked] for name in names}
             return pa.table(columns, schema=pa.schema([FACTS.field(name) for name in columns]))
 
@@ -114,7 +112,7 @@ class _Source:
     ip_version: int
     tells: frozenset[str]
     unlisted: Told
-    known: dict[str, Told]
+    known: dict[str, Told] = field(default_factory=dict)
 
     def told(self, address: Address, network: str) -> Told:
         """The facts it tells of an address in a /24 or /48; where it tells the same of all the network, it is asked once."""
@@ -148,7 +146,6 @@ def _source(database: Path) -> Iterator[_Source]:
             ip_version=reader.metadata().ip_version,
             tells=tells,
             unlisted={name: 0.0 for name in FLAGS if name in tells},
-            known={},
         )
 
 

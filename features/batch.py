@@ -1,7 +1,7 @@
 """The SQL of a micro-batch: each of its rows is joined with the earlier rows its windows see, and no others are read.
 
 Only rows of the keys it touches, and only of the days it needs, are taken from the history. Where a window stands on windows,
-those are computed for the rows it sees in the same way, one step further back.
+those are computed over the history itself if it holds all that they see, else in the same way, one step further back.
 """
 
 import string

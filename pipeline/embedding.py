@@ -10,7 +10,6 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipeline.layered import Layered
-from pipeline.model.data import Tensors
 from pipeline.model.train import SCORE_ROWS
 
 
@@ -35,7 +34,7 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Return the states of built features."""
         place = self._place()
         table = _table(X)
-        rows = Tensors.of(self.model.encoder.encode(table), torch.zeros(table.num_rows))
+        rows = self.model.tensors(table)
         width = self.model.shape.width
         found = np.empty((table.num_rows, width * len(self.model.networks)), dtype=np.float32)
         with torch.inference_mode():

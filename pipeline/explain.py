@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from features.encode import Encoder, GroupCode
 from features.windows import CIRCLE, Feature, Group
 from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
 from pipeline.layered import CLASSICAL, Layered
-from pipeline.model.data import Tensors
 from pipeline.model.shares import stage_shares
 
 FACTS_PER_STAGE = 4
@@ -59,7 +57,7 @@ def reasons(
 
 def fact_shares(model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """What each fact adds to its stage's increment, [R] by feature; NaN in rows whose increment is not this model's."""
-    rows = Tensors.of(model.encoder.encode(features), torch.zeros(features.num_rows))
+    rows = model.tensors(features)
     told = [stage_shares(network, rows) for network in model.networks]
     shares: dict[str, FloatArray] = {}
     for place, code in enumerate(model.encoder.groups):

@@ -92,12 +92,10 @@ class Layered:
         What is to be known of the new facts is learned from `features`. With `freeze` the stages it has learn no more. Raises
         ValueError where `groups` do not begin with its own.
         """
-        own = len(self.encoder.groups)
-        encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[own:]).groups))
-        names = [group.name for group in groups]
-        if names[:own] != [group.name for group in self.encoder.groups]:
-            have = ", ".join(group.name for group in self.encoder.groups)
-            raise ValueError(f"the groups {', '.join(names)} do not begin with the network's own; begin with {have}")
+        own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
+        if names[: len(own)] != own:
+            raise ValueError(f"the groups {', '.join(names)} do not begin with the network's own; begin with {', '.join(own)}")
+        encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[len(own) :]).groups))
         grown = tuple(
             graft(network, encoder, shape=self.shape, seed=seed, freeze=freeze) for seed, network in enumerate(self.networks)
         )
@@ -115,7 +113,7 @@ class Layered:
 
     def held_out(self, features: pa.Table, accounts: npt.NDArray[np.str_], *, config: TrainConfig) -> HeldOut:
         """What each network of a fit says of the accounts that it did not learn from."""
-        rows = Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
+        rows = self.tensors(features)
         apart = [np.flatnonzero(held_out_accounts(accounts, share=config.held_out, seed=seed)) for seed in config.seeds]
         logits = [
             float(network.base_logit) + increments_of(network, rows.rows(torch.from_numpy(index))).sum(axis=1)
@@ -133,10 +131,13 @@ class Layered:
         """Log-odds of the base rate: the logit before any fact."""
         return float(np.mean([float(network.base_logit) for network in self.networks]))
 
+    def tensors(self, features: pa.Table) -> Tensors:
+        """The rows as the networks take them, without labels. Raises EncodeError where a feature is absent or infinite."""
+        return Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
+
     def increments(self, features: pa.Table) -> FloatArray:
         """What each stage adds to the log-odds, [R, K]."""
-        encoded = self.encoder.encode(features)
-        rows = Tensors.of(encoded, torch.zeros(features.num_rows))
+        rows = self.tensors(features)
         increments = np.asarray(np.mean([increments_of(network, rows) for network in self.networks], axis=0))
         if self.opinion is None:
             return increments

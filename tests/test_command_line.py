@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import strata
 from pipeline.lake import Lake
+from tests.command_line import run as run_argv
 from tests.ingest_examples import portfolio_of, reasons, row, stored, write_rows
 
 ROOT = Path(__file__).parents[1]
@@ -31,12 +31,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     def called(*arguments: object, into: Path = home) -> tuple[int, str, str]:
         monkeypatch.setenv("STRATA_HOME", str(into))
         monkeypatch.setattr(sys, "argv", ["strata", *map(str, arguments)])
-        code = 0
-        try:
-            strata.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        return code, *capsys.readouterr()
+        return run_argv(capsys)
 
     return called
 

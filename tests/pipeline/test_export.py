@@ -15,7 +15,6 @@ import torch
 import xgboost
 from torch import nn
 
-import strata
 from features.encode import Encoder
 from features.windows import Group
 from pipeline.alone import Scorer
@@ -29,6 +28,7 @@ from pipeline.model.export import read_program, write_program
 from pipeline.model.network import LayeredNetwork
 from pipeline.policy import Policy
 from pipeline.tracking import Tracking
+from tests.command_line import run
 from tests.small_network import COLUMNS, GROUPS, SMALL, layered, network, table, training_rows
 from tests.small_world import AS_OF, BUILDING, World, trained_as
 
@@ -222,16 +222,6 @@ def test_an_opinion_that_is_no_boosting_is_refused_and_nothing_written(bundle: B
     with pytest.raises(ValueError, match="the classical opinion is of Logistic, and only XGBoost is exported"):
         export(other, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
-
-
-def run(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run the command line that was set up; returns exit code, standard output and standard error."""
-    code = 0
-    try:
-        strata.main()
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    return code, *capsys.readouterr()
 
 
 def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
