@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ FRUGAL = {
 
 @cache
 def local_spark() -> "SparkSession":
-    """The session, on two cores."""
+    """The session, on two cores, whose Python workers are this Python."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with no_word_of_pandas():
         from pyspark.sql import SparkSession
 
