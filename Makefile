@@ -4,7 +4,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: demo test check docs bench-features bench-handbook bench-sffsd dashboard clean
+.PHONY: demo test check docs bench-features bench-handbook bench-sffsd bench-model bench-unlabelled dashboard clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -25,6 +25,12 @@ bench-handbook: $(VENV)/ready  ## the Handbook's four folds against tuned gradie
 
 bench-sffsd: $(VENV)/ready  ## S-FFSD by time, its test labels never known and known late
 	$(BIN)/python benchmarks/sffsd.py --shared $(SHARED)
+
+bench-model: $(VENV)/ready  ## the layered network beside boosting, a flat network and TabM; PART=handbook runs a part alone
+	$(BIN)/python -m benchmarks.model --shared $(SHARED) --parts "$(PART)"
+
+bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds without labels
+	$(BIN)/python -m benchmarks.unlabelled
 
 docs: $(VENV)/ready  ## the page of features and the picture of a window, from the code
 	$(BIN)/python -m features.page > docs/features.md

@@ -97,12 +97,12 @@ def ingest(portfolio: Path) -> None:
 @cli.command()
 @PORTFOLIO
 @click.option("--as-of", type=MOMENT, help="Train on what was known at this moment  [default: the last row's].")
-def train(portfolio: Path, as_of: datetime | None) -> None:
+@click.option("--from", "bundle", type=click.Path(path_type=Path), help="Begin with what this bundle's network knows.")
+def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
     rooms = open_rooms(portfolio)
-    trained, version = train_and_record(rooms, as_of)
-    echo_comparison(trained)
-    click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
+    trained, version = train_and_record(rooms, as_of, bundle)
+    click.echo(f"{trained.told}\nregistered as challenger: version {version}; next: strata promote {portfolio}")
 
 
 @cli.command()
@@ -282,8 +282,7 @@ def demo(transactions: int, seed: int) -> None:
         done = take_in(rooms.portfolio, rooms.lake, now=now(), progress=progress)
     click.echo(f"2 ingest    {counted(done)}")
     trained, version = train_and_record(rooms, config.start + timedelta(days=config.days - 7))
-    click.echo("3 train     candidates compared on the same later weeks")
-    echo_comparison(trained)
+    click.echo(f"3 train     candidates compared on the same later weeks\n{trained.told}")
     promotion = decide(rooms.tracking, rooms.portfolio.name)
     click.echo(f"4 promote   version {version}: {'champion' if promotion.allowed else 'not allowed'}")
     for reason in promotion.reasons:
@@ -294,16 +293,18 @@ def demo(transactions: int, seed: int) -> None:
     click.echo(f"A name to sign in with: {program()} user add YOU --role analyst")
 
 
-def train_and_record(rooms: Rooms, as_of: datetime | None) -> tuple["Trained", str]:
-    """Train as of a moment and record it; returns the training and the version registered."""
+def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None = None) -> tuple["Trained", str]:
+    """Train as of a moment, from a bundle or from nothing, and record it; returns the training and the version registered."""
+    from pipeline.bundle import read_bundle
     from pipeline.history import last_moment
     from pipeline.labels import collect_labels
     from pipeline.train import train as run
 
     collect_labels(rooms.lake, rooms.casework)
     moment = as_of or last_moment(rooms.portfolio, rooms.lake)
+    start, resume = read_bundle(bundle) if bundle else None, rooms.settings.home / "training" / rooms.portfolio.name
     with working("training"):
-        trained = run(rooms.portfolio, rooms.lake, as_of=moment, building=rooms.settings.building)
+        trained = run(rooms.portfolio, rooms.lake, as_of=moment, building=rooms.settings.building, start=start, resume=resume)
         return trained, rooms.tracking.record(trained).number
 
 
@@ -323,23 +324,6 @@ def counted(done: "Ingested") -> str:
     """What became of the rows read."""
     fates = {"read": done.read, "taken": done.taken, "already known": done.known, "quarantined": done.quarantined}
     return ", ".join(f"{name} {count:,}" for name, count in fates.items())
-
-
-def echo_comparison(trained: "Trained") -> None:
-    """Print the comparison with all that is needed to believe it."""
-    split, test = trained.split, trained.metrics["layered"]
-    for name, since, until, frauds, rows in (
-        ("train", split.train_from, split.train_until, trained.train_frauds, trained.train_rows),
-        ("test ", split.test_from, split.test_until, test.frauds, test.rows),
-    ):
-        span = f"{since:%Y-%m-%d} to {until:%Y-%m-%d}"
-        click.echo(f"  {name} {span}: {frauds:,} frauds in {rows:,} labelled, base rate {frauds / rows:.2%}")
-    click.echo("  model      AP     AUC    accounts found  AP minus layered's [95 %]")
-    for row in trained.table.reset_index().itertuples():
-        paired = f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-        beside = "" if row.model == "layered" else paired
-        click.echo(f"  {row.model:<10} {row.ap:.3f}  {row.auc:.3f}  {row.recall_at_capacity:<14.0%}  {beside}")
-    click.echo("  AP after each stage: " + ", ".join(f"{name} {ap:.3f}" for name, ap in trained.stage_ap.items()))
 
 
 def program() -> str:

@@ -1,5 +1,6 @@
 """Is this fraud? One alert: its transactions, what each stage knows of them, and what was done before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from pipeline.casework import (
     Engine,
     Fact,
     FlaggedTransaction,
+    NearCase,
     ReviewFacts,
     User,
     Verdict,
@@ -29,6 +31,10 @@ WEIGHT_TEXT = (
     "Each bar is the weight of evidence of one group of facts given the groups before it, in log-odds: "
     "not what the group would say alone. The bars add up from the base rate to the final log-odds. "
     "Behind a fact stands its part of its group's weight; the rest is what usual facts would have said."
+)
+NEAREST_TEXT = (
+    "Confirmed transactions that the network takes to be most like this one, of all facts together: 0 is the same, "
+    "1.4 is as far apart as two cases taken at random."
 )
 
 
@@ -69,6 +75,18 @@ class StageRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearCaseRow:
+    """One of the nearest confirmed cases; `href` leads to the alert it was in, where there is one."""
+
+    transaction_id: str
+    href: str | None
+    event_time: datetime
+    amount: str
+    verdict: Verdict
+    distance: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reasons:
     """The chosen transaction's way from the base rate to its probability."""
 
@@ -81,6 +99,8 @@ class Reasons:
     logit: str
     score: str
     explanation: str
+    nearest: tuple[NearCaseRow, ...]
+    nearest_explanation: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +185,7 @@ def case_page(engine: Engine, alert_id: int, *, transaction_id: str | None, user
         raised_at=alert.raised_at,
         age=words.age(alert.raised_at, now),
         transactions=tuple(_transaction(one, alert.id, chosen=one is chosen) for one in case.transactions),
-        reasons=_reasons(chosen),
+        reasons=_reasons(chosen, case.alerts_near),
         reviews=case.reviews,
         holds=tuple(hold_row(hold, user=user, now=now) for hold in active),
         past_holds=len(case.holds) - len(active),
@@ -190,7 +210,7 @@ def _transaction(one: FlaggedTransaction, alert_id: int, *, chosen: bool) -> Tra
     )
 
 
-def _reasons(one: FlaggedTransaction) -> Reasons:
+def _reasons(one: FlaggedTransaction, alerts_near: Mapping[str, int]) -> Reasons:
     first, *steps = waterfall(one.base, [(stage.group, stage.increment) for stage in one.stages])
     return Reasons(
         transaction_id=one.transaction_id,
@@ -213,11 +233,25 @@ def _reasons(one: FlaggedTransaction) -> Reasons:
         logit=words.signed(one.logit),
         score=words.percent(one.score),
         explanation=WEIGHT_TEXT,
+        nearest=tuple(_near_case(case, alerts_near.get(case.transaction_id)) for case in one.nearest),
+        nearest_explanation=NEAREST_TEXT,
     )
 
 
 def _fact(fact: Fact) -> FactRow:
     return FactRow(text=fact.text, unusual=fact.unusual, share="" if fact.share is None else words.signed(fact.share))
+
+
+def _near_case(case: NearCase, alert_id: int | None) -> NearCaseRow:
+    asked = words.query(transaction=case.transaction_id)
+    return NearCaseRow(
+        transaction_id=case.transaction_id,
+        href=None if alert_id is None else f"/alerts/{alert_id}?{asked}#reasons",
+        event_time=case.event_time,
+        amount=words.money(case.amount, case.currency),
+        verdict="fraud" if case.is_fraud else "legitimate",
+        distance=f"{case.distance:.2f}",
+    )
 
 
 def _other(alert: AlertFacts) -> OtherAlert:

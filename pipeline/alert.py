@@ -12,7 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.build import BuildConfig
 from pipeline.bundle import Bundle
+from pipeline.cases import currencies
 from pipeline.casework import Engine, FlaggedTransaction, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.evaluate import FloatArray
 from pipeline.explain import fact_shares, reasons
@@ -21,6 +23,7 @@ from pipeline.lake import Lake
 from pipeline.layered import STAGE
 from pipeline.policy import choose
 from pipeline.portfolio import Portfolio
+from pipeline.usual import own_rows, usual_of_accounts
 
 
 def alert(
@@ -32,6 +35,7 @@ def alert(
     history: History,
     *,
     batches: Sequence[int],
+    building: BuildConfig,
     now: datetime,
 ) -> RaisedAlerts:
     """Raise the alerts of these batches, whose rows' `features` are there. The bundle's policy says what is worth a review."""
@@ -40,7 +44,7 @@ def alert(
         rows = _scores(lake, pc.field("batch") == batch)
         alerted = _already_alerted(lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch)
         chosen = choose(rows.assign(probability=rows["score"]), policy=bundle.policy, already_alerted=alerted)
-        flagged = _flagged(chosen, features, bundle, history)
+        flagged = _flagged(chosen, features, bundle, history, building)
         raised.append(raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now))
     return RaisedAlerts(
         new_alerts=sum(one.new_alerts for one in raised),
@@ -64,14 +68,19 @@ def _scores(lake: Lake, where: pc.Expression, *, columns: Sequence[str] | None =
     return pd.DataFrame(rows.to_pandas())
 
 
-def _flagged(chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: History) -> list[FlaggedTransaction]:
-    """The chosen rows with their reasons."""
+def _flagged(
+    chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: History, building: BuildConfig
+) -> list[FlaggedTransaction]:
+    """The chosen rows with their reasons and the confirmed cases nearest to them."""
     ids = pa.array(chosen["transaction_id"], pa.string())
     facts = features.filter(pc.is_in(features["transaction_id"], ids))
     chosen = chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
     increments = _increments(chosen, bundle.model.stages)
     shares = fact_shares(bundle.model, facts, increments)
-    told = reasons(facts, increments, bundle.model.encoder, history.groups, shares=shares)
+    own = usual_of_accounts(facts, own_rows(history, facts, building=building))
+    usual = [{**bundle.usual, **known} for known in own]
+    told = reasons(facts, increments, bundle.model.encoder, history.groups, usual=usual, shares=shares)
+    near = bundle.cases.nearest(bundle.model, facts)
     return [
         FlaggedTransaction(
             transaction_id=row["transaction_id"],
@@ -86,8 +95,11 @@ def _flagged(chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: 
             expected_loss=row["expected_loss"],
             rules=() if pd.isna(row["rules"]) else tuple(row["rules"].split(", ")),
             stages=stages,
+            nearest=nearest,
         )
-        for row, stages, currency in zip(chosen.to_dict("records"), told, _currencies(history, facts), strict=True)
+        for row, stages, currency, nearest in zip(
+            chosen.to_dict("records"), told, currencies(history, facts).to_pylist(), near, strict=True
+        )
     ]
 
 
@@ -96,12 +108,3 @@ def _increments(chosen: pd.DataFrame, stages: Sequence[str]) -> dict[str, FloatA
     stored = [name.removeprefix(STAGE) for name in chosen.columns if name.startswith(STAGE)]
     names = dict.fromkeys([name for name in (*stages, *stored) if name in stored])
     return {name: chosen[f"{STAGE}{name}"].to_numpy(dtype=np.float64) for name in names}
-
-
-def _currencies(history: History, rows: pa.Table) -> list[str | None]:
-    if "currency" not in history.columns or not rows.num_rows:
-        return [None] * rows.num_rows
-    transactions = history.transactions(["transaction_id", "currency"], since=pc.min(rows["as_of"]).as_py())
-    places = pc.index_in(rows["transaction_id"], transactions["transaction_id"].combine_chunks())
-    currencies: list[str | None] = transactions["currency"].take(places).to_pylist()
-    return currencies

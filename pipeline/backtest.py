@@ -19,6 +19,7 @@ from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import Portfolio
 from pipeline.split import Split, labelled_rows, rows_between
+from pipeline.train import groups_in_order
 
 
 def backtest(
@@ -41,7 +42,8 @@ def backtest(
     if not test.num_rows:
         span = f"{split.test_from:%Y-%m-%d %H:%M:%S} to {split.test_until:%Y-%m-%d %H:%M:%S} UTC"
         raise NoDataError(f"portfolio {portfolio.name} has no transactions from {span}; name other spans")
-    candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
+    groups = groups_in_order(portfolio, history.groups, rows, y, seed=seed)
+    candidates = fit_candidates(models, rows, y, groups, seed=seed, config=config, progress=progress)
     return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
 
 

@@ -6,7 +6,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +14,14 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from pipeline.calibrate import Affine
+from pipeline.cases import Cases
 from pipeline.evaluate import FloatArray
 from pipeline.layered import Layered
 from pipeline.policy import Policy
+from pipeline.usual import Usual
 
-FORMAT = 2
+FORMAT = 3
+USUAL = "usual.json"
 MANIFEST = "manifest.json"
 UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)  # what a wrong file leads to
 
@@ -32,7 +35,8 @@ class Bundle:
     """The layered model with all that is needed to decide: made once, never changed.
 
     `feature_digest` is the fingerprint of the features it was trained on, `features` that of each; `ip_databases` the dates of
-    the files that told of IP addresses; `trained_as_of` the moment it knew everything by.
+    the files that told of IP addresses; `trained_as_of` the moment it knew everything by. Reasons are told beside what was
+    `usual` of each fact in the training, and beside the nearest of the confirmed `cases`.
     """
 
     portfolio: str
@@ -44,6 +48,8 @@ class Bundle:
     ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
+    usual: Mapping[str, Usual] = field(default_factory=dict)
+    cases: Cases = field(default_factory=Cases.none)
 
     def increments(self, features: pa.Table) -> FloatArray:
         """What each stage adds to the log-odds before calibration, [R, K]."""
@@ -60,6 +66,9 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
         raise BundleError(f"{folder} holds files already; name a new folder for the bundle")
     folder.mkdir(parents=True, exist_ok=True)
     bundle.model.to_files(folder)
+    bundle.cases.to_files(folder)
+    usual = {name: asdict(usual) for name, usual in bundle.usual.items()}
+    (folder / USUAL).write_text(json.dumps(usual, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(bundle), encoding="utf-8")
     facts = {
         "format": FORMAT,
@@ -88,9 +97,10 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version")
     _check_files(folder, facts.get("files"))
     try:
+        model = Layered.from_files(folder)
         return Bundle(
             portfolio=facts["portfolio"],
-            model=Layered.from_files(folder),
+            model=model,
             calibration=Affine.from_json(facts["calibration"]),
             policy=Policy.from_json(facts["policy"]),
             feature_digest=facts["feature_digest"],
@@ -98,10 +108,17 @@ def read_bundle(folder: Path) -> Bundle:
             ip_databases=facts["ip_databases"],
             trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
             metrics=facts["metrics"],
+            usual=_usual(folder),
+            cases=Cases.from_files(folder, width=model.shape.width),
         )
     except UNFIT as error:
         told = " ".join(str(error).split())
         raise BundleError(f"the bundle {folder} is incomplete or does not fit together ({told}); export it again") from error
+
+
+def _usual(folder: Path) -> dict[str, Usual]:
+    kept = json.loads((folder / USUAL).read_text(encoding="utf-8"))
+    return {name: Usual(**usual) for name, usual in kept.items()}
 
 
 def _check_files(folder: Path, expected: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -22,7 +23,7 @@ MODELS = (LAYERED, *BASELINES)
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fitted model with its calibration, the settings it chose and the seconds it took."""
+    """A fitted model with its calibration, the settings it chose and the seconds that its fit took."""
 
     name: str
     model: Layered | Baseline
@@ -48,6 +49,15 @@ class Candidate:
         return self.calibration.probability(self.logit(features))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Classical:
+    """A classical candidate, and its logits [R] for accounts that were left out of the fit."""
+
+    candidate: Candidate
+    model: Baseline
+    held_out: FloatArray
+
+
 def check_models(names: Sequence[str]) -> None:
     """Refuse models that do not exist, or none at all."""
     if not names:
@@ -67,58 +77,57 @@ def fit_candidates(
     *,
     seed: int,
     config: TrainConfig | None = None,
+    start: Layered | None = None,
+    resume: Path | None = None,
     progress: bool = False,
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
     Every model is calibrated on accounts that its calibration fit did not learn from: of each network the ones that stopped
     its training; a classical model by refits out of fold, and it stays as fitted on all. The layered network takes the
-    gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts.
+    gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts. It learns from
+    nothing, or from what another portfolio's network (`start`) knows; `resume` is as in `train_layered`.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
     needed = dict.fromkeys([*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])])
     frame = as_frame(features)
-    fitted = {name: _fit_classical(name, frame, y, accounts, seed=seed) for name in needed}
+    fitted = {name: fit_classical(name, frame, y, accounts, seed=seed) for name in needed}
     found = {name: classical.candidate for name, classical in fitted.items()}
     if LAYERED in names:
-        found[LAYERED] = _fit_layered(fitted[BOOSTING], features, y, accounts, groups, config=config, progress=progress)
+        started = perf_counter()
+        network = (
+            Layered.fit(features, y, accounts, groups, config=config, resume=resume, progress=progress)
+            if start is None
+            else start.transferred(features, y, accounts, groups, config=config, progress=progress)
+        )
+        layered = with_opinion(network, fitted[BOOSTING], features, y, accounts, config=config)
+        found[LAYERED] = replace(layered, seconds=perf_counter() - started + found[BOOSTING].seconds)
     return {name: found[name] for name in names}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Classical:
-    """A classical candidate, and its logits [R] for accounts that were left out of the fit."""
-
-    candidate: Candidate
-    model: Baseline
-    held_out: FloatArray
-
-
-def _fit_classical(name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int) -> _Classical:
+def fit_classical(name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int) -> Classical:
+    """Fit a classical model on these rows, and judge it on accounts that refits left out."""
     started = perf_counter()
     model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
     held_out = out_of_fold(model, frame, y, accounts, seed=seed)
     calibration, seconds = fit_affine(held_out, y), perf_counter() - started
     candidate = Candidate(name=name, model=model, calibration=calibration, settings=model.settings, seconds=seconds)
-    return _Classical(candidate=candidate, model=model, held_out=held_out)
+    return Classical(candidate=candidate, model=model, held_out=held_out)
 
 
-def _fit_layered(
-    boosting: _Classical,
+def with_opinion(
+    network: Layered,
+    boosting: Classical,
     features: pa.Table,
     y: BoolArray,
     accounts: npt.NDArray[np.str_],
-    groups: Sequence[Group],
     *,
     config: TrainConfig,
-    progress: bool,
 ) -> Candidate:
-    started = perf_counter()
-    network = Layered.fit(features, y, accounts, groups, config=config, progress=progress)
+    """The network that was fitted on these rows, the boosting's opinion as its last stage, calibrated."""
     apart = network.held_out(features, accounts, config=config)
     opinion = learn_opinion(boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows])
     model = replace(network, opinion=opinion)
     calibration = fit_affine(opinion.blend(apart.logit, boosting.held_out[apart.rows]), y[apart.rows])
-    seconds = perf_counter() - started + boosting.candidate.seconds
-    return Candidate(name=LAYERED, model=model, calibration=calibration, settings=settings_of(model), seconds=seconds)
+    return Candidate(name=LAYERED, model=model, calibration=calibration, settings=settings_of(model), seconds=0.0)

@@ -1,7 +1,7 @@
 """Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
 
 The increments add up to the logit, and the shares of a stage's facts to its increment but for what it says of usual facts (see
-`pipeline.model.shares`). The facts are raw values beside what is usual in the training period.
+`pipeline.model.shares`). The facts are raw values beside what is usual: of the account, else of the portfolio.
 """
 
 import math
@@ -16,6 +16,7 @@ from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
 from pipeline.layered import CLASSICAL, Layered
 from pipeline.model.shares import stage_shares
+from pipeline.usual import Usual
 
 FACTS_PER_STAGE = 4
 OPINION = Fact(name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False)
@@ -28,30 +29,32 @@ def reasons(
     encoder: Encoder,
     groups: Sequence[Group],
     *,
+    usual: Sequence[Mapping[str, Usual]] = (),
     shares: Mapping[str, FloatArray] | None = None,
 ) -> list[tuple[StageReason, ...]]:
     """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
 
-    `shares` are those of the facts, [R] by feature. NaN means that the model which scored the row has no such stage, or is
-    another than the one that tells the shares; a stage that `encoder` does not know is told without facts.
+    `usual` is for each row what is usual of its facts; `shares` are those of the facts, [R] by feature. NaN means that the
+    model which scored the row has no such stage, or is another than the one that tells the shares; a stage that `encoder` does
+    not know is told without facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
     rows, distances = features.to_pylist(), _distances(features, encoder)
-    shared = _by_row(shares or {}, features.num_rows)
+    shared, beside = _by_row(shares or {}, features.num_rows), usual or [{}] * features.num_rows
     return [
         tuple(
             StageReason(
                 group=name,
                 increment=float(added[place]),
-                facts=_facts(row, codes[name], distance, share, declared)
+                facts=_facts(row, codes[name], distance, share, known, declared)
                 if name in codes
                 else (OPINION,) * (name == CLASSICAL),
             )
             for name, added in increments.items()
             if not np.isnan(added[place])
         )
-        for place, (row, distance, share) in enumerate(zip(rows, distances, shared, strict=True))
+        for place, (row, distance, share, known) in enumerate(zip(rows, distances, shared, beside, strict=True))
     ]
 
 
@@ -89,14 +92,15 @@ def _facts(
     code: GroupCode,
     distance: Mapping[str, float],
     share: Mapping[str, float],
+    usual: Mapping[str, Usual],
     declared: Mapping[str, Feature],
 ) -> tuple[Fact, ...]:
     """The facts that count most: by their share, else the numbers furthest from the usual, and all categories."""
     numbers = [
         Fact(
             name=number.name,
-            text=in_words(declared[number.name], row[number.name], usual=_unlogged(number.middle)),
-            unusual=abs(distance[number.name]) > UNUSUAL,
+            text=in_words(declared[number.name], row[number.name], usual=usual.get(number.name)),
+            unusual=abs(distance[number.name]) > UNUSUAL and not _is_habit(row[number.name], usual.get(number.name)),
             share=share.get(number.name),
         )
         for number in sorted(code.numbers, key=lambda number: -abs(distance.get(number.name, 0.0)))
@@ -122,12 +126,14 @@ def _facts(
     return tuple(sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.share or 0.0))[:FACTS_PER_STAGE])
 
 
-def in_words(feature: Feature, value: object, *, usual: float | None = None) -> str:
-    """Say a feature's value beside the usual one.
+def in_words(feature: Feature, value: object, *, usual: Usual | None = None) -> str:
+    """Say a feature's value beside what is usual.
 
     >>> from features.windows import fact
-    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=4.0)
-    'implied speed: 812 km/h, usually 4 km/h'
+    >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=Usual(low=0, high=1, own=True))
+    'payments in 10 minutes: 7, usually 0 or 1'
+    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=Usual(low=0, high=4.2, own=False))
+    'implied speed: 812 km/h, 0 to 4.2 km/h in most payments'
     """
     meaning = feature.meaning
     if value is None:
@@ -137,8 +143,28 @@ def in_words(feature: Feature, value: object, *, usual: float | None = None) -> 
     number = float(value)  # type: ignore[arg-type]
     if feature.kind == "flag":
         return f"{meaning}: {'yes' if number else 'no'}"
-    beside = "" if usual is None else f", usually {_with_unit(usual, feature.unit)}"
-    return f"{meaning}: {_with_unit(number, feature.unit)}{beside}"
+    told = f"{meaning}: {_with_unit(number, feature.unit)}"
+    if usual is None:
+        return told
+    span = _span(usual, feature.unit, whole=feature.unit == "" and number.is_integer())
+    return f"{told}, usually {span}" if usual.own else f"{told}, {span} in most payments"
+
+
+def _is_habit(value: object, usual: Usual | None) -> bool:
+    """Whether the account's own usual covers the value, however far that is from others'."""
+    return usual is not None and usual.own and usual.low <= value <= usual.high  # type: ignore[operator]
+
+
+def _span(usual: Usual, unit: str, *, whole: bool) -> str:
+    """Say where the usual lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
+    low, high = (round(value) if whole else value for value in (usual.low, usual.high))
+    least, most = _with_unit(low, unit), _with_unit(high, unit)
+    if least == most:
+        return most
+    if whole and high - low == 1:
+        return f"{least} or {most}"
+    (number, *own), other = least.split(" ", maxsplit=1), most.split(" ", maxsplit=1)[1:]
+    return f"{number} to {most}" if own == other else f"{least} to {most}"
 
 
 def _with_unit(number: float, unit: str) -> str:
@@ -151,8 +177,3 @@ def _with_unit(number: float, unit: str) -> str:
         number, unit = 100 * number, "%"
     text = f"{number:,.0f}" if abs(number) >= 100 else np.format_float_positional(number, 3, fractional=False, trim="-")
     return text if unit in {"", "ratio", "currency"} else f"{text} {unit}"
-
-
-def _unlogged(value: float) -> float:
-    """Undo the signed logarithm."""
-    return float(np.sign(value) * np.expm1(abs(value)))

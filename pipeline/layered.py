@@ -5,6 +5,7 @@ Seeds are averaged by logit: the mean of the increments, so the mean still adds 
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from pipeline.baselines import Baseline, XGBoost, as_frame
 from pipeline.calibrate import fit_affine
 from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
 from pipeline.model.data import Tensors
-from pipeline.model.graft import graft
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
+from pipeline.model.transfer import carried, carried_encoder
 
 CLASSICAL = "classical"
 STAGE = "stage_"  # before a stage's name: the column of its increments
@@ -79,11 +80,16 @@ class Layered:
         groups: Sequence[Group],
         *,
         config: TrainConfig,
+        resume: Path | None = None,
         progress: bool = False,
     ) -> "Layered":
-        """Learn from these rows; `y` and `accounts` are [R]. Raises ValueError where they do not allow it."""
+        """Learn from these rows; `y` and `accounts` are [R], `resume` a folder for checkpoints.
+
+        Raises ValueError where the rows do not allow it.
+        """
         encoder = Encoder.fit(features, groups)
-        networks, curves = train_layered(encoder, encoder.encode(features), y, accounts, config=config, progress=progress)
+        encoded = encoder.encode(features)
+        networks, curves = train_layered(encoder, encoded, y, accounts, config=config, resume=resume, progress=progress)
         return cls(encoder=encoder, networks=tuple(networks), shape=config.network, curves=tuple(curves))
 
     def grafted(self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True) -> "Layered":
@@ -93,13 +99,47 @@ class Layered:
         ValueError where `groups` do not begin with its own.
         """
         own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
-        if names[: len(own)] != own:
-            raise ValueError(f"the groups {', '.join(names)} do not begin with the network's own; begin with {', '.join(own)}")
+        if names[: len(own)] != own or len(names) == len(own):
+            raise ValueError(
+                f"the groups {', '.join(names)} are not the network's own and new ones behind them; "
+                f"name {', '.join(own)} in this order, then what is new"
+            )
         encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[len(own) :]).groups))
-        grown = tuple(
-            graft(network, encoder, shape=self.shape, seed=seed, freeze=freeze) for seed, network in enumerate(self.networks)
-        )
+        grown = self._carried_to(encoder)
+        for network, known in zip(grown, self.networks, strict=True):
+            learned = known.state_dict()
+            for name, weights in network.named_parameters():
+                weights.requires_grad = not freeze or name not in learned
         return replace(self, encoder=encoder, networks=grown, curves=())
+
+    def transferred(
+        self,
+        features: pa.Table,
+        y: BoolArray,
+        accounts: npt.NDArray[np.str_],
+        groups: Sequence[Group],
+        *,
+        config: TrainConfig,
+        progress: bool = False,
+    ) -> "Layered":
+        """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows, without the classical opinion.
+
+        Groups that both have come first, in this model's order, then those that only the other portfolio has. Raises ValueError
+        where they have none in common.
+        """
+        encoder = carried_encoder(self.encoder, Encoder.fit(features, groups))
+        base = float(np.log(y.mean() / (1 - y.mean())))
+        known = self._carried_to(encoder)
+        start = [deepcopy(known[place % len(known)]) for place in range(len(config.seeds))]
+        for network in start:
+            network.base_logit.fill_(base)
+        fresh = Layered(encoder=encoder, networks=tuple(start), shape=self.shape)
+        return fresh.trained_further(features, y, accounts, config=config, progress=progress)
+
+    def _carried_to(self, encoder: Encoder) -> tuple[LayeredNetwork, ...]:
+        return tuple(
+            carried(network, self.encoder, encoder, shape=self.shape, seed=seed) for seed, network in enumerate(self.networks)
+        )
 
     def trained_further(
         self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig, progress: bool = False
@@ -115,9 +155,10 @@ class Layered:
         """What each network of a fit says of the accounts that it did not learn from."""
         rows = self.tensors(features)
         apart = [np.flatnonzero(held_out_accounts(accounts, share=config.held_out, seed=seed)) for seed in config.seeds]
+        members = np.array_split(np.arange(len(self.networks)), len(config.seeds))  # those of a seed stand together
         logits = [
-            float(network.base_logit) + increments_of(network, rows.rows(torch.from_numpy(index))).sum(axis=1)
-            for network, index in zip(self.networks, apart, strict=True)
+            np.mean([_logit(self.networks[place], rows.rows(torch.from_numpy(index))) for place in own], axis=0)
+            for own, index in zip(members, apart, strict=True)
         ]
         return HeldOut(rows=np.concatenate(apart), logit=np.concatenate(logits))
 
@@ -189,6 +230,10 @@ def learn_opinion(model: Baseline, *, network: FloatArray, classical: FloatArray
 
 def _calibrated_loss(logit: FloatArray, y: BoolArray) -> float:
     return log_loss(y, fit_affine(logit, y).probability(logit))
+
+
+def _logit(network: LayeredNetwork, rows: Tensors) -> FloatArray:
+    return np.asarray(float(network.base_logit) + increments_of(network, rows).sum(axis=1))
 
 
 def _weights(number: int) -> str:

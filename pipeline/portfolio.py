@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from features.groups import Extra, ExtraKind, GroupError, portfolio_groups
+from features.groups import GROUPS, Extra, ExtraKind, GroupError, portfolio_groups
 from features.schema import BY_NAME, Kind
 from features.windows import Group, microseconds
 
 NO_DELAY = "0s"
+AUTO = "auto"  # the order of the groups is left to a training
 OWN_NAMES = ("as_of", "row_digest")  # columns of the lake beside those of the schema
 
 
@@ -61,13 +62,19 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Portfolio:
-    """One data set: its source, its columns (theirs to ours), its groups in order, its labels, reviews and rules."""
+    """One data set: its source, its columns (theirs to ours), its groups in order, its labels, reviews and rules.
+
+    `prices` are of one look-up of a group, in the portfolio's currency. With `is_ordered_by_information` a training decides
+    the order, and `order` is empty.
+    """
 
     name: str
     file: Path
     source: Source
     columns: dict[str, str]
     order: tuple[str, ...] = ()
+    is_ordered_by_information: bool = False
+    prices: dict[str, float] = field(default_factory=dict)
     extra: dict[str, Extra] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     review: Review = field(default_factory=Review)
@@ -108,7 +115,7 @@ def read_portfolio(file: Path) -> Portfolio:
     allowed = {"name", "source", "columns", "groups", "labels", "review", "rules"}
     _known_keys(text, allowed, where=str(file))
     groups = _table(text, "groups", file)
-    _known_keys(groups, {"order", "extra"}, where=f"[groups] of {file}")
+    _known_keys(groups, {"order", "extra", "prices"}, where=f"[groups] of {file}")
     extra = _table(groups, "extra", file, inside="groups.")
     portfolio = Portfolio(
         name=_name(text, file),
@@ -116,6 +123,8 @@ def read_portfolio(file: Path) -> Portfolio:
         source=_section(Source, _table(text, "source", file), f"[source] of {file}"),
         columns=_columns(_table(text, "columns", file), file),
         order=_order(groups.get("order", []), file),
+        is_ordered_by_information=groups.get("order") == AUTO,
+        prices=_prices(_table(groups, "prices", file, inside="groups."), file),
         extra={n: _section(Extra, e, f"[groups.extra.{n}] of {file}") for n, e in extra.items()},
         labels=_section(Labels, _table(text, "labels", file), f"[labels] of {file}"),
         review=_section(Review, _table(text, "review", file), f"[review] of {file}"),
@@ -162,9 +171,22 @@ def _table(text: dict[str, Any], name: str, file: Path, *, inside: str = "") -> 
 
 
 def _order(value: object, file: Path) -> tuple[str, ...]:
+    if value == AUTO:
+        return ()
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise PortfolioError(f"order in [groups] of {file} is {value!r}; write it as a list of group names")
+        raise PortfolioError(f"order in [groups] of {file} is {value!r}; write it as a list of group names, or as {AUTO!r}")
     return tuple(value)
+
+
+def _prices(values: dict[str, Any], file: Path) -> dict[str, float]:
+    for name, price in values.items():
+        if name not in GROUPS:
+            raise PortfolioError(
+                f"[groups.prices] of {file} names {name!r}, which is no group; choose from {', '.join(GROUPS)}"
+            )
+        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+            raise PortfolioError(f"the price of {name} in [groups.prices] of {file} is {price!r}; give a number of 0 or more")
+    return {name: float(price) for name, price in values.items()}
 
 
 def _name(text: dict[str, Any], file: Path) -> str:

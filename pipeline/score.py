@@ -78,7 +78,7 @@ def score(
         scores = score_rows(fresh, history, champion, portfolio, batch=batch, scored_from=start, now=now)
         lake.append("scores", scores, writer=WRITER, number=batch)
         batches.append(batch)
-    alerts = alert(portfolio, lake, casework, champion.bundle, features, history, batches=batches, now=now)
+    alerts = alert(portfolio, lake, casework, champion.bundle, features, history, batches=batches, building=building, now=now)
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 

@@ -1,7 +1,9 @@
 """Train: candidates fitted on the same rows, compared on the same later weeks; the layered network becomes a bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +13,22 @@ import pyarrow.compute as pc
 
 from features.addresses import database_dates
 from features.build import KEYS, BuildConfig
-from features.digest import fingerprints
+from features.digest import difference, fingerprints
+from features.windows import Group
 from pipeline.bundle import Bundle
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
+from pipeline.cases import Cases, currencies
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
 from pipeline.evaluate import BoolArray, FloatArray, Metrics, average_precision, evaluate
 from pipeline.history import History, read_history
 from pipeline.lake import Lake
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
+from pipeline.order import by_information
 from pipeline.policy import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
-from pipeline.split import Split, labelled_rows, split_by_time
+from pipeline.split import Split, known_labels, labelled_rows, split_by_time
+from pipeline.usual import usual_of_all
 
 DEFAULT_MODELS = ("layered", "xgboost", "logistic")
 
@@ -53,6 +59,24 @@ class Trained:
         }
         return comparison_table(self.metrics, turned, reference=LAYERED)
 
+    @property
+    def told(self) -> str:
+        """The comparison with all that is needed to believe it, as a terminal shows it."""
+        split, test, lines = self.split, self.metrics[LAYERED], []
+        for name, since, until, frauds, rows in (
+            ("train", split.train_from, split.train_until, self.train_frauds, self.train_rows),
+            ("test ", split.test_from, split.test_until, test.frauds, test.rows),
+        ):
+            span = f"{since:%Y-%m-%d} to {until:%Y-%m-%d}"
+            lines.append(f"  {name} {span}: {frauds:,} frauds in {rows:,} labelled, base rate {frauds / rows:.2%}")
+        lines.append("  model      AP     AUC    accounts found  AP minus layered's [95 %]")
+        for row in self.table.reset_index().itertuples():
+            paired = f"{row.ap_difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+            beside = "" if row.model == LAYERED else paired
+            lines.append(f"  {row.model:<10} {row.ap:.3f}  {row.auc:.3f}  {row.recall_at_capacity:<14.0%}  {beside}")
+        stages = ", ".join(f"{name} {ap:.3f}" for name, ap in self.stage_ap.items())
+        return "\n".join([*lines, f"  AP after each stage: {stages}"])
+
 
 def train(
     portfolio: Portfolio,
@@ -63,19 +87,29 @@ def train(
     models: tuple[str, ...] = DEFAULT_MODELS,
     seed: int = 1,
     config: TrainConfig | None = None,
+    start: Bundle | None = None,
+    resume: Path | None = None,
     progress: bool = False,
 ) -> Trained:
-    """Train and compare what was known at `as_of`. Raises ValueError where the history does not allow it."""
+    """Train and compare what was known at `as_of`; the layered network from nothing, or from another portfolio's bundle.
+
+    `resume` is a folder for checkpoints: killed and called again, the training goes on. Raises ValueError where the history
+    does not allow it, or features of the bundle mean something else here.
+    """
     check_models(models)
     if LAYERED not in models:
         raise ValueError(f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest")
     history = read_history(portfolio, lake, until=as_of)
+    known = None if start is None else _known(start, history.groups)
     first = pc.min(history.transactions(["as_of"])["as_of"]).as_py()
     split = split_by_time(first, as_of, label_delay=portfolio.label_delay)
     features = history.features(building=building)
     rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
     test, truth = labelled_rows(features, history.labels, split.test_from, split.test_until, known_by=as_of)
-    candidates = fit_candidates(models, rows, y, history.groups, seed=seed, config=config, progress=progress)
+    groups = groups_in_order(portfolio, history.groups, rows, y, seed=seed)
+    candidates = fit_candidates(
+        models, rows, y, groups, seed=seed, config=config, start=known, resume=resume, progress=progress
+    )
     probabilities = {name: candidate.probability(test) for name, candidate in candidates.items()}
     judged = _judge(test, truth, probabilities, portfolio)
     layered = candidates[LAYERED]
@@ -92,6 +126,25 @@ def train(
         stage_ap=stage_precisions(layered.layered, test, truth),
         bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of, building),
     )
+
+
+def groups_in_order(
+    portfolio: Portfolio, groups: tuple[Group, ...], rows: pa.Table, y: BoolArray, *, seed: int
+) -> tuple[Group, ...]:
+    """The groups as the portfolio orders them, or, where it leaves that open, by what they tell about these rows."""
+    if not portfolio.is_ordered_by_information:
+        return groups
+    return by_information(rows, y, _accounts(rows), groups, prices=portfolio.prices, seed=seed)
+
+
+def _known(bundle: Bundle, groups: Sequence[Group]) -> Layered:
+    """The model of a bundle whose features mean here what they meant there."""
+    ours = fingerprints(groups)
+    other = {name: printed for name, printed in bundle.features.items() if name in ours}
+    if any(ours[name] != printed for name, printed in other.items()):
+        told = difference({name: ours[name] for name in other}, other)
+        raise ValueError(f"the bundle of {bundle.portfolio} was trained on other features ({told}); train that portfolio again")
+    return bundle.model
 
 
 def stage_precisions(model: Layered, test: pa.Table, truth: BoolArray) -> dict[str, float]:
@@ -124,9 +177,14 @@ def _bundle(
     as_of: datetime,
     building: BuildConfig,
 ) -> Bundle:
-    """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on."""
-    recent = rows.slice(rows.num_rows - rows.num_rows // 4)
-    scored = recent.select(list(KEYS)).to_pandas().assign(probability=layered.probability(recent))
+    """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on.
+
+    Its confirmed cases are among those rows too, with the labels that stand at `as_of`: some were reversed since.
+    """
+    probability = layered.probability(rows)
+    recent = rows.num_rows - rows.num_rows // 4
+    scored = rows.slice(recent).select(list(KEYS)).to_pandas().assign(probability=probability[recent:])
+    is_fraud = known_labels(rows["transaction_id"], history.labels, by=as_of).to_numpy(dtype=np.bool_)
     return Bundle(
         portfolio=portfolio.name,
         model=layered.layered,
@@ -137,4 +195,6 @@ def _bundle(
         ip_databases=database_dates(building.ip_databases) if "ip_address" in history.columns else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
+        usual=usual_of_all(rows, history.groups),
+        cases=Cases.of(layered.layered, rows, is_fraud, probability, currencies(history, rows)),
     )

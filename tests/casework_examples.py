@@ -1,13 +1,13 @@
 """Small real casework for tests: one flagged transaction at a time, and people of every role."""
 
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.casework import Fact, FlaggedTransaction, Role, StageReason, add_user, open_casework
+from pipeline.casework import Fact, FlaggedTransaction, NearCase, Role, StageReason, add_user, open_casework
 
 NOW = datetime(2025, 3, 10, 9, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -32,8 +32,22 @@ def _people_once() -> bytes:
         return Path(folder, "casework.db").read_bytes()
 
 
+def near(transaction_id: str, *, is_fraud: bool = True, distance: float = 0.5) -> NearCase:
+    """A confirmed case of a week ago."""
+    at = NOW - timedelta(days=7)
+    return NearCase(
+        transaction_id=transaction_id, event_time=at, amount=80.0, currency="EUR", is_fraud=is_fraud, distance=distance
+    )
+
+
 def flagged(
-    transaction_id: str, account_id: str = "a1", *, score: float = 0.25, amount: float = 100.0, loss: float = 20.0
+    transaction_id: str,
+    account_id: str = "a1",
+    *,
+    score: float = 0.25,
+    amount: float = 100.0,
+    loss: float = 20.0,
+    nearest: tuple[NearCase, ...] = (near("c1"), near("c2", is_fraud=False, distance=0.75)),
 ) -> FlaggedTransaction:
     """A transaction flagged for its IP: -4.0 base, +1.0 amount, +2.0 ip."""
     return FlaggedTransaction(
@@ -58,4 +72,5 @@ def flagged(
                 facts=(Fact(name="ip_country", text="Country of the IP: RO, card country: DE", unusual=True),),
             ),
         ),
+        nearest=nearest,
     )

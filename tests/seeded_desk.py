@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from pipeline.casework import Fact, FlaggedTransaction, StageReason, decide, freeze, queue, raise_alerts, take
-from tests.casework_examples import NOW
+from tests.casework_examples import NOW, near
 
 ALERTS = 60
 
@@ -143,4 +143,9 @@ def _transaction(
         expected_loss=score * amount,
         rules=("huge_amount",) if amount > 5_000 else (),
         stages=stages,
+        nearest=(
+            near("tx-000700", distance=0.41),
+            near("tx-000003", distance=0.56),
+            near("tx-880012", is_fraud=False, distance=0.83),
+        ),
     )

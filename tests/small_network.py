@@ -1,5 +1,7 @@
 """A small layered network with two groups, for tests: an encoder fitted on 400 rows, and networks that say something."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from features.encode import Encoder
 from features.windows import Group, fact
+from pipeline.cases import Cases
 from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 
@@ -64,3 +67,22 @@ def layered(networks: int = 2) -> Layered:
     """A model of a few such networks."""
     made = tuple(network(seed=seed) for seed in range(1, networks + 1))
     return Layered(encoder=encoder(), networks=made, shape=SMALL)
+
+
+def keyed_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
+    """The training rows with what tells a transaction: t000 and on, one a minute, from an account each."""
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    moments = pa.array([start + timedelta(minutes=row) for row in range(rows)], pa.timestamp("us", tz="UTC"))
+    features = training_rows(rows, seed=seed)
+    keys = {"transaction_id": [f"t{row:03}" for row in range(rows)], "account_id": [f"a{row}" for row in range(rows)]}
+    return pa.table(
+        {**keys, "event_time": moments, "as_of": moments, "amount": features["paid"]}
+        | {name: features[name] for name in features.column_names}
+    )
+
+
+def confirmed_cases(model: Layered) -> Cases:
+    """Ten frauds, every second row at first, and ten legitimate rows, those paid most."""
+    rows = keyed_rows()
+    is_fraud = np.isin(np.arange(rows.num_rows), np.arange(0, 20, 2))
+    return Cases.of(model, rows, is_fraud, rows["paid"].to_numpy(), pa.nulls(rows.num_rows, pa.string()))

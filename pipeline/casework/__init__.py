@@ -7,7 +7,7 @@ Every function that changes something is one transaction, and its audit row is w
 from pipeline.casework.acting import REVIEWERS, ROLES, SENIORS, Role
 from pipeline.casework.alerts import RaisedAlerts, alerted_up_to, in_alerts, put_back, raise_alerts, take
 from pipeline.casework.database import Engine, open_casework
-from pipeline.casework.flagged import Fact, FlaggedTransaction, StageReason
+from pipeline.casework.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 from pipeline.casework.holds import HOLD_KINDS, HoldKind, freeze, release
 from pipeline.casework.reading import (
     AlertCounts,
@@ -52,6 +52,7 @@ __all__ = [
     "HoldKind",
     "LabelFacts",
     "MissingError",
+    "NearCase",
     "RaisedAlerts",
     "RefusedError",
     "ReviewFacts",

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, sele
 
 from pipeline.casework.acting import MACHINE, REVIEWERS, SENIORS, Subject, audit_row, record, require_role
 from pipeline.casework.database import writer
-from pipeline.casework.flagged import FlaggedTransaction, stages_to_json
+from pipeline.casework.flagged import FlaggedTransaction, nearest_to_json, stages_to_json
 from pipeline.casework.refusals import MissingError, RefusedError
 from pipeline.casework.tables import Alert, AlertedBatch, AlertTransaction, Audit
 
@@ -208,6 +208,7 @@ def _store(
             "expected_loss": transaction.expected_loss,
             "rules": list(transaction.rules),
             "stages": stages_to_json(transaction.stages),
+            "nearest": nearest_to_json(transaction.nearest),
         }
         for transaction in flagged
     ]

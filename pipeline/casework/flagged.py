@@ -34,10 +34,23 @@ class StageReason:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NearCase:
+    """A confirmed transaction that is among those most like a flagged one, and how far from it (0 is the same)."""
+
+    transaction_id: str
+    event_time: datetime
+    amount: float
+    currency: str | None
+    is_fraud: bool
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlaggedTransaction:
     """One flagged transaction: `score` is a calibrated probability, `base` + the stage increments are `logit`.
 
-    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the rules that hit.
+    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the rules that hit; `nearest` are
+    the confirmed cases most like it, the nearest first.
     """
 
     transaction_id: str
@@ -52,6 +65,7 @@ class FlaggedTransaction:
     expected_loss: float
     rules: tuple[str, ...] = ()
     stages: tuple[StageReason, ...] = ()
+    nearest: tuple[NearCase, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = (self.amount, self.score, self.logit, self.base, self.expected_loss)
@@ -80,6 +94,17 @@ class StageJson(TypedDict):
     facts: list[FactJson]
 
 
+class NearCaseJson(TypedDict):
+    """A near case as it is stored."""
+
+    transaction_id: str
+    event_time: str
+    amount: float
+    currency: str | None
+    is_fraud: bool
+    distance: float
+
+
 def stages_to_json(stages: tuple[StageReason, ...]) -> list[StageJson]:
     """The reasons as JSON values, one object a stage."""
     return [
@@ -100,4 +125,34 @@ def stages_from_json(stored: list[StageJson]) -> tuple[StageReason, ...]:
     return tuple(
         StageReason(group=stage["group"], increment=stage["increment"], facts=tuple(Fact(**fact) for fact in stage["facts"]))
         for stage in stored
+    )
+
+
+def nearest_to_json(nearest: tuple[NearCase, ...]) -> list[NearCaseJson]:
+    """The near cases as JSON values."""
+    return [
+        {
+            "transaction_id": case.transaction_id,
+            "event_time": case.event_time.isoformat(),
+            "amount": case.amount,
+            "currency": case.currency,
+            "is_fraud": case.is_fraud,
+            "distance": case.distance,
+        }
+        for case in nearest
+    ]
+
+
+def nearest_from_json(stored: list[NearCaseJson]) -> tuple[NearCase, ...]:
+    """The near cases back from their stored JSON values."""
+    return tuple(
+        NearCase(
+            transaction_id=case["transaction_id"],
+            event_time=datetime.fromisoformat(case["event_time"]),
+            amount=case["amount"],
+            currency=case["currency"],
+            is_fraud=case["is_fraud"],
+            distance=case["distance"],
+        )
+        for case in stored
     )

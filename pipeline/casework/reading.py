@@ -1,14 +1,14 @@
 """What pages, status and the label ledger read of casework: stored facts, each as of one moment, nothing decided here."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
-from pipeline.casework.flagged import FlaggedTransaction, StageReason, stages_from_json
+from pipeline.casework.flagged import FlaggedTransaction, StageReason, nearest_from_json, stages_from_json
 from pipeline.casework.refusals import MissingError
 from pipeline.casework.tables import Alert, AlertTransaction, Audit, Hold, Label, Review
 
@@ -98,7 +98,10 @@ class AuditFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """All that is stored of one alert and its account, newest last; `transactions` are the riskiest first."""
+    """All that is stored of one alert and its account, newest last; `transactions` are the riskiest first.
+
+    `alerts_near` are the alerts, by transaction, that hold the confirmed cases nearest to these transactions.
+    """
 
     alert: AlertFacts
     transactions: tuple[FlaggedTransaction, ...]
@@ -106,6 +109,7 @@ class CaseFacts:
     other_alerts: tuple[AlertFacts, ...]
     holds: tuple[HoldFacts, ...]
     history: tuple[AuditFacts, ...]
+    alerts_near: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,14 +139,16 @@ def alert_page(engine: Engine, alert_id: int) -> CaseFacts:
         if not found:
             raise MissingError(f"there is no alert {alert_id}; open one from the queue")
         alert = found[0]
+        transactions = _transactions(connection, alert_id)
         of_account = (Alert.portfolio == alert.portfolio, Alert.account_id == alert.account_id)
         return CaseFacts(
             alert=alert,
-            transactions=_transactions(connection, alert_id),
+            transactions=transactions,
             reviews=_reviews(connection, alert_id),
             other_alerts=_alerts(connection, *of_account, Alert.id != alert_id),
             holds=_holds(connection, Hold.portfolio == alert.portfolio, Hold.account_id == alert.account_id),
             history=_history(connection, alert.portfolio, alert.account_id),
+            alerts_near=_alerts_near(connection, alert.portfolio, transactions),
         )
 
 
@@ -278,13 +284,29 @@ def _transactions(connection: Connection, alert_id: int) -> tuple[FlaggedTransac
         AlertTransaction.expected_loss,
         AlertTransaction.rules,
         AlertTransaction.stages,
+        AlertTransaction.nearest,
     )
     stored = select(*columns).where(AlertTransaction.alert_id == alert_id)
     riskiest_first = stored.order_by(AlertTransaction.score.desc(), AlertTransaction.id)
     return tuple(
-        FlaggedTransaction(**{**row._mapping, "rules": tuple(row.rules), "stages": stages_from_json(row.stages)})
+        FlaggedTransaction(
+            **{
+                **row._mapping,
+                "rules": tuple(row.rules),
+                "stages": stages_from_json(row.stages),
+                "nearest": nearest_from_json(row.nearest),
+            }
+        )
         for row in connection.execute(riskiest_first)
     )
+
+
+def _alerts_near(connection: Connection, portfolio: str, transactions: Sequence[FlaggedTransaction]) -> dict[str, int]:
+    near = {case.transaction_id for one in transactions for case in one.nearest}
+    found = select(AlertTransaction.transaction_id, AlertTransaction.alert_id).where(
+        AlertTransaction.portfolio == portfolio, AlertTransaction.transaction_id.in_(near)
+    )
+    return {row.transaction_id: row.alert_id for row in connection.execute(found)}
 
 
 def _reviews(connection: Connection, alert_id: int) -> tuple[ReviewFacts, ...]:

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, Index, MetaDa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from pipeline.casework.flagged import StageJson
+from pipeline.casework.flagged import NearCaseJson, StageJson
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -45,6 +45,7 @@ class Table(DeclarativeBase):
         str: String,
         float: Float(53),
         list[StageJson]: JSON,
+        list[NearCaseJson]: JSON,
         list[str]: JSON,
         dict[str, Any]: JSON,
     }
@@ -124,6 +125,7 @@ class AlertTransaction(Table):
     expected_loss: Mapped[float]
     rules: Mapped[list[str]]
     stages: Mapped[list[StageJson]]
+    nearest: Mapped[list[NearCaseJson]]
 
 
 class Review(Table):

@@ -1,11 +1,10 @@
 """Features as tensors in memory, and batches of them: one indexing operation a batch, no row-by-row data set."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from features.encode import Encoded
 
@@ -35,18 +34,30 @@ class Tensors(NamedTuple):
         return len(self.y)
 
 
-@dataclass(frozen=True)
 class Batches:
-    """All rows once an epoch in a seeded random order; the last, smaller batch is dropped."""
+    """All rows once an epoch, in a random order that seed and epoch decide; the last, smaller batch is dropped.
 
-    tensors: Tensors
-    size: int
-    generator: torch.Generator
+    Of several processes that train together each takes its share of every batch.
+    """
+
+    def __init__(self, tensors: Tensors, *, size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.tensors, self.size, self.seed, self.epoch = tensors, size, seed, epoch
 
     def __len__(self) -> int:
         return max(1, self.tensors.row_count // self.size)
 
     def __iter__(self) -> Iterator[Tensors]:
-        order = torch.randperm(self.tensors.row_count, generator=self.generator)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch()))
+        order = torch.randperm(self.tensors.row_count, generator=generator)
+        rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
         for batch in range(len(self)):
-            yield self.tensors.rows(order[batch * self.size : (batch + 1) * self.size])
+            yield self.tensors.rows(order[batch * self.size : (batch + 1) * self.size][rank::processes])
+
+
+def seed_of(seed: int, epoch: int) -> int:
+    """The seed of an epoch, so that a training that goes on at an epoch draws what it would have drawn.
+
+    >>> seed_of(3, 0), seed_of(3, 1) == seed_of(4, 0)
+    (3, False)
+    """
+    return seed + 1_000_003 * epoch

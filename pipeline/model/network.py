@@ -56,7 +56,7 @@ class Facts(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return the group's vector for each row."""
-        vector = self.linear(self._coded(numbers, missing, codes))
+        vector = self.linear(self.coded(numbers, missing, codes))
         present = _is_present(missing, codes)
         if self.training and self.group_dropout > 0:
             present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
@@ -68,21 +68,22 @@ class Facts(nn.Module):
         Usual are the middle of each number and the most frequent category; a row without any fact stays where it is.
         """
         middle, none = self.middle.expand_as(numbers), torch.zeros_like(missing)
-        usual = self._coded(middle, none, torch.tensor(self.usual_codes).expand_as(codes))
-        step = self._coded(numbers, missing, codes) - usual
-        places = self._places()
+        usual = self.coded(middle, none, torch.tensor(self.usual_codes).expand_as(codes))
+        step = self.coded(numbers, missing, codes) - usual
+        places = self.places()
         moves = torch.stack([step[:, place] @ self.linear.weight[:, place].T for place in places], dim=1)
         present = _is_present(missing, codes)
         return torch.where(present, self.linear(usual), self.absent), moves * present.unsqueeze(2)
 
-    def _coded(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+    def coded(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """What the linear layer is given, [B, inputs]: categories, pieces, scaled numbers, masks."""
         parts = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
         if self.pieces is not None:
             filled = torch.where(missing > 0, self.middle, numbers)
             parts += [self.pieces(filled), (filled - self.middle) / self.spread, missing]
         return torch.cat(parts, dim=1)
 
-    def _places(self) -> list[Tensor]:
+    def places(self) -> list[Tensor]:
         """Where each number, and then each category, stands among the inputs of the linear layer."""
         texts = CATEGORY_WIDTH * len(self.embeddings)
         ends = texts + torch.tensor([0, *self.piece_counts]).cumsum(0)
@@ -124,7 +125,7 @@ class Injection(nn.Module):
 
     def forward(self, state: Tensor, vector: Tensor) -> Tensor:
         """Return the state that knows the group."""
-        state = state + vector + self.strength * self.mix(torch.cat([self.norm(state), vector], dim=1))
+        state = state + vector + self.strength * self.mix(torch.cat([self.norm(state), vector], dim=-1))
         for block in self.blocks:
             state = state + block(state)
         return state
@@ -205,11 +206,15 @@ def _slices(counts: Sequence[int]) -> list[slice]:
 def stage_losses(increments: Tensor, base_logit: Tensor, y: Tensor) -> Tensor:
     """Binary cross-entropy of each prefix of stages at the natural rate (deep supervision, Lee et al. 2015).
 
-    Shape: increments [B, K], y [B] -> [K].
+    Shape: increments [B, K], or [B, M, K] of M members, y [B] -> [K].
+
+    >>> stage_losses(torch.zeros(4, 1, 2), torch.tensor(0.0), torch.tensor([0.0, 1.0, 0.0, 0.0])).round(decimals=3)
+    tensor([0.6930, 0.6930])
     """
-    logits = base_logit + increments.cumsum(dim=1)
-    losses = functional.binary_cross_entropy_with_logits(logits, y.unsqueeze(1).expand_as(logits), reduction="none")
-    return losses.mean(dim=0)
+    logits = base_logit + increments.cumsum(dim=-1)
+    truth = y.reshape(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
+    losses = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return losses.flatten(end_dim=-2).mean(dim=0)
 
 
 def stage_weights(stages: int) -> Tensor:

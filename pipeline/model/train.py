@@ -1,22 +1,28 @@
 """Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts."""
 
+import hashlib
 import logging
 import math
 import warnings
+import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.metrics import average_precision_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from features.encode import Encoded, Encoder
-from pipeline.model.data import Batches, Tensors
+from pipeline.model.data import Batches, Tensors, seed_of
+from pipeline.model.members import Members
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
 
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
@@ -27,14 +33,18 @@ SCORE_ROWS = 16_384
 class TrainConfig:
     """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
 
-    `warm_up` is the share of the steps, above 0, in which the learning rate rises.
+    `warm_up` is the share of the steps, above 0, in which the learning rate rises. With `members` above 1 a seed gives that
+    many networks, which learn together at as many times the cost. With `processes` above 1 a seed is trained by that many
+    (DDP), on as many devices where there are GPUs; each takes its share of every batch, so the result is that of one.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
-    epochs: int = 10
+    epochs: int = 16
     weight_decay: float = 3e-4
     warm_up: float = 0.1
     held_out: float = 0.15
+    members: int = 1
+    processes: int = 1
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
     def batch(self, rows: int) -> int:
@@ -51,23 +61,49 @@ class Curve:
     """Learning curve of one seed: training loss and held-out average precision after each epoch."""
 
     seed: int
-    losses: list[float] = field(default_factory=list)
-    precisions: list[float] = field(default_factory=list)
+    losses: list[float]
+    precisions: list[float]
 
 
 class LayeredModule(lightning.LightningModule):
-    """The network with its loss, optimiser and schedule; it keeps the weights that did best on the held-out accounts."""
+    """The network with its loss, optimiser and schedule.
+
+    `best` has the weights that did best on the held-out accounts so far; these and the learning curve are part of its state,
+    so a checkpoint holds all that a training was.
+    """
+
+    losses: Tensor
+    precisions: Tensor
 
     def __init__(
-        self, network: LayeredNetwork, held_out: Tensors, config: TrainConfig, *, seed: int, learning_rate: float, steps: int
+        self,
+        network: LayeredNetwork | Members,
+        held_out: Tensors,
+        config: TrainConfig,
+        *,
+        seed: int,
+        learning_rate: float,
+        steps: int,
     ) -> None:
         super().__init__()
         self.network, self.held_out, self.config = network, held_out, config
         self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
+        self.seed = seed
         self.epoch_losses: list[Tensor] = []
-        self.curve = Curve(seed=seed)
-        self.best: dict[str, Tensor] = {}
+        self.best = deepcopy(network).requires_grad_(requires_grad=False)
+        for name in ("losses", "precisions"):
+            self.register_buffer(name, torch.full((config.epochs,), torch.nan, dtype=torch.float64))
+
+    @property
+    def curve(self) -> Curve:
+        """The learning curve so far."""
+        losses, precisions = (values[~values.isnan()].tolist() for values in (self.losses, self.precisions))
+        return Curve(seed=self.seed, losses=losses, precisions=precisions)
+
+    def on_train_epoch_start(self) -> None:
+        """Draw dropouts as this epoch does, wherever the training began."""
+        torch.manual_seed(seed_of(self.seed, self.current_epoch) + self.global_rank)
 
     def training_step(self, batch: Tensors, _: int) -> Tensor:
         """Weighted sum of the prefixes' cross-entropies."""
@@ -88,22 +124,22 @@ class LayeredModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score the held-out accounts."""
-        self.curve.losses.append(float(torch.stack(self.epoch_losses).mean()))
+        loss = self.trainer.strategy.reduce(torch.stack(self.epoch_losses).mean(), reduce_op="mean")
         self.epoch_losses.clear()
         logits = increments_of(self.network, self.held_out).sum(axis=1)
         precision = float(average_precision_score(self.held_out.y.numpy(), logits))
-        if not self.best or precision > max(self.curve.precisions):
-            self.best = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-        self.curve.precisions.append(precision)
+        if precision > max(self.curve.precisions, default=-1.0):
+            self.best.load_state_dict(self.network.state_dict())
+        self.losses[self.current_epoch], self.precisions[self.current_epoch] = loss, precision
 
 
-def increments_of(network: LayeredNetwork, rows: Tensors) -> npt.NDArray[np.float64]:
+def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArray[np.float64]:
     """Return the increments [R, K] of all rows, computed in blocks and without dropout."""
-    was_training = network.training
+    was_training, device = network.training, network.base_logit.device
     network.eval()
     with torch.inference_mode():
         blocks = [
-            network(rows.numbers[at], rows.missing[at], rows.codes[at]).double().numpy()
+            network(*(part[at].to(device) for part in (rows.numbers, rows.missing, rows.codes))).double().cpu().numpy()
             for at in (slice(start, start + SCORE_ROWS) for start in range(0, rows.row_count, SCORE_ROWS))
         ]
     network.train(was_training)
@@ -125,12 +161,16 @@ def train_layered(
     *,
     config: TrainConfig,
     start: Sequence[LayeredNetwork] = (),
+    resume: Path | None = None,
     progress: bool = False,
 ) -> tuple[list[LayeredNetwork], list[Curve]]:
-    """Train one network for each seed and return them with their learning curves; `y` and `accounts` are [R].
+    """Train a network for each seed and member; return them, a seed's members together, with their learning curves.
 
-    Networks to start from, one a seed, learn further as far as their weights may. Each seed holds out accounts of its own, so
-    that together they learn from all. Raises ValueError where a part lacks a class, or networks and seeds differ in number.
+    `y` and `accounts` are [R]. Networks to start from, one a seed, learn further as far as their weights may. In the folder
+    `resume`, which is for nothing else, lie checkpoints until all is done: killed and called again with the same rows, a
+    training goes on behind its last whole epoch and ends as it would have. Each seed holds out accounts of its own, so that
+    together they learn from all.
+    Raises ValueError where a part lacks a class, or networks and seeds differ in number.
     """
     if start and len(start) != len(config.seeds):
         raise ValueError(
@@ -146,9 +186,12 @@ def train_layered(
                 raise ValueError(f"{found}; both classes are needed: take a longer span or more accounts")
         training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
         first = start[place] if start else None
-        network, curve = _train_seed(encoder, training, judging, config, seed, first, progress)
-        networks.append(network)
+        learned, curve = _train_seed(encoder, training, judging, config, seed, first, resume, progress)
+        networks += learned
         curves.append(curve)
+    if resume is not None:
+        for checkpoint in resume.glob("*.ckpt"):
+            checkpoint.unlink()
     return networks, curves
 
 
@@ -159,41 +202,64 @@ def _train_seed(
     config: TrainConfig,
     seed: int,
     start: LayeredNetwork | None,
+    resume: Path | None,
     progress: bool,
-) -> tuple[LayeredNetwork, Curve]:
+) -> tuple[list[LayeredNetwork], Curve]:
     rate = float(training.y.mean())
-    batches = Batches(training, min(config.batch(training.row_count), training.row_count), torch.Generator().manual_seed(seed))
+    size = min(config.batch(training.row_count), training.row_count)
     with torch.random.fork_rng(), warnings.catch_warnings():
         torch.manual_seed(seed)  # weights and dropouts draw from torch's one generator, which the caller gets back as it was
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.13 has renamed
-        network = (
-            LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
-            if start is None
-            else deepcopy(start).train()
-        )
+        warnings.filterwarnings("ignore", message=".*exists and is not empty")  # the checkpoints of other seeds lie there too
+        network: LayeredNetwork | Members
+        if start is None:
+            network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+            network = Members(network, count=config.members) if config.members > 1 else network
+        else:
+            network = deepcopy(start).train()
         module = LayeredModule(
             network,
             judging,
             config,
             seed=seed,
             learning_rate=config.learning_rate(training.row_count),
-            steps=config.epochs * len(batches),
+            steps=config.epochs * max(1, training.row_count // size),
         )
-        _trainer(config, progress=progress).fit(module, batches)
-    network.load_state_dict(module.best)
+        batches = Batches(training, size=size, seed=seed, epoch=partial(getattr, module, "current_epoch"))
+        kept = None if resume is None else resume / f"{_fingerprint(training, judging, network, config, seed)}.ckpt"
+        begun = str(kept) if kept is not None and _is_whole(kept) else None
+        _trainer(config, kept, progress=progress).fit(module, batches, ckpt_path=begun, weights_only=True)
+    network.load_state_dict(module.best.state_dict())
     network.eval()
-    return network, module.curve
+    return network.apart() if isinstance(network, Members) else [network], module.curve
 
 
-def _trainer(config: TrainConfig, *, progress: bool) -> lightning.Trainer:
+def _fingerprint(training: Tensors, judging: Tensors, network: nn.Module, config: TrainConfig, seed: int) -> str:
+    """Of all that decides how a seed's training goes; another one never goes on from its checkpoint."""
+    found = hashlib.sha256(repr((config, seed)).encode())
+    for tensor in (*training, *judging, *network.state_dict().values()):
+        found.update(repr(tensor.shape).encode() + np.ascontiguousarray(tensor.numpy()).data)
+    return found.hexdigest()
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether there is a checkpoint, an archive with nothing cut off or altered."""
+    return zipfile.is_zipfile(checkpoint) and zipfile.ZipFile(checkpoint).testzip() is None
+
+
+def _trainer(config: TrainConfig, kept: Path | None, *, progress: bool) -> lightning.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    each_epoch = [ModelCheckpoint(dirpath=kept.parent, filename=kept.stem, enable_version_counter=False)] if kept else []
     return lightning.Trainer(
         max_epochs=config.epochs,
         accelerator="auto",
-        devices=1,
+        devices=config.processes,
+        strategy="ddp_spawn" if config.processes > 1 else "auto",
+        precision="bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
+        callbacks=[*each_epoch],
         gradient_clip_val=1.0,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=bool(each_epoch),
         enable_progress_bar=progress,
         enable_model_summary=False,
     )

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from dashboards.desk import create_app
 from pipeline.casework import active_holds, alert_page, decide, freeze, labels_after, queue, raise_alerts, take
-from tests.casework_examples import NOW, PASSWORD, casework_with_people, flagged
+from tests.casework_examples import NOW, PASSWORD, casework_with_people, flagged, near
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
 TOMORROW = NOW + timedelta(days=1)
@@ -127,6 +127,26 @@ def test_the_riskiest_transaction_is_shown_first_and_another_on_demand(ann: Test
     assert ann.get(path).json()["reasons"]["transaction_id"] == "t3"
     assert ann.get(path, params={"transaction": "t2"}).json()["reasons"]["transaction_id"] == "t2"
     assert ann.get(path, params={"transaction": "of another alert"}).json()["reasons"]["transaction_id"] == "t3"
+
+
+def test_the_nearest_confirmed_cases_are_told_with_their_alerts(ann: TestClient, engine: Engine) -> None:
+    near_ones = (near("t1", distance=0.125), near("<c>", is_fraud=False, distance=2.0))
+    raise_alerts(engine, [flagged("t9", "a9", nearest=near_ones)], portfolio="world", now=NOW)
+    path, there = f"/alerts/{alert_of(engine, 'a9')}", f"/alerts/{alert_of(engine, 'a1')}?transaction=t1#reasons"
+    told = [
+        (case["transaction_id"], case["verdict"], case["amount"], case["distance"], case["href"])
+        for case in ann.get(f"{path}.json").json()["reasons"]["nearest"]
+    ]
+    assert told == [("t1", "fraud", "80.00 EUR", "0.12", there), ("<c>", "legitimate", "80.00 EUR", "2.00", None)]
+    page = ann.get(path).text
+    assert "Nearest confirmed cases" in page
+    assert f'<th scope="row"><a href="{there}">t1</a>' in page
+    assert '<th scope="row">&lt;c&gt;' in page
+
+
+def test_without_near_cases_there_is_no_table_of_them(ann: TestClient, engine: Engine) -> None:
+    raise_alerts(engine, [flagged("t9", "a9", nearest=())], portfolio="world", now=NOW)
+    assert "Nearest confirmed cases" not in ann.get(f"/alerts/{alert_of(engine, 'a9')}").text
 
 
 def test_a_verdict_becomes_labels_and_leads_to_the_next_alert(ann: TestClient, engine: Engine) -> None:

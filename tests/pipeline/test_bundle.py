@@ -1,9 +1,11 @@
 """A bundle gives the same scores anywhere, opens without running anything, and is refused when it is not what was written."""
 
+import hashlib
 import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ import torch
 
 from pipeline.bundle import Bundle, BundleError, read_bundle, write_bundle
 from pipeline.calibrate import Affine
+from pipeline.cases import Cases
 from pipeline.policy import Policy
-from tests.small_network import layered, training_rows
+from pipeline.usual import Usual
+from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows
 
 BUNDLE = Bundle(
     portfolio="world",
@@ -27,6 +31,8 @@ BUNDLE = Bundle(
     ip_databases={"city.mmdb": "2023-04-01"},
     trained_as_of=datetime(2025, 2, 5, tzinfo=UTC),
     metrics={"ap": 0.51, "base_rate": 0.005},
+    usual={"paid": Usual(low=9.5, high=41.0, own=False)},
+    cases=confirmed_cases(layered(networks=2)),
 )
 
 
@@ -55,6 +61,13 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
     assert (read.calibration, read.policy, read.trained_as_of) == (BUNDLE.calibration, BUNDLE.policy, BUNDLE.trained_as_of)
     assert (read.portfolio, read.feature_digest, read.metrics) == ("world", "0123456789abcdef", BUNDLE.metrics)
     assert (read.features, read.ip_databases) == (BUNDLE.features, BUNDLE.ip_databases)
+    assert (read.usual, read.cases.facts) == (BUNDLE.usual, BUNDLE.cases.facts)
+    assert read.cases.nearest(read.model, keyed_rows(8)) == BUNDLE.cases.nearest(BUNDLE.model, keyed_rows(8))
+
+
+def test_a_bundle_may_know_no_cases(tmp_path: Path) -> None:
+    read = read_bundle(write_bundle(replace(BUNDLE, cases=Cases.none(), usual={}), tmp_path / "bundle"))
+    assert read.cases.nearest(read.model, keyed_rows(2)) == [(), ()]
 
 
 def test_reading_unpickles_nothing(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +97,9 @@ def test_the_card_says_what_it_is(written: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40], ids=["empty", "one byte", "forty bytes"])
-@pytest.mark.parametrize("name", ["network-0.safetensors", "network.json", "encoder.json", "card.md"])
+@pytest.mark.parametrize(
+    "name", ["network-0.safetensors", "network.json", "encoder.json", "card.md", "cases.json", "cases.safetensors"]
+)
 def test_a_truncated_file_is_refused(folder: Path, name: str, cut: int) -> None:
     (folder / name).write_bytes((folder / name).read_bytes()[:cut])
     with pytest.raises(BundleError, match=f"{name} of the bundle .* is missing or altered; export the champion again"):
@@ -99,7 +114,7 @@ def test_one_altered_bit_is_refused(folder: Path) -> None:
         read_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["network-1.safetensors", "encoder.json"])
+@pytest.mark.parametrize("name", ["network-1.safetensors", "encoder.json", "usual.json"])
 def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(BundleError, match=f"{name} of the bundle .* is missing or altered"):
@@ -128,16 +143,16 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(facts))
 
 
-@pytest.mark.parametrize("form", [0, 1, None, "2"], ids=str)
+@pytest.mark.parametrize("form", [0, 2, None, "3"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
-    with pytest.raises(BundleError, match=r"is not of format 2; train or export it again with this version"):
+    with pytest.raises(BundleError, match=r"is not of format 3; train or export it again with this version"):
         read_bundle(folder)
 
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1]")
-    with pytest.raises(BundleError, match="is not of format 2"):
+    with pytest.raises(BundleError, match="is not of format 3"):
         read_bundle(folder)
 
 
@@ -180,13 +195,20 @@ def test_a_manifest_that_makes_no_sense_is_refused(folder: Path, name: str, valu
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     """The digests fit, the weights do not: one sentence, however many tensors differ."""
-    import hashlib
-
     text = (folder / "network.json").read_text().replace('"width": 16', '"width": 8')
     (folder / "network.json").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     change(folder, lambda facts: facts["files"].update({"network.json": digest}))
     with pytest.raises(BundleError, match=r"does not fit together \([^\n]*size mismatch[^\n]*\); export it again"):
+        read_bundle(folder)
+
+
+def test_cases_without_their_states_are_refused(folder: Path) -> None:
+    text = json.dumps({name: values[1:] for name, values in json.loads((folder / "cases.json").read_text()).items()})
+    (folder / "cases.json").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    change(folder, lambda facts: facts["files"].update({"cases.json": digest}))
+    with pytest.raises(BundleError, match=r"\(19 cases of a network of width 16 have states of the shape \(20, 16\)\)"):
         read_bundle(folder)
 
 

@@ -131,6 +131,14 @@ def test_what_was_flagged_is_read_back_unchanged(engine: Engine, alert_id: int) 
     assert case.alert.stages == flagged("t1").stages
 
 
+def test_a_near_case_that_was_in_an_alert_of_the_portfolio_leads_there(engine: Engine, alert_id: int) -> None:
+    raise_alerts(engine, [flagged("c1", "c")], portfolio="cards", now=NOW)
+    raise_alerts(engine, [flagged("c2", "c", nearest=())], portfolio="world", now=NOW)
+    there = next(alert.id for alert in queue(engine, "world") if alert.account_id == "c")
+    assert alert_page(engine, alert_id).alerts_near == {"c2": there}
+    assert alert_page(engine, there).alerts_near == {}
+
+
 @pytest.mark.parametrize("score", [float("nan"), 1.5, -0.1])
 def test_a_score_that_is_no_probability_is_refused(score: float) -> None:
     with pytest.raises(ValueError, match=r"transaction t1 has .* a probability as score"):

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.command import downgrade
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, delete, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 
 from pipeline.casework import RefusedError, alert_page, counts, decide, freeze, labels_after, open_casework, queue, raise_alerts
-from pipeline.casework.database import writer
+from pipeline.casework.database import MIGRATIONS, writer
 from pipeline.casework.tables import Audit, Label, Review, Table
 from tests.casework_examples import NOW, casework_with_people, flagged
 
@@ -48,6 +50,19 @@ def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
 def test_the_migrations_make_exactly_the_declared_tables(engine: Engine) -> None:
     with engine.begin() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_what_was_flagged_before_there_were_near_cases_has_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/casework.db"
+    engine = open_casework(url)
+    raise_alerts(engine, [flagged("t1")], portfolio="world", now=NOW)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writer(engine).begin() as connection:
+        config.attributes["connection"] = connection
+        downgrade(config, "0001")
+    reopened = open_casework(url)
+    assert alert_page(reopened, 1).transactions == (flagged("t1", nearest=()),)
 
 
 def test_sqlite_runs_with_wal_and_foreign_keys(engine: Engine) -> None:

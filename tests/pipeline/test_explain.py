@@ -9,6 +9,7 @@ from features.encode import CategoryCode, Encoder, GroupCode, NumberCode
 from features.windows import Feature, Group, fact
 from pipeline.casework import StageReason
 from pipeline.explain import fact_shares, in_words, reasons
+from pipeline.usual import Usual
 from tests.small_network import layered, table
 
 NUMBERS = {"near": 1.0, "further": 3.0, "furthest": -5.0, "middling": 0.5, "usual": 0.1}
@@ -52,13 +53,13 @@ def words(reason: StageReason) -> list[str]:
 def test_facts_stand_by_their_distance_from_the_usual() -> None:
     """The amount lies ln 10 from its middle of 9, the distance ln 1001 from its middle of 0."""
     ((reason,),) = told({"paid": 99.0, "far": 1000.0, "channel": "pos"})
-    assert words(reason) == ["distance: 1,000 km, usually 0 km", "amount: 99, usually 9", "channel: pos"]
+    assert words(reason) == ["distance: 1,000 km", "amount: 99", "channel: pos"]
     assert [fact.unusual for fact in reason.facts] == [True, True, False]
 
 
 def test_far_below_the_usual_is_unusual_too() -> None:
     ((reason,),) = told({"paid": 0.0})
-    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 0, usually 9", True)]
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 0", True)]
 
 
 def test_a_category_the_training_did_not_know_is_unusual() -> None:
@@ -94,7 +95,7 @@ def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
 def test_a_number_that_is_missing_is_told_where_that_weighs() -> None:
     shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.0])}
     ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
-    assert words(reason) == ["distance: none (never)", "amount: 99, usually 9"]
+    assert words(reason) == ["distance: none (never)", "amount: 99"]
 
 
 def test_shares_are_told_only_of_increments_of_this_model() -> None:
@@ -147,4 +148,39 @@ def test_a_value_is_said_with_its_unit(unit: str, value: float, text: str) -> No
     ids=["flag that holds", "flag that does not", "category"],
 )
 def test_flags_and_categories_are_said_in_words(feature: Feature, value: object, text: str) -> None:
-    assert in_words(feature, value, usual=0.2) == text
+    assert in_words(feature, value, usual=Usual(low=0.0, high=0.2, own=True)) == text
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "span", "text"),
+    [
+        ("", 7.0, (0.0, 1.0), "7, usually 0 or 1"),
+        ("", 7.0, (2.0, 9.0), "7, usually 2 to 9"),
+        ("", 7.0, (0.0, 0.0), "7, usually 0"),
+        ("", 7.0, (0.0, 1200.0), "7, usually 0 to 1,200"),
+        ("", 1.5, (-0.5, 0.25), "1.5, usually -0.5 to 0.25"),
+        ("s", 30.0, (7200.0, 18_000.0), "30 s, usually 2 to 5 h"),
+        ("s", 30.0, (1800.0, 129_600.0), "30 s, usually 30 min to 1.5 d"),
+        ("currency", 499.0, (12.0, 40.5), "499, usually 12 to 40.5"),
+        ("share", 0.2, (0.05, 0.1), "20 %, usually 5 to 10 %"),
+        ("km/h", 812.3, (3.0, 3.001), "812 km/h, usually 3 km/h"),
+    ],
+    ids=["a count", "counts", "always none", "many", "no count", "hours", "two units", "money", "shares", "as good as equal"],
+)
+def test_a_value_is_said_beside_the_accounts_usual(unit: str, value: float, span: tuple[float, float], text: str) -> None:
+    usual = Usual(low=span[0], high=span[1], own=True)
+    assert in_words(fact("x", "x", "meaning", unit=unit), value, usual=usual) == f"meaning: {text}"
+
+
+def test_the_portfolios_usual_is_told_as_such() -> None:
+    usual = {"paid": Usual(low=5.0, high=12.0, own=False)}
+    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual])
+    assert words(reason) == ["amount: 99, 5 to 12 in most payments"]
+    assert reason.facts[0].unusual
+
+
+def test_what_the_account_does_usually_is_not_unusual() -> None:
+    """The amount of 99 is 2.3 spreads above the training's middle, and among the account's usual ones."""
+    usual = {"paid": Usual(low=80.0, high=120.0, own=True)}
+    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual])
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 99, usually 80 to 120", False)]

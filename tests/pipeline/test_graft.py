@@ -64,9 +64,9 @@ def test_what_it_was_given_is_not_changed(rows: pa.Table, fraud: np.ndarray, acc
     [
         (
             (GROUPS[1], GROUPS[0], NEW),
-            "the groups place, amount, credit do not begin with the network's own; begin with amount, pl",
+            "the groups place, amount, credit are not the network's own and new ones behind them; name amount, place in this",
         ),
-        (GROUPS, "all 2 groups are in the network already; name a new one behind them"),
+        (GROUPS, "the groups amount, place are not the network's own and new ones behind them"),
     ],
     ids=["another order", "no new group"],
 )

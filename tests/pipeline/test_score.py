@@ -17,7 +17,7 @@ from features.encode import GroupCode
 from features.windows import fact
 from pipeline.bundle import BundleError
 from pipeline.calibrate import Affine
-from pipeline.casework import RaisedAlerts, raise_alerts
+from pipeline.casework import FlaggedTransaction, RaisedAlerts, raise_alerts
 from pipeline.explain import in_words
 from pipeline.history import NoDataError, read_history
 from pipeline.lake import Lake, LakeBusyError
@@ -286,6 +286,28 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
         assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
         told += len(paid)
     assert told > 10
+
+
+def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(world: World, undisturbed: Desk, day_by_day: Desk) -> None:
+    flagged, again = (
+        {one.transaction_id: one for case in desk.cases for one in case.transactions} for desk in (undisturbed, day_by_day)
+    )
+    texts = [fact.text for one in flagged.values() for stage in one.stages for fact in stage.facts]
+    assert any(", usually " in text for text in texts)
+    assert any(text.endswith(" in most payments") for text in texts)
+    confirmed = set(world.trained.bundle.cases.facts["transaction_id"].to_pylist())
+    for one in flagged.values():
+        assert len({case.transaction_id for case in one.nearest} & confirmed) == 3
+        assert [case.distance for case in one.nearest] == sorted(case.distance for case in one.nearest)
+    both = flagged.keys() & again.keys()
+    assert len(both) > 5
+    for name in both:
+        assert _texts(flagged[name]) == _texts(again[name])
+        assert [one.transaction_id for one in flagged[name].nearest] == [one.transaction_id for one in again[name].nearest]
+
+
+def _texts(one: FlaggedTransaction) -> set[str]:
+    return {fact.text for stage in one.stages for fact in stage.facts}
 
 
 def test_a_rule_over_columns_and_features_raises_an_alert(desk: Desk) -> None:

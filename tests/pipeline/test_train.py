@@ -125,6 +125,16 @@ def test_the_bundle_keeps_the_review_of_the_portfolio(world: World) -> None:
     assert (policy.capacity_per_day, policy.cost) == (review.capacity_per_day, review.cost)
 
 
+def test_the_bundle_keeps_confirmed_cases_of_the_rows_trained_on(world: World) -> None:
+    cases, split = world.trained.bundle.cases.facts.to_pandas(), world.trained.split
+    assert cases["is_fraud"].sum() == world.trained.train_frauds
+    assert (~cases["is_fraud"]).sum() == world.trained.train_frauds
+    assert cases["event_time"].max() < split.train_until
+    known = world.transactions.to_pandas().set_index("transaction_id").loc[cases["transaction_id"]]
+    for name in ("event_time", "amount", "currency"):
+        assert (cases[name].to_numpy() == known[name].to_numpy()).all()
+
+
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
     with pytest.raises(ValueError, match="logistic alone give no champion; train layered beside them"):
         train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("logistic",))

@@ -1,0 +1,163 @@
+"""What models are measured on: the Handbook's weekly folds with its published or with our features, a simulated world, S-FFSD.
+
+Features are built once and kept in a folder. `EARLIER` leads to weeks before the judged ones: there settings are chosen.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import sffsd
+from features.windows import Group, fact
+from pipeline.evaluate import BoolArray
+from pipeline.history import History, read_history
+from pipeline.lake import Lake
+from pipeline.portfolio import read_portfolio
+from pipeline.settings import Settings
+from pipeline.split import labelled_rows, split_by_time
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED_SQL = Path(__file__).with_name("published.sql")
+EARLIER = timedelta(days=35)
+WEEK = timedelta(days=7)
+PUBLISHED = {
+    "amount": ("TX_AMOUNT",),
+    "clock": ("TX_DURING_WEEKEND", "TX_DURING_NIGHT"),
+    "sender": tuple(f"CUSTOMER_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "AVG_AMOUNT") for days in (1, 7, 30)),
+    "retailer": tuple(f"TERMINAL_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "RISK") for days in (1, 7, 30)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Built features of the rows to learn from, [R], and to be judged on, with their labels."""
+
+    train: pa.Table
+    y: BoolArray
+    test: pa.Table
+    truth: BoolArray
+
+    @property
+    def accounts(self) -> npt.NDArray[np.str_]:
+        """Accounts of the rows to learn from, [R]."""
+        return accounts(self.train)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The folds of one data set, and the groups that its features come in."""
+
+    name: str
+    groups: tuple[Group, ...]
+    folds: tuple[Fold, ...]
+
+
+def accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
+    """Account of each row, [R]."""
+    return np.asarray(rows["account_id"].to_numpy(zero_copy_only=False).astype(str))
+
+
+def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = timedelta()) -> Task:
+    """The judge's four folds, or folds as long `back` before them; with the 15 published features or all of ours."""
+    file = shared / "data" / "handbook" / "transactions.parquet"
+    plan = _judged_rows(shared, file, home, back)
+    history = _ingested(ROOT / "examples" / "handbook.toml", home / "handbook")
+    if published:
+        groups = tuple(
+            Group(name=name, meaning=name, needs=(), features=tuple(fact(column, column, column) for column in columns))
+            for name, columns in PUBLISHED.items()
+        )
+        features = _kept(home / "published.parquet", lambda: _published(file))
+    else:
+        groups = history.groups
+        features = _kept(home / "handbook.parquet", lambda: _built(history, home / "handbook"))
+    place = pd.Series(np.arange(features.num_rows), index=features["transaction_id"].to_numpy(zero_copy_only=False).astype(int))
+    fraud = pd.read_parquet(file).set_index("TRANSACTION_ID")["TX_FRAUD"].astype(bool)
+    folds = []
+    for _, rows in plan.groupby("fold"):
+        ids = {part: np.sort(own["TRANSACTION_ID"].to_numpy()) for part, own in rows.groupby("part")}
+        parts = {part: features.take(place[own].to_numpy()) for part, own in ids.items()}
+        truth = {part: fraud[own].to_numpy() for part, own in ids.items()}
+        folds.append(Fold(train=parts["train"], y=truth["train"], test=parts["test"], truth=truth["test"]))
+    return Task(name=f"handbook, {'published' if published else 'own'} features", groups=groups, folds=tuple(folds))
+
+
+def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
+    """A simulated world, split as a training splits it."""
+    folder = home / f"world-{seed}-{rows}"
+    if not (folder / "portfolio.toml").is_file():
+        words = ["simulate", "--seed", str(seed), "--transactions", str(rows), "--out", str(folder)]
+        strata(words, home)
+    history = _ingested(folder / "portfolio.toml", folder)
+    moments = history.transactions(["as_of"])["as_of"].to_pandas()
+    portfolio = read_portfolio(folder / "portfolio.toml")
+    split = split_by_time(moments.min(), moments.max(), label_delay=portfolio.label_delay)
+    features = _kept(folder / "features.parquet", lambda: _built(history, folder))
+    train, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
+    test, truth = labelled_rows(features, history.labels, split.test_from, split.test_until, known_by=moments.max())
+    return Task(name="simulated world", groups=history.groups, folds=(Fold(train=train, y=y, test=test, truth=truth),))
+
+
+def s_ffsd(shared: Path, home: Path, *, within_training: bool = False) -> Task:
+    """S-FFSD by time, its test labels never known to a feature; or the same inside its first 60 %."""
+    task = sffsd.read_task(shared / "data" / "s-ffsd" / "transactions.parquet", within_training=within_training)
+    folder = home / f"s-ffsd-{'within' if within_training else 'whole'}"
+    portfolio = sffsd.prepare(task, "never", folder)
+    history = _ingested(portfolio, folder)
+    features = _kept(folder / "features.parquet", lambda: _built(history, folder))
+    since, until = sffsd.START, task.test_from
+    train, y = labelled_rows(features, history.labels, since, until, known_by=until)
+    judged = task.test.set_index("transaction_id")["is_fraud"].astype(bool)
+    ids = features["transaction_id"].to_pandas()
+    test = features.filter(pa.array(ids.isin(judged.index)))
+    truth = judged[test["transaction_id"].to_pandas()].to_numpy()
+    return Task(name="s-ffsd", groups=history.groups, folds=(Fold(train=train, y=y, test=test, truth=truth),))
+
+
+def strata(words: list[str], home: Path) -> None:
+    """Run a command of strata whose settings lie in a home of its own."""
+    environment = {**os.environ, "STRATA_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(ROOT / "strata.py"), *words], env=environment, check=True)
+
+
+def _ingested(file: Path, home: Path) -> History:
+    strata(["ingest", str(file)], home)  # again changes nothing
+    portfolio = read_portfolio(file)
+    return read_history(portfolio, Lake(Settings.read({"STRATA_HOME": str(home)}).lake_url, portfolio.name))
+
+
+def _built(history: History, home: Path) -> pa.Table:
+    return history.features(building=Settings.read({"STRATA_HOME": str(home)}).building)
+
+
+def _kept(file: Path, make: Callable[[], pa.Table]) -> pa.Table:
+    if not file.is_file():
+        pq.write_table(make(), file)
+    return pq.read_table(file)
+
+
+def _judged_rows(shared: Path, file: Path, home: Path, back: timedelta) -> pd.DataFrame:
+    """TRANSACTION_ID, fold and part, as the judge deals them; of folds further back, as it would have then."""
+    home.mkdir(parents=True, exist_ok=True)
+    moved, plan = home / "moved.parquet", home / "folds.parquet"
+    transactions = pd.read_parquet(file)
+    transactions.assign(TX_DATETIME=transactions["TX_DATETIME"] + back).to_parquet(moved)
+    judge = shared / "judge" / "handbook.py"
+    subprocess.run([sys.executable, str(judge), "folds", str(moved), str(plan)], check=True)
+    return pd.read_parquet(plan)
+
+
+def _published(file: Path) -> pa.Table:
+    """The Handbook's 15 features of the rows in a file."""
+    return duckdb.execute(PUBLISHED_SQL.read_text(encoding="utf-8"), [str(file)]).to_arrow_table()
