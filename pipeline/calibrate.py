@@ -1,6 +1,6 @@
 """From log-odds to a probability that can be believed: one affine map, and the tables that show whether it can."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -116,6 +116,19 @@ def reliability(y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = 10) -> pd.Dat
     rows = pd.DataFrame({"fraud": fraud, "score": score}).groupby(equal_mass_bins(score, bins))
     table = rows.agg(rows=("fraud", "size"), frauds=("fraud", "sum"), mean_probability=("score", "mean"))
     return table.assign(fraud_rate=table["frauds"] / table["rows"])
+
+
+def stage_reliability(y: npt.ArrayLike, p: FloatArray, stages: Sequence[str], *, bins: int = 10) -> pd.DataFrame:
+    """The reliability of the probabilities after each stage, p [R, K]: `reliability` of each, with its stage and bin.
+
+    >>> stage_reliability([0, 1], np.array([[0.5, 0.1], [0.5, 0.9]]), ["amount", "ip"], bins=2)[["stage", "bin", "fraud_rate"]]
+        stage  bin  fraud_rate
+    0  amount    0         0.5
+    1      ip    0         0.0
+    2      ip    1         1.0
+    """
+    tables = [reliability(y, p[:, place], bins=bins).rename_axis("bin").reset_index() for place in range(len(stages))]
+    return pd.concat([table.assign(stage=name) for name, table in zip(stages, tables, strict=True)], ignore_index=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The champion for a machine without this code: a folder that onnxruntime and numpy alone score with.
 
-`model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py` puts rows into them.
+`model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py` puts rows into them. The
+networks alone lie beside it as programs of torch.export.
 """
 
 import json
@@ -20,7 +21,7 @@ from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle
 from pipeline.evaluate import IntArray
 from pipeline.layered import Layered, Opinion
-from pipeline.model.export import add_networks
+from pipeline.model.export import add_networks, write_program
 from pipeline.model.graph import Graph, tensor
 from pipeline.model.trees import add_trees
 
@@ -59,6 +60,8 @@ def export(bundle: Bundle, folder: Path) -> Path:
     facts = _facts(bundle, inputs, columns)
     (folder / "preprocessing.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(alone.__file__, folder / "scorer.py")
+    for number, network in enumerate(bundle.model.networks):
+        write_program(network, folder / f"network-{number}.pt2")
     return folder
 
 

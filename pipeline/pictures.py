@@ -1,11 +1,13 @@
-"""Pictures of a training as SVG text: how the models compare, what each stage adds, how the networks learned."""
+"""Pictures of a training as SVG text: how the models compare, what each stage adds and has learned of its numbers, how."""
 
 from collections.abc import Callable
 from io import StringIO
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.inside import responses
 from pipeline.train import Trained
 
 INK, ACCENT, SOFT = "#1f2933", "#1d5fa8", "#9fb3c8"
@@ -56,16 +58,44 @@ def learning_picture(trained: Trained) -> str:
     return _svg(draw, height=3.2)
 
 
+def responses_picture(trained: Trained) -> str:
+    """What each stage has learned of its numbers: the three that move its increment most, all else usual."""
+    table = responses(trained.bundle.model)
+    panels = [(name, rows) for name, rows in table.groupby("stage", sort=False)]
+
+    def draw(figure: Figure) -> None:
+        for place, (name, rows) in enumerate(panels):
+            axes = figure.add_subplot(-(-len(panels) // 3), 3, place + 1)
+            span = rows.groupby("feature", sort=False)["increment"].agg(lambda values: values.max() - values.min())
+            for feature in span.nlargest(3).index:
+                own = rows[rows["feature"] == feature]
+                axes.plot(np.linspace(0, 1, len(own)), own["increment"], label=feature, linewidth=1.2)
+            axes.set_title(str(name), fontsize=9)
+            axes.legend(frameon=False, fontsize=6)
+            axes.tick_params(labelsize=7)
+        figure.supxlabel("from the least value to the greatest, by the network's knots", fontsize=8)
+        figure.supylabel("log-odds added", fontsize=8)
+
+    return _drawn(draw, height=0.6 + 2.2 * -(-len(panels) // 3))
+
+
 def _test(trained: Trained) -> str:
     layered, split = trained.metrics["layered"], trained.split
     return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {split.test_from:%d %b} to {split.test_until:%d %b %Y}"
 
 
 def _svg(draw: Callable[[Axes], None], *, height: float) -> str:
+    def alone(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+
+    return _drawn(alone, height=height)
+
+
+def _drawn(draw: Callable[[Figure], None], *, height: float) -> str:
     figure = Figure(figsize=(7.2, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
+    draw(figure)
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()

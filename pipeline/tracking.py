@@ -9,19 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import Literal
 
 import mlflow
+from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.bundle import read_bundle, write_bundle
-from pipeline.pictures import comparison_picture, depth_picture, learning_picture
+from pipeline.candidates import Candidate
+from pipeline.export import export
+from pipeline.layered import Layered
+from pipeline.pictures import comparison_picture, depth_picture, learning_picture, responses_picture
 from pipeline.score import Champion
 from pipeline.train import Trained
 
 Alias = Literal["champion", "challenger"]
-BUNDLE = "bundle"  # the artifact folder of a run that holds its bundle
+BUNDLE, EXPORT = "bundle", "export"  # artifact folders of a run: its bundle, and the same for onnxruntime and for torch alone
+PICTURES = (comparison_picture, depth_picture, learning_picture, responses_picture)
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, no such alias
 PREVIOUS = "previous_champion"  # tag of a champion: the version it took over from
 
@@ -55,17 +61,34 @@ class Tracking:
             table = trained.table.reset_index()
             mlflow.log_table(table.astype({"model": object, "reference": object}), "comparison.json")  # MLflow 3 knows no str
             mlflow.log_text(table.to_html(index=False, float_format="{:.4f}".format), "comparison.html")
-            for draw in (comparison_picture, depth_picture, learning_picture):
+            mlflow.log_table(trained.stage_reliability.astype({"stage": object}), "stage_reliability.json")
+            mlflow.log_table(trained.activations.astype({"model": object, "stage": object}), "activations.json")
+            for draw in PICTURES:
                 mlflow.log_text(draw(trained), f"{draw.__name__.removesuffix('_picture')}.svg")
             with tempfile.TemporaryDirectory() as folder:
                 mlflow.log_artifacts(str(write_bundle(trained.bundle, Path(folder) / BUNDLE)), BUNDLE)
+                mlflow.log_artifacts(str(export(trained.bundle, Path(folder) / EXPORT)), EXPORT)
             for candidate in trained.candidates.values():
                 with mlflow.start_run(run_name=candidate.name, nested=True):
                     mlflow.log_params(candidate.settings)
                     mlflow.log_metrics(trained.metrics[candidate.name].as_dict() | {"fit_seconds": candidate.seconds})
+                    self._log_curves(candidate)
             version = self._register(name, run.info.run_id)
         self.set_alias(name, "challenger", version)
         return self._version(version)
+
+    def _log_curves(self, candidate: Candidate) -> None:
+        """The learning curves of a network's seeds, a step an epoch."""
+        curves = candidate.model.curves if isinstance(candidate.model, Layered) else ()
+        moment = int(time() * 1000)
+        points = [
+            Metric(f"{name}_seed_{curve.seed}", value, moment, epoch + 1)
+            for curve in curves
+            for name, values in (("loss", curve.losses), ("held_out_ap", curve.precisions))
+            for epoch, value in enumerate(values)
+        ]
+        if points and (run := mlflow.active_run()):
+            self._client().log_batch(run.info.run_id, metrics=points)
 
     def version(self, portfolio: str, alias: Alias) -> Version | None:
         """The version an alias points to, if any."""
@@ -163,4 +186,5 @@ def _figures(trained: Trained) -> dict[str, float]:
         for name, d in trained.differences.items()
         for part, value in (("", d.difference), ("_low", d.low), ("_high", d.high))
     }
-    return {**trained.bundle.metrics, **paired, **{f"stage_ap_{name}": ap for name, ap in trained.stage_ap.items()}}
+    errors = {f"stage_ece_{name}": found.error for name, found in trained.stage_error.items()}
+    return {**trained.bundle.metrics, **errors, **paired, **{f"stage_ap_{name}": ap for name, ap in trained.stage_ap.items()}}

@@ -16,11 +16,14 @@ from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
 from features.windows import Group
 from pipeline.bundle import Bundle
+from pipeline.calibrate import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.cases import Cases, currencies
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
+from pipeline.early_exit import stage_probabilities
 from pipeline.evaluate import BoolArray, FloatArray, Metrics, average_precision, evaluate
 from pipeline.history import History, read_history
+from pipeline.inside import ROWS, activations
 from pipeline.lake import Lake
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
@@ -30,6 +33,7 @@ from pipeline.portfolio import Portfolio
 from pipeline.split import Split, known_labels, labelled_rows, split_by_time
 from pipeline.usual import usual_of_all
 
+DRAWS = 200  # of accounts, for the interval of a stage's calibration error
 DEFAULT_MODELS = ("layered", "xgboost", "logistic")
 
 
@@ -37,7 +41,9 @@ DEFAULT_MODELS = ("layered", "xgboost", "logistic")
 class Trained:
     """What a training gives: the candidates, how they did on the test weeks, and the bundle that may become champion.
 
-    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after each stage.
+    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after each stage,
+    `stage_reliability` says whether what it gives out after each stage is a probability, `stage_error` how far it is from one,
+    `activations` how active its stages are.
     """
 
     as_of: datetime
@@ -48,6 +54,9 @@ class Trained:
     metrics: dict[str, Metrics]
     differences: dict[str, PairedDifference]
     stage_ap: dict[str, float]
+    stage_reliability: pd.DataFrame
+    stage_error: dict[str, CalibrationError]
+    activations: pd.DataFrame
     bundle: Bundle
 
     @property
@@ -115,6 +124,8 @@ def train(
     layered = candidates[LAYERED]
     others = [name for name in models if name != LAYERED]
     accounts = _accounts(test)
+    stages, increments = layered.layered.stages, layered.layered.increments(test)
+    p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
     return Trained(
         as_of=as_of,
         split=split,
@@ -123,7 +134,13 @@ def train(
         candidates=candidates,
         metrics=judged,
         differences={name: paired_difference(truth, probabilities[LAYERED], probabilities[name], accounts) for name in others},
-        stage_ap=stage_precisions(layered.layered, test, truth),
+        stage_ap={name: average_precision(truth, p[:, place]) for place, name in enumerate(stages)},
+        stage_reliability=stage_reliability(truth, p, stages),
+        stage_error={
+            name: expected_calibration_error(truth, p[:, place], accounts=accounts, draws=DRAWS)
+            for place, name in enumerate(stages)
+        },
+        activations=activations({LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))),
         bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of, building),
     )
 
@@ -145,12 +162,6 @@ def _known(bundle: Bundle, groups: Sequence[Group]) -> Layered:
         told = difference({name: ours[name] for name in other}, other)
         raise ValueError(f"the bundle of {bundle.portfolio} was trained on other features ({told}); train that portfolio again")
     return bundle.model
-
-
-def stage_precisions(model: Layered, test: pa.Table, truth: BoolArray) -> dict[str, float]:
-    """Average precision of the layered network after each stage: the depth picture."""
-    so_far = model.increments(test).cumsum(axis=1)
-    return {name: average_precision(truth, so_far[:, place]) for place, name in enumerate(model.stages)}
 
 
 def _judge(test: pa.Table, truth: BoolArray, probabilities: dict[str, FloatArray], portfolio: Portfolio) -> dict[str, Metrics]:

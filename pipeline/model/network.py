@@ -33,6 +33,12 @@ class Facts(nn.Module):
     A row without any fact of the group gets the learned absent vector, as do some rows in training (group dropout).
 
     Shape: numbers [B, n], missing [B, n], codes [B, c] -> [B, D].
+
+    >>> from features.encode import NumberCode
+    >>> paid = NumberCode(name="paid", knots=(0.0, 2.0, 5.0), middle=2.0, spread=1.0)
+    >>> facts = Facts(GroupCode(name="amount", numbers=(paid,), categories=()), NetworkConfig())
+    >>> facts(torch.tensor([[1.5], [9.0]]), torch.zeros(2, 1), torch.zeros(2, 0, dtype=torch.int64)).shape
+    torch.Size([2, 64])
     """
 
     middle: Tensor
@@ -104,6 +110,9 @@ class Injection(nn.Module):
     """Takes a group's vector into the state: h + e + a * W2 relu(W1 [LN(h); e]), then residual blocks.
 
     Shape: h [B, D], e [B, D] -> [B, D].
+
+    >>> Injection(NetworkConfig(width=16, blocks=2))(torch.zeros(3, 16), torch.ones(3, 16)).shape
+    torch.Size([3, 16])
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -135,6 +144,9 @@ class Head(nn.Module):
     """What a stage adds to the log-odds; starts at zero, so an untrained stage says nothing.
 
     Shape: [B, D] -> [B].
+
+    >>> Head(NetworkConfig(width=16))(torch.randn(3, 16)).tolist()
+    [0.0, 0.0, 0.0]
     """
 
     def __init__(self, config: NetworkConfig) -> None:

@@ -9,7 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.alone import Scorer
 from pipeline.history import read_history
+from pipeline.model.export import read_program
+from pipeline.model.train import increments_of
 from pipeline.promote import Promotion, PromotionError, judge, promote, rollback
 from pipeline.tracking import RegistryError, Tracking, Version
 from tests.small_world import AS_OF, BUILDING, World, trained_as
@@ -74,7 +77,8 @@ def test_the_run_holds_the_comparison_the_pictures_and_the_models(tracking: Trac
     client = mlflow.MlflowClient(tracking_uri=tracking.uri)
     run = client.get_run(run_id)
     folder = Path(urllib.parse.urlparse(run.info.artifact_uri).path)
-    names = {"comparison.json", "comparison.html", "comparison.svg", "depth.svg", "learning.svg", "bundle"}
+    pictures = {"comparison.svg", "depth.svg", "learning.svg", "responses.svg"}
+    names = {"comparison.json", "comparison.html", "stage_reliability.json", "activations.json", "bundle", "export", *pictures}
     assert {file.name for file in folder.iterdir()} == names
     assert {row[0] for row in json.loads((folder / "comparison.json").read_text())["data"]} == {"layered", "logistic"}
     assert all((folder / name).read_text().rstrip().endswith("</svg>") for name in names if name.endswith(".svg"))
@@ -82,6 +86,31 @@ def test_the_run_holds_the_comparison_the_pictures_and_the_models(tracking: Trac
     assert {one.info.run_name for one in below} == {"layered", "logistic"}
     assert run.data.params["train_rows"] == str(world.trained.train_rows)
     assert run.info.status == "FINISHED"
+
+
+def test_the_learning_curves_have_a_step_an_epoch(tracking: Tracking, world: World) -> None:
+    run_id = tracking.record(trained_as(world, "curves")).run_id
+    client = mlflow.MlflowClient(tracking_uri=tracking.uri)
+    of_run = f"tags.mlflow.parentRunId = '{run_id}' and attributes.run_name = 'layered'"
+    (layered,) = client.search_runs([client.get_run(run_id).info.experiment_id], filter_string=of_run)
+    (curve,) = world.trained.candidates["layered"].layered.curves
+    for name, values in (("loss", curve.losses), ("held_out_ap", curve.precisions)):
+        kept = client.get_metric_history(layered.info.run_id, f"{name}_seed_{curve.seed}")
+        assert [(point.step, point.value) for point in kept] == [(step + 1, value) for step, value in enumerate(values)]
+
+
+def test_what_is_recorded_scores_without_unpickling_and_without_this_code(
+    tracking: Tracking, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    run_id = tracking.record(trained_as(world, "exported")).run_id
+    folder = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/export", tracking_uri=tracking.uri))
+    features = read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF).slice(0, 50)
+    model = world.trained.bundle.model
+    np.testing.assert_allclose(Scorer(folder).score(features.to_pydict()).logit, model.logit(features), atol=1e-5)
+    rows = model.tensors(features)
+    said = read_program(folder / "network-0.pt2")(rows.numbers, rows.missing, rows.codes)
+    np.testing.assert_allclose(said.detach().numpy(), increments_of(model.networks[0], rows), atol=1e-5)
 
 
 def test_promote_then_promote_then_roll_back(tracking: Tracking, world: World) -> None:
