@@ -1,5 +1,6 @@
 """Models that compete: named correctly, fitted on the same rows, calibrated on accounts they did not learn from."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,9 @@ from pipeline.candidates import check_models, fit_candidates
 from pipeline.evaluate import BoolArray
 from pipeline.history import read_history
 from pipeline.layered import Layered
+from pipeline.model.train import TrainConfig
 from pipeline.split import labelled_rows
+from tests.small_network import GROUPS, SMALL, training_rows
 from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 
 
@@ -93,3 +96,44 @@ def test_a_candidate_says_what_it_took(world: World) -> None:
         assert candidate.name == name
         assert candidate.seconds > 0
         assert candidate.settings
+
+
+ROWS = 1500
+MANY = TrainConfig(seeds=(1, 2, 3), epochs=1, network=SMALL)
+
+
+def small(column: str, values: pa.Array) -> pa.Table:
+    rows = training_rows(ROWS, seed=3).append_column("account_id", pa.array([f"a{row % 300}" for row in range(ROWS)]))
+    return rows.set_column(rows.column_names.index(column), column, values) if column else rows
+
+
+@pytest.mark.parametrize(
+    ("frauds", "told"),
+    [
+        (range(0), "both frauds and legitimate rows are needed, found 1500 rows, all legitimate; take a longer period"),
+        (range(ROWS), "both frauds and legitimate rows are needed, found 1500 rows, all fraud; take a longer period"),
+        ((3, 700, 901), "rows to stop the training by have 0 frauds; both classes are needed: take a longer span or more acc"),
+        (range(7, ROWS, 300), "all frauds are of one account, and no model can be judged on others; take a longer span"),
+    ],
+    ids=["one class", "the other class", "three frauds", "one account"],
+)
+def test_too_few_frauds_are_refused(frauds: Iterable[int], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        fit_candidates(["layered"], small("", pa.nulls(0)), np.isin(range(ROWS), [*frauds]), GROUPS, seed=1, config=MANY)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pa.array(np.full(ROWS, 5.0)), pa.nulls(ROWS, pa.float64()), pa.array(np.where(np.arange(ROWS) % 5, 3.0, np.nan))],
+    ids=["constant", "never there", "not a number"],
+)
+def test_a_number_that_tells_nothing_does_no_harm(values: pa.Array) -> None:
+    rows, y = small("far", values), np.arange(ROWS) % 20 == 7
+    found = fit_candidates(["layered"], rows, y, GROUPS, seed=1, config=replace(MANY, seeds=(1,)))["layered"]
+    assert np.isfinite(found.probability(rows)).all()
+
+
+def test_an_infinite_feature_is_refused() -> None:
+    rows = small("far", pa.array(np.where(np.arange(ROWS) == 5, np.inf, 1.0)))
+    with pytest.raises(ValueError, match="the features hold infinite numbers in far; give a missing value instead"):
+        fit_candidates(["layered"], rows, np.arange(ROWS) % 20 == 7, GROUPS, seed=1, config=MANY)

@@ -1,5 +1,6 @@
 """Training: what is not known at its moment does not enter it, and what it reports is what it did."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pipeline.history import NoDataError, last_moment, read_history
 from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.split import labelled_rows
-from pipeline.train import Trained, train
+from pipeline.train import Trained, groups_in_order, train
 from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -138,6 +139,42 @@ def test_the_bundle_keeps_confirmed_cases_of_the_rows_trained_on(world: World) -
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
     with pytest.raises(ValueError, match="logistic alone give no champion; train layered beside them"):
         train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("logistic",))
+
+
+def test_it_begins_with_what_a_bundle_knows_and_ends_with_the_portfolios_own_stages(world: World) -> None:
+    bundle = world.trained.bundle
+    one_group_less = replace(world.portfolio, order=("amount", "retailer"))
+    tuned = train(
+        one_group_less, world.lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK, start=bundle
+    ).bundle.model
+    assert tuned.stages == ("amount", "retailer", "classical")
+    known = {code for group in bundle.model.encoder.groups for code in group.numbers}
+    assert {code for group in tuned.encoder.groups for code in group.numbers} < known, "coded as where it was learned"
+
+
+def test_a_bundle_whose_features_mean_something_else_is_refused(world: World) -> None:
+    name = next(iter(world.trained.bundle.features))
+    other = replace(world.trained.bundle, features=dict(world.trained.bundle.features) | {name: "another"})
+    with pytest.raises(ValueError, match=rf"was trained on other features \({name} has changed\); train that portfolio again"):
+        train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, config=QUICK, start=other)
+
+
+def test_a_training_leaves_no_checkpoint_behind(world: World, tmp_path: Path) -> None:
+    train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK, resume=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_order_is_left_to_the_training(world: World) -> None:
+    by_information = replace(world.portfolio, order=(), is_ordered_by_information=True, prices={"amount": 1.0})
+    history = read_history(world.portfolio, world.lake, until=AS_OF)
+    split = world.trained.split
+    rows, y = labelled_rows(
+        history.features(building=BUILDING), history.labels, split.train_from, split.train_until, known_by=split.test_from
+    )
+    found = groups_in_order(by_information, history.groups, rows, y, seed=1)
+    assert {group.name for group in found} == {group.name for group in history.groups}
+    assert found[-1].name == "amount", "the only one that costs money"
+    assert groups_in_order(world.portfolio, history.groups, rows, y, seed=1) == history.groups
 
 
 def test_too_short_a_history_is_refused(world: World) -> None:
