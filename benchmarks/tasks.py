@@ -78,7 +78,7 @@ def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = tim
             Group(name=name, meaning=name, needs=(), features=tuple(fact(column, column, column) for column in columns))
             for name, columns in PUBLISHED.items()
         )
-        features = _kept(home / "published.parquet", lambda: _published(file))
+        features = _kept(home / "published.parquet", lambda: published_features(file))
     else:
         groups = history.groups
         features = _kept(home / "handbook.parquet", lambda: _built(history, home / "handbook"))
@@ -158,6 +158,6 @@ def _judged_rows(shared: Path, file: Path, home: Path, back: timedelta) -> pd.Da
     return pd.read_parquet(plan)
 
 
-def _published(file: Path) -> pa.Table:
+def published_features(file: Path) -> pa.Table:
     """The Handbook's 15 features of the rows in a file."""
-    return duckdb.execute(PUBLISHED_SQL.read_text(encoding="utf-8"), [str(file)]).to_arrow_table()
+    return duckdb.sql(PUBLISHED_SQL.read_text(encoding="utf-8"), params=[str(file)]).to_arrow_table()

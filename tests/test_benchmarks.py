@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
 from benchmarks.speed import differences
+from benchmarks.tasks import published_features
 from pipeline.ingest import ingest
 from pipeline.lake import Lake
 from pipeline.portfolio import read_portfolio
@@ -82,3 +83,20 @@ def test_answers_of_the_features_benchmark_agree_only_where_they_are_equal(tmp_p
     other = {"transaction_id": ["a", "b", "d"], "count": [1.0, 3.0, None], "kind": ["x", "y", "y"], "more": [1.0, 1.0, 1.0]}
     found = differences(ours, written(tmp_path / "other.parquet", **other))
     assert found == {"transaction_id": 1, "count": 1, "kind": 2, "more": 3}
+
+
+def test_the_published_features_count_the_payment_itself_and_a_terminals_past_until_seven_days_before(tmp_path: Path) -> None:
+    """Monday the 2nd; the fraud at the terminal is known a week later, when the account pays there again."""
+    file = tmp_path / "transactions.parquet"
+    moments = ["2018-07-02 03:00", "2018-07-02 12:00", "2018-07-09 12:00", "2018-07-14 12:00"]
+    rows = {"TRANSACTION_ID": range(4), "TX_DATETIME": pd.to_datetime(moments), "CUSTOMER_ID": [1, 1, 1, 2]}
+    pd.DataFrame(rows | {"TERMINAL_ID": 5, "TX_AMOUNT": [10.0, 20.0, 60.0, 1.0], "TX_FRAUD": [0, 1, 0, 0]}).to_parquet(file)
+    found = published_features(file).to_pandas().set_index("transaction_id").loc[list("0123")]
+    assert found["TX_DURING_NIGHT"].tolist() == [1, 0, 0, 0]
+    assert found["TX_DURING_WEEKEND"].tolist() == [0, 0, 0, 1]
+    assert found["CUSTOMER_ID_NB_TX_1DAY_WINDOW"].tolist() == [1, 2, 1, 1]
+    assert found["CUSTOMER_ID_AVG_AMOUNT_30DAY_WINDOW"].tolist() == [10.0, 15.0, 30.0, 1.0]
+    assert found["TERMINAL_ID_NB_TX_1DAY_WINDOW"].tolist() == [0, 0, 2, 0]
+    assert found["TERMINAL_ID_RISK_1DAY_WINDOW"].tolist() == [0.0, 0.0, 0.5, 0.0]
+    assert found["TERMINAL_ID_RISK_7DAY_WINDOW"].tolist() == [0.0, 0.0, 0.5, 0.5]
+    assert len(found.columns) == 1 + 15
