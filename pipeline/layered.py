@@ -27,6 +27,7 @@ from pipeline.model.transfer import carried, carried_encoder
 
 CLASSICAL = "classical"
 STAGE = "stage_"  # before a stage's name: the column of its increments
+FINE_TUNING = 0.1  # of the pace of a training from nothing
 TRUSTS = tuple(place / 20 for place in range(21))
 
 
@@ -134,7 +135,8 @@ class Layered:
         for network in start:
             network.base_logit.fill_(base)
         fresh = Layered(encoder=encoder, networks=tuple(start), shape=self.shape)
-        return fresh.trained_further(features, y, accounts, config=config, progress=progress)
+        gently = replace(config, pace=config.pace * FINE_TUNING)
+        return fresh.trained_further(features, y, accounts, config=gently, progress=progress)
 
     def _carried_to(self, encoder: Encoder) -> tuple[LayeredNetwork, ...]:
         return tuple(

@@ -33,13 +33,15 @@ SCORE_ROWS = 16_384
 class TrainConfig:
     """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
 
-    `warm_up` is the share of the steps, above 0, in which the learning rate rises. With `members` above 1 a seed gives that
-    many networks, which learn together at as many times the cost. With `processes` above 1 a seed is trained by that many
-    (DDP), on as many devices where there are GPUs; each takes its share of every batch, so the result is that of one.
+    `pace` multiplies the learning rate, so that what is known already is changed with care; `warm_up` is the share of the
+    steps, above 0, in which the rate rises. With `members` above 1 a seed gives that many networks, which learn together at as
+    many times the cost. With `processes` above 1 a seed is trained by that many (DDP), on as many devices where there are GPUs;
+    each takes its share of every batch, so the result is that of one.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
     epochs: int = 16
+    pace: float = 1.0
     weight_decay: float = 3e-4
     warm_up: float = 0.1
     held_out: float = 0.15
@@ -53,7 +55,7 @@ class TrainConfig:
 
     def learning_rate(self, rows: int) -> float:
         """Peak of the one-cycle schedule."""
-        return 1e-3 if rows <= SMALL else 2e-3
+        return self.pace * (1e-3 if rows <= SMALL else 2e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
