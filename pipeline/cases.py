@@ -27,6 +27,7 @@ from pipeline.layered import Layered
 NEAREST = 3
 MOST_OF_A_KIND = 2_000  # frauds, and as many legitimate ones: with the default width, 0.75 MB on disk
 ROWS_AT_ONCE = 1_000
+ROUNDING = 1e-5  # states of one and the same facts differ by so little, and that is no spread
 FACTS = pa.schema(
     [
         ("transaction_id", pa.string()),
@@ -68,7 +69,7 @@ class Cases:
         facts = pa.table({**columns, "currency": currency.take(pa.array(kept)), "is_fraud": is_fraud[kept]}).cast(FACTS)
         states = _states(model, rows)
         middle, spread = states.mean(axis=0), states.std(axis=0)
-        spread = np.where(spread > 0, spread, np.float32(1))
+        spread = np.where(spread > ROUNDING, spread, np.float32(1))
         return cls(facts=facts, states=_scaled(states, middle, spread), middle=middle, spread=spread)
 
     def nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
@@ -131,7 +132,7 @@ def _scaled(
     states: npt.NDArray[np.float32], middle: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float16]:
     most = np.finfo(np.float16).max
-    return np.asarray(np.clip((states - middle) / spread, -most, most), dtype=np.float16)
+    return np.asarray(np.clip(((states - middle) / spread).round(3), -most, most), dtype=np.float16)
 
 
 def _distances(left: npt.NDArray[np.float16], right: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
