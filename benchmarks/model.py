@@ -27,11 +27,10 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import bare, handbook, onnx_speed, rivals, tasks
 from benchmarks.tasks import Fold, Task
 from pipeline.baselines import XGBoost, as_frame
-from pipeline.calibrate import expected_calibration_error
 from pipeline.candidates import BOOSTING, LAYERED, Candidate, Classical, fit_classical, with_opinion
 from pipeline.early_exit import bound_violations, stage_probabilities
 from pipeline.embedding import StageFeatures
-from pipeline.evaluate import FloatArray, average_precision
+from pipeline.evaluate import FloatArray, average_precision, calibration_error
 from pipeline.layered import Layered
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import TrainConfig
@@ -238,11 +237,8 @@ def shape(measured: Measured) -> Figures:
             gaps.append(own - average_precision(fold.truth, from_states))
             lacking = without_group(fold.test, task, "clock")
             absent.append(average_precision(fold.truth, candidate.logit(lacking)))
-            increments = candidate.layered.increments(fold.test)
-            p = stage_probabilities(candidate.layered.base_logit, increments, candidate.calibration)
-            accounts = tasks.accounts(fold.test)
-            stage = [expected_calibration_error(fold.truth, p[:, g], accounts=accounts, draws=200) for g in range(p.shape[1])]
-            errors.append(max(found.error for found in stage))
+            p = probabilities(candidate, fold)
+            errors.append(worst_error(fold, p))
             violated += len(bound_violations(p, candidate.layered.stages, thresholds=THRESHOLDS))
             logit, columns = candidate.layered.score(fold.test)
             parts = max(parts, float(np.abs(candidate.layered.base_logit + sum(columns.values()) - logit).max()))
@@ -275,12 +271,18 @@ def world_calibration(measured: Measured) -> Figures:
     (fold,), found = fits.task.folds, []
     for seed in SEEDS:
         (candidate, _), *_ = fits.networks(seed)
-        p = stage_probabilities(candidate.layered.base_logit, candidate.layered.increments(fold.test), candidate.calibration)
-        errors = [
-            expected_calibration_error(fold.truth, column, accounts=tasks.accounts(fold.test), draws=200) for column in p.T
-        ]
-        found.append(max(error.error for error in errors))
+        found.append(worst_error(fold, probabilities(candidate, fold)))
     return {"world_stage_ece": median(found), "world_fraud_rate": float(fold.truth.mean())}
+
+
+def probabilities(candidate: Candidate, fold: Fold) -> FloatArray:
+    """The calibrated probability of the test rows after each stage, [R, K]."""
+    return stage_probabilities(candidate.layered.base_logit, candidate.layered.increments(fold.test), candidate.calibration)
+
+
+def worst_error(fold: Fold, p: FloatArray) -> float:
+    """The largest calibration error among the stages of p [R, K]."""
+    return max(calibration_error(fold.truth, stage, bins=10) for stage in p.T)
 
 
 def group_columns(task: Task, name: str) -> list[str]:

@@ -3,7 +3,6 @@
 Features are built once and kept in a folder. `EARLIER` leads to weeks before the judged ones: there settings are chosen.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +29,6 @@ from pipeline.split import labelled_rows, split_by_time
 ROOT = Path(__file__).parent.parent
 PUBLISHED_SQL = Path(__file__).with_name("published.sql")
 EARLIER = timedelta(days=35)
-WEEK = timedelta(days=7)
 PUBLISHED = {
     "amount": ("TX_AMOUNT",),
     "clock": ("TX_DURING_WEEKEND", "TX_DURING_NIGHT"),
@@ -98,7 +96,7 @@ def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
     folder = home / f"world-{seed}-{rows}"
     if not (folder / "portfolio.toml").is_file():
         words = ["simulate", "--seed", str(seed), "--transactions", str(rows), "--out", str(folder)]
-        strata(words, home)
+        sffsd.strata(words, home)
     history = _ingested(folder / "portfolio.toml", folder)
     moments = history.transactions(["as_of"])["as_of"].to_pandas()
     portfolio = read_portfolio(folder / "portfolio.toml")
@@ -125,14 +123,8 @@ def s_ffsd(shared: Path, home: Path, *, within_training: bool = False) -> Task:
     return Task(name="s-ffsd", groups=history.groups, folds=(Fold(train=train, y=y, test=test, truth=truth),))
 
 
-def strata(words: list[str], home: Path) -> None:
-    """Run a command of strata whose settings lie in a home of its own."""
-    environment = {**os.environ, "STRATA_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, str(ROOT / "strata.py"), *words], env=environment, check=True)
-
-
 def _ingested(file: Path, home: Path) -> History:
-    strata(["ingest", str(file)], home)  # again changes nothing
+    sffsd.strata(["ingest", str(file)], home)  # again changes nothing
     portfolio = read_portfolio(file)
     return read_history(portfolio, Lake(Settings.read({"STRATA_HOME": str(home)}).lake_url, portfolio.name))
 

@@ -8,9 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from features.encode import Encoder
 from pipeline.layered import Layered
 from pipeline.model.data import Tensors
 from pipeline.model.network import Facts, Head, LayeredNetwork
@@ -28,7 +26,7 @@ def responses(model: Layered) -> pd.DataFrame:
     for stage, group in enumerate(model.encoder.groups):
         for place, number in enumerate(group.numbers):
             knots = torch.tensor(number.knots)
-            curves = [_response(network, model.encoder, stage, place, knots) for network in model.networks]
+            curves = [_response(network, stage, place, knots) for network in model.networks]
             value = np.sign(number.knots) * np.expm1(np.abs(number.knots))
             curve = np.mean(curves, axis=0)
             found.append(pd.DataFrame({"stage": group.name, "feature": number.name, "value": value, "increment": curve}))
@@ -37,7 +35,7 @@ def responses(model: Layered) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def _response(network: LayeredNetwork, encoder: Encoder, stage: int, place: int, knots: Tensor) -> npt.NDArray[np.float32]:
+def _response(network: LayeredNetwork, stage: int, place: int, knots: Tensor) -> npt.NDArray[np.float32]:
     """The increments with a number at each of its knots, above the one with it in its middle, [knots]."""
     rows = len(knots) + 1
     middles = torch.cat([cast(Facts, facts).middle for facts in network.facts]).repeat(rows, 1)
@@ -62,7 +60,7 @@ def activations(models: Mapping[str, Layered], rows: Tensors) -> pd.DataFrame:
             before = torch.zeros_like(states[0])
             for stage, (state, head) in enumerate(zip(states, network.heads, strict=True)):
                 own = cast(Head, head)
-                units = functional.relu(own.hidden(own.norm(state))) > 0
+                units = own.hidden(own.norm(state)) > 0
                 found.append(
                     {
                         "model": name,

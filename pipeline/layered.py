@@ -5,7 +5,6 @@ Seeds are averaged by logit: the mean of the increments, so the mean still adds 
 
 import json
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -131,10 +130,10 @@ class Layered:
         encoder = carried_encoder(self.encoder, Encoder.fit(features, groups))
         base = float(np.log(y.mean() / (1 - y.mean())))
         known = self._carried_to(encoder)
-        start = [deepcopy(known[place % len(known)]) for place in range(len(config.seeds))]
-        for network in start:
+        for network in known:
             network.base_logit.fill_(base)
-        fresh = Layered(encoder=encoder, networks=tuple(start), shape=self.shape)
+        start = tuple(known[place % len(known)] for place in range(len(config.seeds)))
+        fresh = Layered(encoder=encoder, networks=start, shape=self.shape)
         gently = replace(config, pace=config.pace * FINE_TUNING)
         return fresh.trained_further(features, y, accounts, config=gently, progress=progress)
 
