@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -72,34 +73,49 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     opened.quit()
 
 
-def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, address: str, engine: Engine) -> None:
-    top = queue(engine)[0]
+def arrive(browser: webdriver.Chrome, by: str, value: str, text: str) -> None:
+    """Wait for a loaded page with ``text`` in such an element: a key that submits returns before the page is there."""
 
+    def there(page: webdriver.Chrome) -> bool:
+        loaded = page.execute_script("return document.readyState") == "complete"
+        return loaded and any(text in found.text for found in page.find_elements(by, value))
+
+    WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(there, f"no {text!r}")
+
+
+def sign_in(browser: webdriver.Chrome, address: str) -> None:
     browser.get(address)
     browser.find_element(By.ID, "name").send_keys("ann")
     browser.find_element(By.ID, "password").send_keys(PASSWORD, Keys.ENTER)
+    arrive(browser, By.CLASS_NAME, "queue", "")
+
+
+def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, address: str, engine: Engine) -> None:
+    top = queue(engine)[0]
+
+    sign_in(browser, address)
     browser.find_element(By.TAG_NAME, "body").send_keys("j")
     assert browser.switch_to.active_element.text == top.account_id
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    assert "Is this fraud?" in browser.find_element(By.TAG_NAME, "h1").text
+    arrive(browser, By.TAG_NAME, "h1", "Is this fraud?")
 
     browser.find_element(By.ID, "reason").send_keys("stolen card")
     browser.find_element(By.ID, "freeze").click()
-    assert "The account is frozen." in browser.find_element(By.CLASS_NAME, "told").text
+    arrive(browser, By.CLASS_NAME, "told", "The account is frozen.")
     assert not browser.find_element(By.ID, "release").is_enabled()
     assert [hold.owner for hold in active_holds(engine) if hold.account_id == top.account_id] == ["ann"]
 
     browser.find_element(By.TAG_NAME, "body").send_keys("f")
     assert browser.switch_to.active_element.get_attribute("id") == "fraud"
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    WebDriverWait(browser, 5).until(lambda page: f"decided={top.id}" in page.current_url)
-    assert f"{top.account_id} is decided: fraud" in browser.find_element(By.CLASS_NAME, "told").text
+    arrive(browser, By.CLASS_NAME, "told", f"{top.account_id} is decided: fraud")
+    assert f"decided={top.id}" in browser.current_url
     labels = {label.transaction_id: label.is_fraud for label in labels_after(engine, top.portfolio)}
     assert sum(labels.values()) >= top.transactions
 
     browser.get(f"{address}/alerts/{top.id}")
     browser.find_element(By.ID, "release").click()
-    assert "The account is released." in browser.find_element(By.CLASS_NAME, "told").text
+    arrive(browser, By.CLASS_NAME, "told", "The account is released.")
     assert not [hold for hold in active_holds(engine) if hold.account_id == top.account_id]
     logged = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium does not type it
     assert [entry for entry in logged if entry["level"] == "SEVERE"] == []  # the CSP blocked nothing
@@ -109,10 +125,7 @@ def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, addr
 def test_no_page_is_wider_than_its_window(browser: webdriver.Chrome, address: str, width: int) -> None:
     phone = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    browser.get(address)
-    browser.find_element(By.ID, "name").send_keys("ann")
-    browser.find_element(By.ID, "password").send_keys(PASSWORD, Keys.ENTER)
-    browser.find_element(By.CLASS_NAME, "queue")
+    sign_in(browser, address)
     for path in ("/", "/alerts/1", "/holds"):
         browser.get(address + path)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
