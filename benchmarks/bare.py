@@ -1,5 +1,6 @@
 """Our training beside a bare PyTorch loop over the same network, tensors, batches, loss, optimiser and schedule."""
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from time import perf_counter
@@ -13,7 +14,7 @@ from features.encode import Encoded, Encoder
 from features.windows import Group
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
-from pipeline.model.train import TrainConfig, held_out_accounts, train_layered
+from pipeline.model.train import ALL_ACCOUNTS, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
 CONFIG = TrainConfig(seeds=(1,), epochs=3)
@@ -35,14 +36,20 @@ def ratio(fold: Fold, groups: Sequence[Group]) -> float:
 def _bare(encoder: Encoder, encoded: Encoded, fold: Fold) -> float:
     apart = held_out_accounts(fold.accounts, share=CONFIG.held_out, seed=1)
     started = perf_counter()
-    rows = Tensors.of(encoded, torch.from_numpy(fold.y.astype(np.float32))).rows(torch.from_numpy(np.flatnonzero(~apart)))
+    rows = Tensors.of(encoded, torch.from_numpy(fold.y.astype(np.float32)))
     network = LayeredNetwork(encoder, base_logit=-5.0, config=CONFIG.network).train()
+    _cycle(network, rows.rows(torch.from_numpy(np.flatnonzero(~apart))), epochs=CONFIG.epochs)
+    _cycle(network, rows, epochs=math.ceil(CONFIG.epochs * ALL_ACCOUNTS))
+    return perf_counter() - started
+
+
+def _cycle(network: LayeredNetwork, rows: Tensors, *, epochs: int) -> None:
     size, rate = CONFIG.batch(rows.row_count), CONFIG.learning_rate(rows.row_count)
-    steps = CONFIG.epochs * (rows.row_count // size)
+    steps = epochs * (rows.row_count // size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=CONFIG.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=CONFIG.warm_up)
     weights: Tensor = stage_weights(len(network.heads))
-    for epoch in range(CONFIG.epochs):
+    for epoch in range(epochs):
         for batch in Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch):
             optimiser.zero_grad()
             losses = stage_losses(network(batch.numbers, batch.missing, batch.codes), network.base_logit, batch.y)
@@ -50,4 +57,3 @@ def _bare(encoder: Encoder, encoded: Encoded, fold: Fold) -> float:
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-    return perf_counter() - started

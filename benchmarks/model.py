@@ -88,11 +88,10 @@ class Measured:
 
 def fitted(task: Task, fold: Fold, boosting: Classical, seed: int) -> tuple[Candidate, float]:
     """Train a single network on a fold; its seconds are those of the training alone."""
-    config = TrainConfig(seeds=(seed,))
     started = perf_counter()
-    network = Layered.fit(fold.train, fold.y, fold.accounts, task.groups, config=config)
+    network = Layered.fit(fold.train, fold.y, fold.accounts, task.groups, config=TrainConfig(seeds=(seed,)))
     seconds = perf_counter() - started
-    return with_opinion(network, boosting, fold.train, fold.y, fold.accounts, config=config), seconds
+    return with_opinion(network, boosting, fold.y), seconds
 
 
 def main() -> None:
@@ -206,7 +205,7 @@ def transfer(measured: Measured) -> Figures:
         tuned = known.transferred(few.train, few.y, few.accounts, target.groups, config=config)
         scratch = Layered.fit(few.train, few.y, few.accounts, target.groups, config=config)
         for name, network in (("transfer", tuned), ("scratch", scratch)):
-            candidate = with_opinion(network, own, few.train, few.y, few.accounts, config=config)
+            candidate = with_opinion(network, own, few.y)
             found[name].append(average_precision(pupil.truth, candidate.logit(pupil.test)))
         found["source"].append(average_precision(pupil.truth, known.logit(pupil.test)))
     figures = {f"{name}_ap": median(values) for name, values in found.items()}

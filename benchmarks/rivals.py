@@ -79,8 +79,8 @@ def logits(make: Callable[[Encoder, float], nn.Module], task: Task, fold: Fold, 
         torch.manual_seed(seed)
         start = make(encoder, float(np.log(rate / (1 - rate))))
     config = TrainConfig(seeds=(seed,))
-    (network,), _ = train_layered(encoder, encoder.encode(fold.train), fold.y, fold.accounts, config=config, start=[start])
-    return increments_of(network, Tensors.of(encoder.encode(fold.test), torch.zeros(len(fold.truth)))).sum(axis=1)
+    (learned,) = train_layered(encoder, encoder.encode(fold.train), fold.y, fold.accounts, config=config, start=[start])
+    return increments_of(learned.networks[0], Tensors.of(encoder.encode(fold.test), torch.zeros(len(fold.truth)))).sum(axis=1)
 
 
 def _one_group(encoder: Encoder) -> GroupCode:

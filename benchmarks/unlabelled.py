@@ -106,8 +106,8 @@ def few_labels(world: World, known: AnomalyScore, *, seed: int) -> dict[str, flo
         encoded = known.encoder.encode(rows)
         for start in STARTS:
             given = [known.pretrained.at_rate(float(fraud.mean()))] if start == "pretrained" else []
-            networks, _ = train_layered(known.encoder, encoded, fraud, accounts, config=config, start=given)
-            found = judged(increments_of(networks[0], later).sum(axis=1), world.fraud[world.cut :])
+            (learned,) = train_layered(known.encoder, encoded, fraud, accounts, config=config, start=given)
+            found = judged(increments_of(learned.networks[0], later).sum(axis=1), world.fraud[world.cut :])
             figures |= {f"{start}_{count}_{figure}": value for figure, value in found.items()}
     return figures
 

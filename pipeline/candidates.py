@@ -83,10 +83,10 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    Every model is calibrated on accounts that its calibration fit did not learn from: of each network the ones that stopped
-    its training; a classical model by refits out of fold, and it stays as fitted on all. The layered network takes the
-    gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts. It learns from
-    nothing, or from what another portfolio's network (`start`) knows; `resume` is as in `train_layered`.
+    Every model is calibrated by what it said of accounts before it learned from them: a network of those that stopped its
+    training, a classical model of all, by refits out of fold; what then scores has learned from all accounts. The layered
+    network takes the gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts.
+    It learns from nothing, or from what another portfolio's network (`start`) knows; `resume` is as in `train_layered`.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
@@ -101,7 +101,7 @@ def fit_candidates(
             if start is None
             else start.transferred(features, y, accounts, groups, config=config, progress=progress)
         )
-        layered = with_opinion(network, fitted[BOOSTING], features, y, accounts, config=config)
+        layered = with_opinion(network, fitted[BOOSTING], y)
         found[LAYERED] = replace(layered, seconds=perf_counter() - started + found[BOOSTING].seconds)
     return {name: found[name] for name in names}
 
@@ -116,17 +116,14 @@ def fit_classical(name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.ND
     return Classical(candidate=candidate, model=model, held_out=held_out)
 
 
-def with_opinion(
-    network: Layered,
-    boosting: Classical,
-    features: pa.Table,
-    y: BoolArray,
-    accounts: npt.NDArray[np.str_],
-    *,
-    config: TrainConfig,
-) -> Candidate:
-    """The network that was fitted on these rows, the boosting's opinion as its last stage, calibrated."""
-    apart = network.held_out(features, accounts, config=config)
+def with_opinion(network: Layered, boosting: Classical, y: BoolArray) -> Candidate:
+    """The network, just fitted on the boosting's rows, with the boosting's opinion as its last stage, calibrated; y is [R].
+
+    Raises ValueError where the network has held nothing out.
+    """
+    apart = network.held_out
+    if apart is None:
+        raise ValueError("the network has no held-out accounts to be calibrated on; fit it, or let it learn further, first")
     opinion = learn_opinion(boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows])
     model = replace(network, opinion=opinion)
     calibration = fit_affine(opinion.blend(apart.logit, boosting.held_out[apart.rows]), y[apart.rows])

@@ -21,7 +21,7 @@ from pipeline.calibrate import fit_affine
 from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
-from pipeline.model.train import Curve, TrainConfig, held_out_accounts, increments_of, train_layered
+from pipeline.model.train import Curve, Learned, TrainConfig, increments_of, train_layered
 from pipeline.model.transfer import carried, carried_encoder
 
 CLASSICAL = "classical"
@@ -55,7 +55,7 @@ class Opinion:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Rows that networks did not learn from, network by network, and the logit that network gives each."""
+    """Rows that were held out at first, seed by seed, and the logit that its network gave each before it learned from them."""
 
     rows: IntArray
     logit: FloatArray
@@ -63,12 +63,16 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Layered:
-    """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any."""
+    """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any.
+
+    The learning curves and what was told of held-out accounts are there where it has just been trained.
+    """
 
     encoder: Encoder
     networks: tuple[LayeredNetwork, ...]
     shape: NetworkConfig
     curves: tuple[Curve, ...] = field(default=())
+    held_out: HeldOut | None = None
     opinion: Opinion | None = None
 
     @classmethod
@@ -89,8 +93,8 @@ class Layered:
         """
         encoder = Encoder.fit(features, groups)
         encoded = encoder.encode(features)
-        networks, curves = train_layered(encoder, encoded, y, accounts, config=config, resume=resume, progress=progress)
-        return cls(encoder=encoder, networks=tuple(networks), shape=config.network, curves=tuple(curves))
+        found = train_layered(encoder, encoded, y, accounts, config=config, resume=resume, progress=progress)
+        return cls(encoder=encoder, networks=(), shape=config.network)._with(found)
 
     def grafted(self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True) -> "Layered":
         """This model with untrained stages for groups that come behind its own; no score changes yet.
@@ -110,7 +114,7 @@ class Layered:
             learned = known.state_dict()
             for name, weights in network.named_parameters():
                 weights.requires_grad = not freeze or name not in learned
-        return replace(self, encoder=encoder, networks=grown, curves=())
+        return replace(self, encoder=encoder, networks=grown, curves=(), held_out=None)
 
     def transferred(
         self,
@@ -147,21 +151,18 @@ class Layered:
     ) -> "Layered":
         """Let the networks learn further from these rows, as far as their weights may; one seed of `config` for each."""
         encoded = self.encoder.encode(features)
-        networks, curves = train_layered(
-            self.encoder, encoded, y, accounts, config=config, start=self.networks, progress=progress
-        )
-        return replace(self, networks=tuple(networks), curves=tuple(curves))
+        found = train_layered(self.encoder, encoded, y, accounts, config=config, start=self.networks, progress=progress)
+        return self._with(found)
 
-    def held_out(self, features: pa.Table, accounts: npt.NDArray[np.str_], *, config: TrainConfig) -> HeldOut:
-        """What each network of a fit says of the accounts that it did not learn from."""
-        rows = self.tensors(features)
-        apart = [np.flatnonzero(held_out_accounts(accounts, share=config.held_out, seed=seed)) for seed in config.seeds]
-        members = np.array_split(np.arange(len(self.networks)), len(config.seeds))  # those of a seed stand together
-        logits = [
-            np.mean([_logit(self.networks[place], rows.rows(torch.from_numpy(index))) for place in own], axis=0)
-            for own, index in zip(members, apart, strict=True)
-        ]
-        return HeldOut(rows=np.concatenate(apart), logit=np.concatenate(logits))
+    def _with(self, found: Sequence[Learned]) -> "Layered":
+        return replace(
+            self,
+            networks=tuple(network for seed in found for network in seed.networks),
+            curves=tuple(seed.curve for seed in found),
+            held_out=HeldOut(
+                rows=np.concatenate([seed.rows for seed in found]), logit=np.concatenate([seed.logit for seed in found])
+            ),
+        )
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -231,10 +232,6 @@ def learn_opinion(model: Baseline, *, network: FloatArray, classical: FloatArray
 
 def _calibrated_loss(logit: FloatArray, y: BoolArray) -> float:
     return log_loss(y, fit_affine(logit, y).probability(logit))
-
-
-def _logit(network: LayeredNetwork, rows: Tensors) -> FloatArray:
-    return np.asarray(float(network.base_logit) + increments_of(network, rows).sum(axis=1))
 
 
 def _weights(number: int) -> str:

@@ -11,7 +11,7 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # as the command line 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The whole way, once: a world of 25,000 transactions."""
+    """The whole way, once: a world of 15,000 transactions."""
     home = tmp_path_factory.mktemp("demo") / "home"
-    printed = Demo(home=home, printed="").strata("demo", "--transactions", "25000")
+    printed = Demo(home=home, printed="").strata("demo", "--transactions", "15000")
     return Demo(home=home, printed=printed)

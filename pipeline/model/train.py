@@ -1,4 +1,7 @@
-"""Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts."""
+"""Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts.
+
+Behind it comes a shorter cycle on the rows of all accounts: what was held out is not lost to what scores.
+"""
 
 import hashlib
 import logging
@@ -7,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from pipeline.model.data import Batches, Tensors, seed_of
 from pipeline.model.members import Members
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
 
+ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
 SCORE_ROWS = 16_384
 
@@ -33,6 +37,7 @@ SCORE_ROWS = 16_384
 class TrainConfig:
     """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
 
+    `epochs` are those in which the accounts of a share `held_out` stop the training; 3/8 as many follow on all accounts.
     `pace` multiplies the learning rate, so that what is known already is changed with care; `warm_up` is the share of the
     steps, above 0, in which the rate rises. With `members` above 1 a seed gives that many networks, which learn together at as
     many times the cost. With `processes` above 1 a seed is trained by that many (DDP), on as many devices where there are GPUs;
@@ -60,18 +65,32 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Learning curve of one seed: training loss and held-out average precision after each epoch."""
+    """Learning curve of one seed, up to where it learns from all: training loss and held-out average precision by epoch."""
 
     seed: int
     losses: list[float]
     precisions: list[float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What a seed gave: a network, or one for each member, and its learning curve.
+
+    `rows`, [H], are those of the accounts that were held out at first, and `logit`, [H], is what was known of them before they
+    were learned from.
+    """
+
+    networks: list[LayeredNetwork]
+    curve: Curve
+    rows: npt.NDArray[np.int64]
+    logit: npt.NDArray[np.float64]
+
+
 class LayeredModule(lightning.LightningModule):
     """The network with its loss, optimiser and schedule.
 
-    `best` has the weights that did best on the held-out accounts so far; these and the learning curve are part of its state,
-    so a checkpoint holds all that a training was.
+    `best` has the weights that did best on the held-out accounts so far, or the last ones where none are held out; these and
+    the learning curve are part of its state, so a checkpoint holds all that a training was.
     """
 
     losses: Tensor
@@ -80,7 +99,7 @@ class LayeredModule(lightning.LightningModule):
     def __init__(
         self,
         network: LayeredNetwork | Members,
-        held_out: Tensors,
+        held_out: Tensors | None,
         config: TrainConfig,
         *,
         seed: int,
@@ -126,13 +145,16 @@ class LayeredModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score the held-out accounts."""
-        loss = self.trainer.strategy.reduce(torch.stack(self.epoch_losses).mean(), reduce_op="mean")
+        self.losses[self.current_epoch] = self.trainer.strategy.reduce(torch.stack(self.epoch_losses).mean(), reduce_op="mean")
         self.epoch_losses.clear()
+        if self.held_out is None:
+            self.best.load_state_dict(self.network.state_dict())
+            return
         logits = increments_of(self.network, self.held_out).sum(axis=1)
         precision = float(average_precision_score(self.held_out.y.numpy(), logits))
         if precision > max(self.curve.precisions, default=-1.0):
             self.best.load_state_dict(self.network.state_dict())
-        self.losses[self.current_epoch], self.precisions[self.current_epoch] = loss, precision
+        self.precisions[self.current_epoch] = precision
 
 
 def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArray[np.float64]:
@@ -165,13 +187,13 @@ def train_layered(
     start: Sequence[LayeredNetwork] = (),
     resume: Path | None = None,
     progress: bool = False,
-) -> tuple[list[LayeredNetwork], list[Curve]]:
-    """Train a network for each seed and member; return them, a seed's members together, with their learning curves.
+) -> list[Learned]:
+    """Train a network for each seed and member.
 
     `y` and `accounts` are [R]. Networks to start from, one a seed, learn further as far as their weights may. In the folder
     `resume`, which is for nothing else, lie checkpoints until all is done: killed and called again with the same rows, a
-    training goes on behind its last whole epoch and ends as it would have. Each seed holds out accounts of its own, so that
-    together they learn from all.
+    training goes on behind its last whole epoch and ends as it would have. Each seed holds out accounts of its own, and
+    learns from them last.
     Raises ValueError where a part lacks a class, or networks and seeds differ in number.
     """
     if start and len(start) != len(config.seeds):
@@ -179,34 +201,37 @@ def train_layered(
             f"there are {len(start)} networks to start from, and the seeds are {len(config.seeds)}; give a seed for each"
         )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    networks, curves = [], []
+    longer = replace(config, epochs=math.ceil(config.epochs * ALL_ACCOUNTS))
+    found = []
     for place, seed in enumerate(config.seeds):
         held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
         for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
             if not 0 < y[part].sum() < part.sum():
-                found = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
-                raise ValueError(f"{found}; both classes are needed: take a longer span or more accounts")
+                parts = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
+                raise ValueError(f"{parts}; both classes are needed: take a longer span or more accounts")
         training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
         first = start[place] if start else None
-        learned, curve = _train_seed(encoder, training, judging, config, seed, first, resume, progress)
-        networks += learned
-        curves.append(curve)
+        stopped, curve = _train_seed(encoder, training, judging, config, seed, first, resume, progress)
+        logit = float(stopped.base_logit) + increments_of(stopped, judging).sum(axis=1)
+        network, _ = _train_seed(encoder, rows, None, longer, seed, stopped, resume, progress)
+        networks = network.apart() if isinstance(network, Members) else [network]
+        found.append(Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit))
     if resume is not None:
         for checkpoint in resume.glob("*.ckpt"):
             checkpoint.unlink()
-    return networks, curves
+    return found
 
 
 def _train_seed(
     encoder: Encoder,
     training: Tensors,
-    judging: Tensors,
+    judging: Tensors | None,
     config: TrainConfig,
     seed: int,
-    start: LayeredNetwork | None,
+    start: LayeredNetwork | Members | None,
     resume: Path | None,
     progress: bool,
-) -> tuple[list[LayeredNetwork], Curve]:
+) -> tuple[LayeredNetwork | Members, Curve]:
     rate = float(training.y.mean())
     size = min(config.batch(training.row_count), training.row_count)
     with torch.random.fork_rng(), warnings.catch_warnings():
@@ -232,14 +257,13 @@ def _train_seed(
         begun = str(kept) if kept is not None and _is_whole(kept) else None
         _trainer(config, kept, progress=progress).fit(module, batches, ckpt_path=begun, weights_only=True)
     network.load_state_dict(module.best.state_dict())
-    network.eval()
-    return network.apart() if isinstance(network, Members) else [network], module.curve
+    return network.eval(), module.curve
 
 
-def _fingerprint(training: Tensors, judging: Tensors, network: nn.Module, config: TrainConfig, seed: int) -> str:
+def _fingerprint(training: Tensors, judging: Tensors | None, network: nn.Module, config: TrainConfig, seed: int) -> str:
     """Of all that decides how a seed's training goes; another one never goes on from its checkpoint."""
     found = hashlib.sha256(repr((config, seed)).encode())
-    for tensor in (*training, *judging, *network.state_dict().values()):
+    for tensor in (*training, *(judging or ()), *network.state_dict().values()):
         found.update(repr(tensor.shape).encode() + np.ascontiguousarray(tensor.numpy()).data)
     return found.hexdigest()
 

@@ -113,8 +113,8 @@ def test_training_with_labels_starts_from_it() -> None:
     start = made.at_rate(0.2)
     assert float(start.base_logit) == pytest.approx(np.log(0.25))
     before = {name: weights.clone() for name, weights in start.state_dict().items()}
-    networks, _ = train_layered(encoder, encoder.encode(rows), fraud, accounts, config=QUICK, start=[start])
-    assert np.abs(increments_of(networks[0], tensors(rows, encoder))).max() > 0.01
+    (taught,) = train_layered(encoder, encoder.encode(rows), fraud, accounts, config=QUICK, start=[start])
+    assert np.abs(increments_of(taught.networks[0], tensors(rows, encoder))).max() > 0.01
     assert all(torch.equal(weights, before[name]) for name, weights in start.state_dict().items())
 
 
