@@ -14,6 +14,7 @@ from features.encode import Encoded, Encoder
 from features.windows import Group
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
+from pipeline.model.rising import KnownFraud, falls, known_frauds
 from pipeline.model.train import ALL_ACCOUNTS, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
@@ -38,12 +39,13 @@ def _bare(encoder: Encoder, encoded: Encoded, fold: Fold) -> float:
     started = perf_counter()
     rows = Tensors.of(encoded, torch.from_numpy(fold.y.astype(np.float32)))
     network = LayeredNetwork(encoder, base_logit=-5.0, config=CONFIG.network).train()
-    _cycle(network, rows.rows(torch.from_numpy(np.flatnonzero(~apart))), epochs=CONFIG.epochs)
-    _cycle(network, rows, epochs=math.ceil(CONFIG.epochs * ALL_ACCOUNTS))
+    keys = known_frauds(encoder)
+    _cycle(network, keys, rows.rows(torch.from_numpy(np.flatnonzero(~apart))), epochs=CONFIG.epochs)
+    _cycle(network, keys, rows, epochs=math.ceil(CONFIG.epochs * ALL_ACCOUNTS))
     return perf_counter() - started
 
 
-def _cycle(network: LayeredNetwork, rows: Tensors, *, epochs: int) -> None:
+def _cycle(network: LayeredNetwork, keys: Sequence[KnownFraud], rows: Tensors, *, epochs: int) -> None:
     size, rate = CONFIG.batch(rows.row_count), CONFIG.learning_rate(rows.row_count)
     steps = epochs * (rows.row_count // size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=CONFIG.weight_decay, fused=True)
@@ -53,7 +55,7 @@ def _cycle(network: LayeredNetwork, rows: Tensors, *, epochs: int) -> None:
         for batch in Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch):
             optimiser.zero_grad()
             losses = stage_losses(network(batch.numbers, batch.missing, batch.codes), network.base_logit, batch.y)
-            (losses * weights).sum().backward()
+            torch.autograd.backward((losses * weights).sum() + falls(network, keys, batch))
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()

@@ -27,6 +27,7 @@ from features.encode import Encoded, Encoder
 from pipeline.model.data import Batches, Tensors, seed_of
 from pipeline.model.members import Members
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
+from pipeline.model.rising import KnownFraud, falls, known_frauds
 
 ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
@@ -102,11 +103,13 @@ class LayeredModule(lightning.LightningModule):
         held_out: Tensors | None,
         config: TrainConfig,
         *,
+        keys: Sequence[KnownFraud],
         seed: int,
         learning_rate: float,
         steps: int,
     ) -> None:
         super().__init__()
+        self.keys = keys
         self.network, self.held_out, self.config = network, held_out, config
         self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
@@ -127,11 +130,12 @@ class LayeredModule(lightning.LightningModule):
         torch.manual_seed(seed_of(self.seed, self.current_epoch) + self.global_rank)
 
     def training_step(self, batch: Tensors, _: int) -> Tensor:
-        """Weighted sum of the prefixes' cross-entropies."""
+        """Weighted sum of the prefixes' cross-entropies, and what a further known fraud would lower."""
         increments = self.network(batch.numbers, batch.missing, batch.codes)
         losses = stage_losses(increments, self.network.base_logit, batch.y)
         self.epoch_losses.append(losses[-1].detach())
-        return (losses * self.weights.to(losses.device)).sum()
+        loss = (losses * self.weights.to(losses.device)).sum()
+        return loss + falls(self.network, self.keys, batch) if self.keys else loss
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
@@ -248,6 +252,7 @@ def _train_seed(
             network,
             judging,
             config,
+            keys=known_frauds(encoder) if isinstance(network, LayeredNetwork | Members) else (),
             seed=seed,
             learning_rate=config.learning_rate(training.row_count),
             steps=config.epochs * max(1, training.row_count // size),

