@@ -1,8 +1,9 @@
 """What the layered network is worth: beside the best classical model, a flat network and TabM; what its shape gives; its speed.
 
-    python -m benchmarks.model --shared ../shared [--home DIR] [--parts handbook,rivals,transfer,shape,depth,export,speed]
+    python -m benchmarks.model --shared ../shared [--home DIR] [--parts handbook,shape,export,speed,transfer,rivals,depth]
+        [--seeds 1,2,3]
 
-A single network of each of three seeds unless said, and the median of the seeds. Nothing is chosen on what is measured here:
+A single network of each seed unless said, and the median of the seeds. Nothing is chosen on what is measured here:
 settings were chosen on weeks before the judged ones (`tasks.EARLIER`). The last line is one JSON object with the figures.
 """
 
@@ -35,7 +36,8 @@ from pipeline.layered import Layered
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import TrainConfig
 
-SEEDS = (1, 2, 3)
+SEEDS = "1,2,3"
+CLASSICAL_SEED = 1
 DEEP = NetworkConfig(blocks=23)  # 148 linear layers on the way of a row through four groups, head and facts among them
 THRESHOLDS = (0.05, 0.1, 0.3, 0.5)
 Figures = dict[str, float]
@@ -51,7 +53,7 @@ class Fits:
     @cached_property
     def boosting(self) -> list[Classical]:
         """Tuned gradient boosting of each fold."""
-        return [fit_classical(BOOSTING, as_frame(f.train), f.y, f.accounts, seed=SEEDS[0]) for f in self.task.folds]
+        return [fit_classical(BOOSTING, as_frame(f.train), f.y, f.accounts, seed=CLASSICAL_SEED) for f in self.task.folds]
 
     def networks(self, seed: int) -> list[tuple[Candidate, float]]:
         """A single network of each fold, with the boosting's opinion as its last stage, and the seconds of its training."""
@@ -74,6 +76,7 @@ class Measured:
 
     shared: Path
     home: Path
+    seeds: tuple[int, ...]
 
     @cached_property
     def published(self) -> Fits:
@@ -100,13 +103,15 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--home", type=Path, help="Keeps what was ingested and built.")
     parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--seeds", default=SEEDS)
     arguments = parser.parse_args()
     named = [name for name in arguments.parts.split(",") if name] or list(PARTS)
     if unknown := [name for name in named if name not in PARTS]:
         sys.exit(f"there is no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        measured = Measured(arguments.shared.absolute(), (arguments.home or Path(folder)).absolute())
+        seeds = tuple(int(seed) for seed in arguments.seeds.split(","))
+        measured = Measured(arguments.shared.absolute(), (arguments.home or Path(folder)).absolute(), seeds)
         for name in named:
             for figure, value in PARTS[name](measured).items():
                 figures[figure] = round(value, 6)
@@ -120,18 +125,18 @@ def accuracy(measured: Measured) -> Figures:
     for name, fits in (("handbook_15", measured.published), ("handbook_own", measured.own)):
         boosting = [classical.candidate for classical in fits.boosting]
         reports = {}
-        for seed in SEEDS:
+        for seed in measured.seeds:
             layered = [candidate for candidate, _ in fits.networks(seed)]
             reports[seed] = judged(measured, fits.task, {LAYERED: layered, BOOSTING: boosting})
-        middle = reports[sorted(SEEDS, key=lambda seed: reports[seed]["layered_ap"])[len(SEEDS) // 2]]
+        middle = sorted(reports.values(), key=lambda report: report["layered_ap"])[len(reports) // 2]
         figures |= {
             f"{name}_{figure}": median(r[f"layered_{figure}"] for r in reports.values()) for figure in ("ap", "auc", "cp100")
         }
         figures |= {f"{name}_xgboost_ap": middle["xgboost_ap"], f"{name}_paired": middle["layered_over_xgboost"]}
         figures |= {f"{name}_paired_{end}": middle[f"layered_over_xgboost_{end}"] for end in ("low", "high")}
-        figures[f"{name}_network_alone_ap"] = median(float(np.mean(fits.aps(seed))) for seed in SEEDS)
-        figures[f"{name}_trust"] = median(trust(candidate) for seed in SEEDS for candidate, _ in fits.networks(seed))
-    figures["fold_seconds"] = median(seconds for seed in SEEDS for _, seconds in measured.own.networks(seed))
+        figures[f"{name}_network_alone_ap"] = median(float(np.mean(fits.aps(seed))) for seed in measured.seeds)
+        figures[f"{name}_trust"] = median(trust(candidate) for seed in measured.seeds for candidate, _ in fits.networks(seed))
+    figures["fold_seconds"] = median(seconds for seed in measured.seeds for _, seconds in measured.own.networks(seed))
     return figures
 
 
@@ -172,7 +177,7 @@ def against_rivals(measured: Measured) -> Figures:
         found = {"layered": layered_alone, "flat": rivals.flat, "tabm": rivals.many}
         for rival, make in found.items():
             seeds = []
-            for seed in SEEDS:
+            for seed in measured.seeds:
                 score = make if rival == "layered" else (lambda t, f, s, make=make: rivals.logits(make, t, f, seed=s))
                 seeds.append(np.mean([average_precision(f.truth, score(task, f, seed)) for f in task.folds]))
             figures[f"{name}_{rival}_ap"] = float(median(seeds))
@@ -195,11 +200,11 @@ def transfer(measured: Measured) -> Figures:
     source, target = tasks.world(measured.home, seed=21, rows=300_000), tasks.world(measured.home, seed=22, rows=300_000)
     teacher, pupil = source.folds[0], target.folds[0]
     few, many = (first_frauds(pupil, count) for count in (100, 400))
-    boosting = XGBoost().fit(as_frame(many.train), many.y, many.accounts, seed=SEEDS[0])
+    boosting = XGBoost().fit(as_frame(many.train), many.y, many.accounts, seed=CLASSICAL_SEED)
     with_400 = average_precision(pupil.truth, boosting.logit(as_frame(pupil.test)))
-    own = fit_classical(BOOSTING, as_frame(few.train), few.y, few.accounts, seed=SEEDS[0])
+    own = fit_classical(BOOSTING, as_frame(few.train), few.y, few.accounts, seed=CLASSICAL_SEED)
     found: dict[str, list[float]] = {"transfer": [], "scratch": [], "source": []}
-    for seed in SEEDS:
+    for seed in measured.seeds:
         config = TrainConfig(seeds=(seed,))
         known = Layered.fit(teacher.train, teacher.y, teacher.accounts, source.groups, config=config)
         tuned = known.transferred(few.train, few.y, few.accounts, target.groups, config=config)
@@ -226,7 +231,7 @@ def shape(measured: Measured) -> Figures:
     """What only stages give, on our features: extraction, a missing group, calibration, the bound, additivity."""
     task = measured.own.task
     extraction, missing, errors, violated, parts = [], [], [], 0, 0.0
-    for seed in SEEDS:
+    for seed in measured.seeds:
         gaps, absent = [], []
         for fold, (candidate, _) in zip(task.folds, measured.own.networks(seed), strict=True):
             network = without(candidate)
@@ -249,7 +254,7 @@ def shape(measured: Measured) -> Figures:
     retrained = []
     for fold in task.folds:
         columns = group_columns(task, "clock")
-        model = XGBoost().fit(as_frame(fold.train.drop_columns(columns)), fold.y, fold.accounts, seed=SEEDS[0])
+        model = XGBoost().fit(as_frame(fold.train.drop_columns(columns)), fold.y, fold.accounts, seed=CLASSICAL_SEED)
         retrained.append(average_precision(fold.truth, model.logit(as_frame(fold.test.drop_columns(columns)))))
     return {
         "extraction_gap": median(extraction),
@@ -268,7 +273,7 @@ def world_calibration(measured: Measured) -> Figures:
     """The same error where the rows judged are not chosen: the Handbook leaves out accounts already known to be compromised."""
     fits = Fits(tasks.world(measured.home))
     (fold,), found = fits.task.folds, []
-    for seed in SEEDS:
+    for seed in measured.seeds:
         (candidate, _), *_ = fits.networks(seed)
         found.append(worst_error(fold, probabilities(candidate, fold)))
     return {"world_stage_ece": median(found), "world_fraud_rate": float(fold.truth.mean())}
@@ -300,7 +305,7 @@ def without_group(rows: pa.Table, task: Task, name: str) -> pa.Table:
 def depth(measured: Measured) -> Figures:
     """About 150 layers beside the default depth, network alone."""
     gaps = []
-    for seed in SEEDS:
+    for seed in measured.seeds:
         usual, aps = measured.own.aps(seed), []
         for fold in measured.own.task.folds:
             config = TrainConfig(seeds=(seed,), network=DEEP)
@@ -313,7 +318,7 @@ def depth(measured: Measured) -> Figures:
 
 def exported(measured: Measured) -> Figures:
     """The first fold's network for onnxruntime: without the trees, as the bar has it, and with them."""
-    candidate, _ = measured.own.networks(SEEDS[0])[0]
+    candidate, _ = measured.own.networks(measured.seeds[0])[0]
     rows = measured.own.task.folds[0].test
     figures = onnx_speed.figures(replace(candidate, model=without(candidate)), rows)
     return figures | {f"with_trees_{name}": value for name, value in onnx_speed.figures(candidate, rows).items()}

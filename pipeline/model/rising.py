@@ -33,18 +33,19 @@ class KnownFraud:
     run: int
     days: int
 
-    def with_more(self, rows: Tensors, further: int, *, days: Tensor) -> Tensors:
-        """The rows as if so many further frauds of the key had become known `days` before, [B], one day at most."""
-        numbers, missing = rows.numbers.clone(), rows.missing.clone()
+    def with_more(self, rows: Tensors, further: Tensor, *, days: Tensor) -> Tensors:
+        """The rows as if so many `further` frauds of the key, [B], had become known `days` before, [B], one day at most."""
+        numbers, missing, some = rows.numbers.clone(), rows.missing.clone(), further > 0
+        each = further.unsqueeze(1)
         counts = torch.expm1(numbers[:, self.frauds])
         labels = (counts + PRIOR_FRAUDS) / torch.expm1(numbers[:, self.rates])
-        more = counts + further
+        more = counts + each
         numbers[:, self.frauds] = torch.log1p(more)
-        numbers[:, self.rates] = torch.log1p((more + PRIOR_FRAUDS) / (labels + further))
+        numbers[:, self.rates] = torch.log1p((more + PRIOR_FRAUDS) / (labels + each))
         numbers[:, self.run] = torch.log1p(torch.expm1(numbers[:, self.run]) + further)
         before = torch.where(missing[:, self.days] > 0, torch.inf, numbers[:, self.days])
-        numbers[:, self.days] = torch.minimum(before, torch.log1p(days))
-        missing[:, self.days] = 0
+        numbers[:, self.days] = torch.where(some, torch.minimum(before, torch.log1p(days)), numbers[:, self.days])
+        missing[:, self.days] = missing[:, self.days].masked_fill(some, 0)
         return rows._replace(numbers=numbers, missing=missing)
 
     def is_asked(self, rows: Tensors) -> Tensor:
@@ -75,16 +76,15 @@ def falls(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Ten
     """
     rows = Tensors(*(part[::SHARE] for part in batch))
     count, device = rows.row_count, batch.y.device
-    key, further = torch.randint(len(keys), (count,)), torch.randint(FURTHER, (count,))
-    days = torch.rand(count)
+    key = torch.randint(len(keys), (count,)).to(device)
+    already, days = torch.randint(FURTHER, (count,)).to(device), torch.rand(count).to(device)
     before, after, stages = [], [], []
     for number, known in enumerate(keys):
-        for already in range(FURTHER):
-            own = torch.nonzero(((key == number) & (further == already)).to(device) & known.is_asked(rows)).squeeze(1)
-            some, ago = rows.rows(own), days.to(device)[own]
-            before.append(known.with_more(some, already, days=ago) if already else some)
-            after.append(known.with_more(some, already + 1, days=ago))
-            stages += [known.stage] * len(own)
+        own = torch.nonzero((key == number) & known.is_asked(rows)).squeeze(1)
+        some = rows.rows(own)
+        before.append(known.with_more(some, already[own], days=days[own]))
+        after.append(known.with_more(some, already[own] + 1, days=days[own]))
+        stages += [known.stage] * len(own)
     if not stages:
         return torch.zeros((), device=device)
     both = Tensors(*(torch.cat(columns) for columns in zip(*before, *after, strict=True)))

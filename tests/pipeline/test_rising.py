@@ -61,9 +61,9 @@ def encoder() -> Encoder:
 
 def test_two_further_frauds_make_the_row_what_the_features_would_be(encoder: Encoder) -> None:
     (merchant,) = known_frauds(encoder)
-    days = torch.tensor([0.5, 0.5, 0.5])
-    made = merchant.with_more(tensors(KNOWN, encoder), 2, days=days)
-    wanted = tensors([table(2, 7, 0.5), table(4, 9, 0.5), table(5, 42, 0.1)], encoder)
+    given, days = tensors([*KNOWN, KNOWN[0]], encoder), torch.full((4,), 0.5)
+    made = merchant.with_more(given, torch.tensor([2, 2, 2, 0]), days=days)
+    wanted = tensors([table(2, 7, 0.5), table(4, 9, 0.5), table(5, 42, 0.1), KNOWN[0]], encoder)
     torch.testing.assert_close(made.numbers, wanted.numbers, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(made.missing, wanted.missing)
 
