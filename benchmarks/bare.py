@@ -14,7 +14,7 @@ from features.encode import Encoded, Encoder
 from features.windows import Group
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
-from pipeline.model.rising import KnownFraud, falls, known_frauds
+from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
 from pipeline.model.train import ALL_ACCOUNTS, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
@@ -52,10 +52,11 @@ def _cycle(network: LayeredNetwork, keys: Sequence[KnownFraud], rows: Tensors, *
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=CONFIG.warm_up)
     weights: Tensor = stage_weights(len(network.heads))
     for epoch in range(epochs):
-        for batch in Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch):
+        for number, batch in enumerate(Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch)):
             optimiser.zero_grad()
             losses = stage_losses(network(batch.numbers, batch.missing, batch.codes), network.base_logit, batch.y)
-            torch.autograd.backward((losses * weights).sum() + falls(network, keys, batch))
+            loss = (losses * weights).sum()
+            torch.autograd.backward(loss + falls(network, keys, batch) if number % ASKED == 0 else loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()

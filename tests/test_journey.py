@@ -26,7 +26,7 @@ def test_the_demo_says_all_that_is_needed_to_believe_it(demo: Demo) -> None:
 
 def test_status_counts_what_the_demo_did(demo: Demo, scores: pd.DataFrame) -> None:
     told = json.loads(demo.strata("status", str(demo.portfolio), "--json"))
-    assert told["transactions"] == 25_000
+    assert told["transactions"] == 15_000
     assert told["scored"] == len(scores) > 0
     assert told["champion"]["version"] == "1"
     assert told["alerts"]["open"] + told["alerts"]["decided"] == int(re.search(r"(\d+) new alerts", demo.printed)[1]) > 0  # type: ignore[index]

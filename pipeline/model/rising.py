@@ -18,9 +18,9 @@ from features.encode import Encoder
 from features.risk import PRIOR_FRAUDS
 from pipeline.model.data import Tensors
 
-SHARE = 4  # every fourth row of a batch is asked
+ASKED, SHARE = 2, 4  # every second batch is asked, of it every fourth row
 FURTHER = 4  # so many further frauds, one after the other
-WEIGHT = 10.0
+WEIGHT = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from features.encode import Encoded, Encoder
 from pipeline.model.data import Batches, Tensors, seed_of
 from pipeline.model.members import Members
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights
-from pipeline.model.rising import KnownFraud, falls, known_frauds
+from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
 
 ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
@@ -129,13 +129,13 @@ class LayeredModule(lightning.LightningModule):
         """Draw dropouts as this epoch does, wherever the training began."""
         torch.manual_seed(seed_of(self.seed, self.current_epoch) + self.global_rank)
 
-    def training_step(self, batch: Tensors, _: int) -> Tensor:
+    def training_step(self, batch: Tensors, number: int) -> Tensor:
         """Weighted sum of the prefixes' cross-entropies, and what a further known fraud would lower."""
         increments = self.network(batch.numbers, batch.missing, batch.codes)
         losses = stage_losses(increments, self.network.base_logit, batch.y)
         self.epoch_losses.append(losses[-1].detach())
         loss = (losses * self.weights.to(losses.device)).sum()
-        return loss + falls(self.network, self.keys, batch) if self.keys else loss
+        return loss + falls(self.network, self.keys, batch) if self.keys and number % ASKED == 0 else loss
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
