@@ -21,6 +21,7 @@ from pipeline.casework import (
     FlaggedTransaction,
     NearCase,
     ReviewFacts,
+    StageReason,
     User,
     Verdict,
     alert_page,
@@ -30,8 +31,10 @@ REVIEW_HOLD_AFTER = timedelta(days=3)
 WEIGHT_TEXT = (
     "Each bar is the weight of evidence of one group of facts given the groups before it, in log-odds: "
     "not what the group would say alone. The bars add up from the base rate to the final log-odds. "
-    "Behind a fact stands its part of its group's weight; the rest is what usual facts would have said."
+    "Behind a fact stands its part of its group's weight. All else is what the group's other facts say, and what usual ones "
+    "would have said after the stages before."
 )
+LEAST_REST = 0.05  # log-odds
 NEAREST_TEXT = (
     "Confirmed transactions that the network takes to be most like this one, of all facts together: 0 is the same, "
     "1.4 is as far apart as two cases taken at random."
@@ -63,10 +66,11 @@ class FactRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StageRow:
-    """One stage of the chosen transaction: its facts, its weight, and where the score stands after it."""
+    """One stage of the chosen transaction: its facts, what they leave of its weight, its weight, and the score after it."""
 
     name: str
     facts: tuple[FactRow, ...]
+    rest: str
     increment: float
     text: str
     odds: str
@@ -222,6 +226,7 @@ def _reasons(one: FlaggedTransaction, alerts_near: Mapping[str, int]) -> Reasons
             StageRow(
                 name=words.title(stage.group),
                 facts=tuple(_fact(fact) for fact in stage.facts),
+                rest=_rest(stage),
                 increment=stage.increment,
                 text=words.signed(stage.increment),
                 odds=words.odds(stage.increment),
@@ -236,6 +241,13 @@ def _reasons(one: FlaggedTransaction, alerts_near: Mapping[str, int]) -> Reasons
         nearest=tuple(_near_case(case, alerts_near.get(case.transaction_id)) for case in one.nearest),
         nearest_explanation=NEAREST_TEXT,
     )
+
+
+def _rest(stage: StageReason) -> str:
+    """What the facts shown leave of a stage's weight; empty where nothing is shared out, or nearly nothing is left."""
+    shares = [fact.share for fact in stage.facts if fact.share is not None]
+    rest = stage.increment - sum(shares)
+    return words.signed(rest) if shares and abs(rest) >= LEAST_REST else ""
 
 
 def _fact(fact: Fact) -> FactRow:

@@ -118,6 +118,7 @@ def test_an_alerts_page_shows_facts_reasons_and_what_a_weight_means(ann: TestCli
     assert "Is this fraud?" in page
     assert "Country of the IP: RO, card country: DE" in page
     assert 'Amount: 100 EUR <span class="share">+0.75</span>' in page
+    assert 'all else <span class="share">+0.25</span>' in page  # of the amount's +1.00
     assert "given the groups before it" in page
     assert page.count("<svg class=") == 3  # base, amount, ip
 
