@@ -18,7 +18,7 @@ from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
 from pipeline.model.train import ALL_ACCOUNTS, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
-CONFIG = TrainConfig(seeds=(1,), epochs=3)
+CONFIG = TrainConfig(seeds=(1,))
 
 
 def ratio(fold: Fold, groups: Sequence[Group]) -> float:
