@@ -1,7 +1,7 @@
 """What the layered network is worth: beside the best classical model, a flat network and TabM; what its shape gives; its speed.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts handbook,shape,export,speed,transfer,rivals,depth]
-        [--seeds 1,2,3]
+        [--seeds 1 2 3]
 
 A single network of each seed unless said, and the median of the seeds. Nothing is chosen on what is measured here:
 settings were chosen on weeks before the judged ones (`tasks.EARLIER`). The last line is one JSON object with the figures.
@@ -36,7 +36,7 @@ from pipeline.layered import Layered
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import TrainConfig
 
-SEEDS = "1,2,3"
+SEEDS = (1, 2, 3)
 CLASSICAL_SEED = 1
 DEEP = NetworkConfig(blocks=23)  # 148 linear layers on the way of a row through four groups, head and facts among them
 THRESHOLDS = (0.05, 0.1, 0.3, 0.5)
@@ -103,15 +103,14 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--home", type=Path, help="Keeps what was ingested and built.")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seeds", default=SEEDS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     arguments = parser.parse_args()
     named = [name for name in arguments.parts.split(",") if name] or list(PARTS)
     if unknown := [name for name in named if name not in PARTS]:
         sys.exit(f"there is no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        seeds = tuple(int(seed) for seed in arguments.seeds.split(","))
-        measured = Measured(arguments.shared.absolute(), (arguments.home or Path(folder)).absolute(), seeds)
+        measured = Measured(arguments.shared.absolute(), (arguments.home or Path(folder)).absolute(), tuple(arguments.seeds))
         for name in named:
             for figure, value in PARTS[name](measured).items():
                 figures[figure] = round(value, 6)

@@ -1,4 +1,4 @@
-"""One more known fraud never speaks for a payment: a stage whose increment would fall by it is held back in training.
+"""One more known fraud shall not speak for a payment: a stage whose increment would fall by it is held back in training.
 
 What each row would look like if a further fraud of its retailer, receiver, address, device or account became known is worked
 out, and the fall of that stage's increment is added to the loss (counterfactual monotonicity; point-wise penalty of Gupta et

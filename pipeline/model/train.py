@@ -205,7 +205,7 @@ def train_layered(
             f"there are {len(start)} networks to start from, and the seeds are {len(config.seeds)}; give a seed for each"
         )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    longer = replace(config, epochs=math.ceil(config.epochs * ALL_ACCOUNTS))
+    last_cycle = replace(config, epochs=math.ceil(config.epochs * ALL_ACCOUNTS))
     found = []
     for place, seed in enumerate(config.seeds):
         held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
@@ -217,7 +217,7 @@ def train_layered(
         first = start[place] if start else None
         stopped, curve = _train_seed(encoder, training, judging, config, seed, first, resume, progress)
         logit = float(stopped.base_logit) + increments_of(stopped, judging).sum(axis=1)
-        network, _ = _train_seed(encoder, rows, None, longer, seed, stopped, resume, progress)
+        network, _ = _train_seed(encoder, rows, None, last_cycle, seed, stopped, resume, progress)
         networks = network.apart() if isinstance(network, Members) else [network]
         found.append(Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit))
     if resume is not None:
