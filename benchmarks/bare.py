@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.tasks import Fold
 from features.encode import Encoded, Encoder
@@ -15,7 +15,7 @@ from features.windows import Group
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
 from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
-from pipeline.model.train import ALL_ACCOUNTS, TrainConfig, held_out_accounts, train_layered
+from pipeline.model.train import ALL_ACCOUNTS, READER, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
 CONFIG = TrainConfig(seeds=(1,))
@@ -48,15 +48,18 @@ def _bare(encoder: Encoder, encoded: Encoded, fold: Fold) -> float:
 def _cycle(network: LayeredNetwork, keys: Sequence[KnownFraud], rows: Tensors, *, epochs: int) -> None:
     size, rate = CONFIG.batch(rows.row_count), CONFIG.learning_rate(rows.row_count)
     steps = epochs * (rows.row_count // size)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=CONFIG.weight_decay, fused=True)
+    reader = nn.Linear(CONFIG.network.width, 1)
+    learning = [*network.parameters(), *reader.parameters()]
+    optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=CONFIG.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=CONFIG.warm_up)
     weights: Tensor = stage_weights(len(network.heads))
     for epoch in range(epochs):
         for number, batch in enumerate(Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch)):
             optimiser.zero_grad()
-            losses = stage_losses(network(batch.numbers, batch.missing, batch.codes), network.base_logit, batch.y)
-            loss = (losses * weights).sum()
+            states = network.states(batch.numbers, batch.missing, batch.codes)
+            loss = (stage_losses(network.told(states), network.base_logit, batch.y) * weights).sum()
+            loss = loss + READER * stage_losses(reader(states[-1]), network.base_logit, batch.y).sum()
             torch.autograd.backward(loss + falls(network, keys, batch) if number % ASKED == 0 else loss)
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
             schedule.step()

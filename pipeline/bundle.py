@@ -20,7 +20,7 @@ from pipeline.layered import Layered
 from pipeline.policy import Policy
 from pipeline.usual import Usual
 
-FORMAT = 3
+FORMAT = 4
 USUAL = "usual.json"
 MANIFEST = "manifest.json"
 UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)  # what a wrong file leads to

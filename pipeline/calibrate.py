@@ -127,8 +127,8 @@ def stage_reliability(y: npt.ArrayLike, p: FloatArray, stages: Sequence[str], *,
     1      ip    0         0.0
     2      ip    1         1.0
     """
-    tables = [reliability(y, p[:, place], bins=bins).rename_axis("bin").reset_index() for place in range(len(stages))]
-    return pd.concat([table.assign(stage=name) for name, table in zip(stages, tables, strict=True)], ignore_index=True)
+    tables = {name: reliability(y, p[:, place], bins=bins) for place, name in enumerate(stages)}
+    return pd.concat(tables, names=["stage", "bin"]).reset_index()
 
 
 @dataclass(frozen=True, kw_only=True)

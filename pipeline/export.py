@@ -19,13 +19,14 @@ from features.encode import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
 from pipeline import alone
 from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle
+from pipeline.calibrate import Affine
 from pipeline.evaluate import IntArray
 from pipeline.layered import Layered, Opinion
 from pipeline.model.export import add_networks, write_program
 from pipeline.model.graph import Graph, tensor
 from pipeline.model.trees import add_trees
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,11 @@ def onnx_of(bundle: Bundle, inputs: Inputs, booster: xgboost.Booster | None, col
     so_far = _logit(graph, increments, model.base_logit)
     if booster is not None and model.opinion is not None:
         own = graph.cast(add_trees(graph, booster, _boosting_inputs(graph, inputs, columns)), np.float64)
-        opinion = graph.add("Mul", graph.add("Sub", own, so_far), np.float64(model.opinion.trust))
-        increments, so_far = graph.add("Concat", increments, opinion, axis=1), graph.add("Add", so_far, opinion)
+        moved = graph.add("Mul", graph.add("Sub", own, so_far), np.float64(model.opinion.trust))
+        blend = _calibrated(graph, graph.add("Add", so_far, moved), model.opinion.calibration)
+        increments, so_far = graph.add("Concat", increments, graph.add("Sub", blend, so_far), axis=1), blend
     logit = graph.add("Squeeze", so_far, np.array([1]))
-    slope, start = np.float64(bundle.calibration.a), np.float64(bundle.calibration.b)
-    score = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", logit, slope), start))
+    score = graph.add("Sigmoid", _calibrated(graph, logit, bundle.calibration))
     given = [tensor("numbers", np.float64, "B", len(inputs.numbers)), tensor("codes", np.int64, "B", len(inputs.categories))]
     told = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
     return graph.model(given, [*told, tensor("increments", np.float64, "B", len(model.stages))], [score, logit, increments])
@@ -87,9 +88,10 @@ def _network_increments(graph: Graph, model: Layered, inputs: Inputs) -> str:
     known = [code for group in model.encoder.groups for code in group.categories]
     own = {code.name: {value: place + FIRST_KNOWN for place, value in enumerate(code.vocabulary)} for code in known}
     tables = [[MISSING, UNKNOWN, *(own[name].get(value, UNKNOWN) for value in inputs.categories[name])] for name in own]
-    numbers = np.arange(sum(len(group.numbers) for group in model.encoder.groups))
+    count = sum(len(group.numbers) for group in model.encoder.groups)
+    numbers = graph.add("Slice", "numbers", np.array([0]), np.array([count]), np.array([1]))
     codes = _looked_up(graph, np.arange(len(tables)), tables, np.int64)
-    return add_networks(graph, model.networks, graph.add("Gather", "numbers", numbers, axis=1), codes)
+    return add_networks(graph, model.networks, numbers, codes)
 
 
 def _boosting_inputs(graph: Graph, inputs: Inputs, columns: Columns) -> str:
@@ -113,6 +115,10 @@ def _looked_up(graph: Graph, places: IntArray, tables: Sequence[Sequence[float]]
         return graph.cast(chosen, kind)
     starts = np.cumsum([0, *(len(table) for table in tables[:-1])], dtype=np.int64)
     return graph.add("Gather", np.concatenate(tables).astype(kind), graph.add("Add", chosen, starts), axis=0)
+
+
+def _calibrated(graph: Graph, logit: str, calibration: Affine) -> str:
+    return graph.add("Add", graph.add("Mul", logit, np.float64(calibration.a)), np.float64(calibration.b))
 
 
 def _logit(graph: Graph, increments: str, base_logit: float) -> str:
@@ -148,7 +154,7 @@ def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object
         },
         "stages": list(model.stages),
         "base_logit": model.base_logit,
-        "trust": None if model.opinion is None else model.opinion.trust,
+        "opinion": None if model.opinion is None else model.opinion.to_json(),
         "calibration": bundle.calibration.to_json(),
         "xgboost": {"numbers": list(columns.numbers), "categories": list(columns.categories)},
     }

@@ -4,7 +4,7 @@ Seeds are averaged by logit: the mean of the increments, so the mean still adds 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from features.encode import Encoder
 from features.windows import Group
 from pipeline.baselines import Baseline, XGBoost, as_frame
-from pipeline.calibrate import fit_affine
+from pipeline.calibrate import Affine, fit_affine, sigmoid
 from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
@@ -34,23 +34,35 @@ TRUSTS = tuple(place / 20 for place in range(21))
 class Opinion:
     """The classical model's opinion as the last stage: it moves the log-odds so far a share of the way to its own.
 
-    The share (`trust`, 0 to 1) is learned on accounts that neither model learned from (stacking, Wolpert 1992).
+    The share (`trust`, 0 to 1) and the calibration of what comes of it are learned on accounts that neither model learned from
+    (stacking, Wolpert 1992). The calibration is the last stage's alone: the stages before were each trained to be right by
+    themselves, and a map that the last one needs would bend them.
     """
 
     model: Baseline
     trust: float
-
-    def increment(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
-        """What the stage adds to the log-odds so far, [R]."""
-        return self.trust * (classical - so_far)
+    calibration: Affine = field(default_factory=Affine)
 
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
-        >>> Opinion(model=XGBoost(), trust=0.25).blend(np.array([0.0]), np.array([2.0]))
-        array([0.5])
+        >>> Opinion(model=XGBoost(), trust=0.25, calibration=Affine(a=2.0, b=1.0)).blend(np.array([0.0]), np.array([2.0]))
+        array([2.])
         """
-        return so_far + self.increment(so_far, classical)
+        return self.calibration.logit(so_far + self.trust * (classical - so_far))
+
+    def increment(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
+        """What the stage adds to the log-odds so far, [R]."""
+        return self.blend(so_far, classical) - so_far
+
+    def to_json(self) -> dict[str, float]:
+        """The share and the calibration, as a bundle keeps them."""
+        return {"trust": self.trust, **self.calibration.to_json()}
+
+    @classmethod
+    def from_json(cls, model: Baseline, values: Mapping[str, float]) -> "Opinion":
+        """The opinion that `to_json` described, of this model."""
+        return cls(model=model, trust=values["trust"], calibration=Affine(a=values["a"], b=values["b"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,8 +212,8 @@ class Layered:
     def to_files(self, folder: Path) -> None:
         """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
-        trust = None if self.opinion is None else self.opinion.trust
-        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "trust": trust}
+        opinion = None if self.opinion is None else self.opinion.to_json()
+        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": opinion}
         if self.opinion is not None:
             self.opinion.model.to_files(folder)
         (folder / "network.json").write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
@@ -219,19 +231,15 @@ class Layered:
             network = LayeredNetwork(encoder, base_logit=0.0, config=shape)
             network.load_state_dict(load_file(folder / _weights(number)))
             networks.append(network.eval())
-        opinion = None if kept["trust"] is None else Opinion(model=XGBoost.from_files(folder), trust=kept["trust"])
+        opinion = None if kept["opinion"] is None else Opinion.from_json(XGBoost.from_files(folder), kept["opinion"])
         return cls(encoder=encoder, networks=tuple(networks), shape=shape, opinion=opinion)
 
 
 def learn_opinion(model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray) -> Opinion:
     """Learn how far to trust the classical model: by the share whose calibrated blend suits these held-out rows best."""
-    blends = [Opinion(model=model, trust=trust) for trust in TRUSTS]
-    losses = [_calibrated_loss(opinion.blend(network, classical), y) for opinion in blends]
-    return blends[int(np.argmin(losses))]
-
-
-def _calibrated_loss(logit: FloatArray, y: BoolArray) -> float:
-    return log_loss(y, fit_affine(logit, y).probability(logit))
+    shares = [Opinion(model=model, trust=trust) for trust in TRUSTS]
+    opinions = [replace(share, calibration=fit_affine(share.blend(network, classical), y)) for share in shares]
+    return min(opinions, key=lambda opinion: log_loss(y, sigmoid(opinion.blend(network, classical))))
 
 
 def _weights(number: int) -> str:

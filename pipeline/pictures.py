@@ -35,7 +35,8 @@ def depth_picture(trained: Trained) -> str:
         axes.plot(range(len(names)), values, marker="o", color=ACCENT)
         for place, value in enumerate(values):
             axes.annotate(f"{value:.3f}", (place, value), xytext=(0, 8), textcoords="offset points", ha="center", color=INK)
-        axes.set_xticks(range(len(names)), [f"{place + 1}. {name}" for place, name in enumerate(names)])
+        numbered = [f"{place + 1}. {name}" for place, name in enumerate(names)]
+        axes.set_xticks(range(len(names)), numbered, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_ylim(0, max(values) * 1.2 + 0.01)
         axes.set_ylabel("average precision so far")
         axes.set_xlabel(f"stages, each with all before it ({_test(trained)})")

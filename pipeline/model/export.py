@@ -48,19 +48,23 @@ def signed_log(graph: Graph, numbers: str) -> str:
 
 
 def _columns(graph: Graph, weights: Weights, spans: Sequence[slice], logs: str, missing: str) -> dict[int, str]:
-    """Each stage's piecewise-linear, scaled and missing columns: all are min(max(x * slope + start, low), high)."""
+    """Each stage's piecewise-linear, scaled and missing columns: all are min(max(x * slope + start, low), high).
+
+    A column is a row here, [columns, B] a stage: to repeat a number for its pieces is then to copy it as one run of memory.
+    """
     stages = [stage for stage, own in enumerate(spans) if own.stop > own.start]
     if not stages:
         return {}
     found = {stage: _lines(weights, f"facts.{stage}", spans[stage].start, behind=spans[-1].stop) for stage in stages}
-    place, slope, start, low, high = (np.concatenate(column) for column in zip(*found.values(), strict=True))
+    place, *lines = (np.concatenate(column) for column in zip(*found.values(), strict=True))
+    slope, start, low, high = (line[:, None] for line in lines)
     middle = np.concatenate([weights[f"facts.{stage}.middle"][0] for stage in stages])
     inputs = graph.add("Concat", graph.add("Where", missing, middle, logs), graph.cast(missing, np.float32), axis=1)
-    chosen = graph.cast(graph.add("Gather", inputs, place, axis=1), np.float64)
+    chosen = graph.add("Gather", graph.cast(graph.add("Transpose", inputs, perm=[1, 0]), np.float64), place)
     # torch rounds x * slope + start once; between narrow knots a second rounding would show, hence float64
     line = graph.cast(graph.add("Add", graph.add("Mul", chosen, slope), start), np.float32)
     columns = graph.add("Min", graph.add("Max", line, low.astype(np.float32)), high.astype(np.float32))
-    return dict(zip(stages, graph.split(columns, [len(lines[0]) for lines in found.values()]), strict=True))
+    return dict(zip(stages, graph.split(columns, [len(own[0]) for own in found.values()], axis=0), strict=True))
 
 
 def _lines(weights: Weights, facts: str, first: int, *, behind: int) -> tuple[Array, ...]:
@@ -122,7 +126,7 @@ def _vector(graph: Graph, weights: Weights, facts: str, columns: str | None, tex
     if columns is not None:
         count = len([name for name in weights if name.startswith(f"{facts}.embeddings.")])
         weight = weights[f"{facts}.linear.weight"][:, :, count * CATEGORY_WIDTH :]
-        vector = graph.add("Add", graph.add("MatMul", columns, _turned(weight)), vector)
+        vector = graph.add("Add", graph.add("Transpose", graph.add("MatMul", weight, columns), perm=[0, 2, 1]), vector)
     if texts is not None:
         vector = graph.add("Add", texts, vector)
     return graph.add("Where", present, vector, weights[f"{facts}.absent"][:, None])

@@ -31,9 +31,9 @@ class Graph:
         """Add an operator with one output; returns its name."""
         return self._add(operator, inputs, 1, domain, attributes)[0]
 
-    def split(self, value: str, sizes: Sequence[int]) -> list[str]:
-        """Cut a value along its second dimension."""
-        return self._add("Split", (value, np.array(sizes, dtype=np.int64)), len(sizes), "", {"axis": 1})
+    def split(self, value: str, sizes: Sequence[int], *, axis: int = 1) -> list[str]:
+        """Cut a value along a dimension."""
+        return self._add("Split", (value, np.array(sizes, dtype=np.int64)), len(sizes), "", {"axis": axis})
 
     def cast(self, value: str, to: type[np.generic]) -> str:
         """Turn a value into another type."""

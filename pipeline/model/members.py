@@ -4,6 +4,7 @@ Each member scales every group's vector its own way and has last layers of its o
 plain networks, so that nothing behind the training knows of members.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import cast
 
@@ -51,12 +52,16 @@ class Members(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return what each stage adds to the log-odds."""
-        network, found = self.network, []
-        state = torch.empty(0)
-        for stage, (facts, head) in enumerate(_stages(network)):
-            own, texts = network.numbers[stage], network.codes[stage]
-            vector = facts(numbers[:, own], missing[:, own], codes[:, texts]).unsqueeze(1) * self.scales[stage]
-            state = network.inject(stage, state, vector)
+        return self.told(self.states(numbers, missing, codes))
+
+    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> list[Tensor]:
+        """What each member knows of each row after each stage, each [B, M, D]."""
+        return self.network.states(numbers, missing, codes, self.scales)
+
+    def told(self, states: Sequence[Tensor]) -> Tensor:
+        """What each stage adds to the log-odds, by its state."""
+        found = []
+        for stage, ((_, head), state) in enumerate(zip(_stages(self.network), states, strict=True)):
             hidden = functional.relu(head.hidden(head.norm(state)))
             found.append((hidden * self.weights[stage]).sum(dim=2) + self.biases[stage])
         increments = torch.stack(found, dim=2)

@@ -192,17 +192,24 @@ class LayeredNetwork(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return what each stage adds to the log-odds of each row."""
-        states = self.states(numbers, missing, codes)
-        return torch.stack([head(state) for head, state in zip(self.heads, states, strict=True)], dim=1)
+        return self.told(self.states(numbers, missing, codes))
 
-    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> list[Tensor]:
-        """What is known of each row after each stage, h_1 to h_K, each [B, D]."""
+    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor, scales: Tensor | None = None) -> list[Tensor]:
+        """What is known of each row after each stage, h_1 to h_K, each [B, D].
+
+        With `scales` [K, M, D] every group's vector goes on as M vectors, scaled by them; each state is [B, M, D] then.
+        """
         states: list[Tensor] = []
         for stage, facts in enumerate(self.facts):
             own, texts = self.numbers[stage], self.codes[stage]
             vector = facts(numbers[:, own], missing[:, own], codes[:, texts])
+            vector = vector if scales is None else vector.unsqueeze(1) * scales[stage]
             states.append(self.inject(stage, states[-1] if states else vector, vector))
         return states
+
+    def told(self, states: Sequence[Tensor]) -> Tensor:
+        """What each stage adds to the log-odds, [B, K], by its state."""
+        return torch.stack([head(state) for head, state in zip(self.heads, states, strict=True)], dim=1)
 
     def inject(self, stage: int, state: Tensor, vector: Tensor) -> Tensor:
         """The state after a stage, [B, D], from the state before it (the first stage has none) and its group's vector."""

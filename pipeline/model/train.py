@@ -30,6 +30,7 @@ from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, 
 from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
 
 ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
+READER = 0.1  # weight of the loss of what reads the last state
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
 SCORE_ROWS = 16_384
 
@@ -90,8 +91,10 @@ class Learned:
 class LayeredModule(lightning.LightningModule):
     """The network with its loss, optimiser and schedule.
 
-    `best` has the weights that did best on the held-out accounts so far, or the last ones where none are held out; these and
-    the learning curve are part of its state, so a checkpoint holds all that a training was.
+    A logistic regression on the layered network's last state learns along (`reader`, after the linear probes of Alain and
+    Bengio 2016), so that other models can read the state too; it is not kept. `best` has the weights that did best on the
+    held-out accounts so far, or the last ones where none are held out; these and the learning curve are part of its state, so a
+    checkpoint holds all that a training was.
     """
 
     losses: Tensor
@@ -113,6 +116,7 @@ class LayeredModule(lightning.LightningModule):
         self.network, self.held_out, self.config = network, held_out, config
         self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
+        self.reader = nn.Linear(config.network.width, 1) if isinstance(network, LayeredNetwork | Members) else None
         self.seed = seed
         self.epoch_losses: list[Tensor] = []
         self.best = deepcopy(network).requires_grad_(requires_grad=False)
@@ -130,11 +134,16 @@ class LayeredModule(lightning.LightningModule):
         torch.manual_seed(seed_of(self.seed, self.current_epoch) + self.global_rank)
 
     def training_step(self, batch: Tensors, number: int) -> Tensor:
-        """Weighted sum of the prefixes' cross-entropies, and what a further known fraud would lower."""
-        increments = self.network(batch.numbers, batch.missing, batch.codes)
-        losses = stage_losses(increments, self.network.base_logit, batch.y)
+        """Weighted sum of the prefixes' and the reader's cross-entropies, and what a further known fraud would lower."""
+        facts, base_logit, y = (batch.numbers, batch.missing, batch.codes), self.network.base_logit, batch.y
+        if self.reader is None:
+            losses, read = stage_losses(self.network(*facts), base_logit, y), torch.zeros_like(base_logit)
+        else:
+            states = self.network.states(*facts)
+            losses = stage_losses(self.network.told(states), base_logit, y)
+            read = stage_losses(self.reader(states[-1]), base_logit, y)
         self.epoch_losses.append(losses[-1].detach())
-        loss = (losses * self.weights.to(losses.device)).sum()
+        loss = (losses * self.weights.to(losses.device)).sum() + READER * read.sum()
         return loss + falls(self.network, self.keys, batch) if self.keys and number % ASKED == 0 else loss
 
     def configure_optimizers(self) -> Any:

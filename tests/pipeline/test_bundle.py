@@ -146,7 +146,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize("form", [0, 2, None, "3"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
-    with pytest.raises(BundleError, match=r"is not of format 3; train or export it again with this version"):
+    with pytest.raises(BundleError, match=r"is not of format 4; train or export it again with this version"):
         read_bundle(folder)
 
 

@@ -51,7 +51,7 @@ def bundle() -> Bundle:
     boosting = XGBoost().fit(rows.to_pandas(), fraud, np.arange(rows.num_rows).astype(str), seed=1)
     return Bundle(
         portfolio="world",
-        model=replace(layered(networks=2), opinion=Opinion(model=boosting, trust=0.35)),
+        model=replace(layered(networks=2), opinion=Opinion(model=boosting, trust=0.35, calibration=Affine(a=1.2, b=0.4))),
         calibration=Affine(a=0.9, b=-0.2),
         policy=Policy(capacity_per_day=7, cost=2.5, least_gain=1.25),
         feature_digest="0123456789abcdef",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.baselines import XGBoost
+from pipeline.calibrate import Affine, sigmoid
 from pipeline.layered import Layered, Opinion, learn_opinion
 from tests.small_network import layered, training_rows
 
@@ -29,7 +30,8 @@ def test_one_file_of_weights_for_each_seed(tmp_path: Path) -> None:
 def with_opinion(*, trust: float) -> Layered:
     rows = training_rows()
     y, accounts = rows["paid"].to_numpy() > 60, np.arange(rows.num_rows).astype(str)
-    return replace(layered(), opinion=Opinion(model=XGBoost().fit(rows.to_pandas(), y, accounts, seed=1), trust=trust))
+    boosting = XGBoost().fit(rows.to_pandas(), y, accounts, seed=1)
+    return replace(layered(), opinion=Opinion(model=boosting, trust=trust, calibration=Affine(a=1.5, b=-0.5)))
 
 
 def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
@@ -37,7 +39,8 @@ def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
     assert model.stages == (*layered().stages, "classical")
     assert model.opinion is not None
     network, classical = layered().logit(rows), model.opinion.model.logit(rows.to_pandas())
-    np.testing.assert_allclose(model.logit(rows), 0.75 * network + 0.25 * classical, atol=1e-5)
+    np.testing.assert_allclose(model.logit(rows), 1.5 * (0.75 * network + 0.25 * classical) - 0.5, atol=1e-5)
+    np.testing.assert_array_equal(model.increments(rows)[:, :-1], layered().increments(rows))
     np.testing.assert_allclose(model.base_logit + model.increments(rows).sum(axis=1), model.logit(rows), atol=1e-5)
     model.to_files(tmp_path)
     np.testing.assert_allclose(Layered.from_files(tmp_path).logit(rows), model.logit(rows), atol=1e-5)
@@ -51,3 +54,13 @@ def test_the_model_that_is_right_is_trusted(right: str, trust: float) -> None:
     says = {"classical": random.normal(-2, 2, 4000), "network": random.normal(-2, 2, 4000)} | {right: truth}
     learned = learn_opinion(XGBoost(), network=says["network"], classical=says["classical"], y=y)
     assert learned.trust == pytest.approx(trust, abs=0.1)
+
+
+@pytest.mark.parametrize("network_off", [-2.0, 0.0, 2.0])
+def test_the_opinion_gives_out_as_many_frauds_as_there_are(network_off: float) -> None:
+    random = np.random.default_rng(1)
+    truth = random.normal(-2, 2, 4000)
+    y = random.random(4000) < sigmoid(truth)
+    network, classical = 2 * truth + network_off, truth + random.normal(0, 1, 4000)
+    learned = learn_opinion(XGBoost(), network=network, classical=classical, y=y)
+    assert sigmoid(learned.blend(network, classical)).sum() == pytest.approx(y.sum(), rel=0.01)
