@@ -45,7 +45,10 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ValueError(f"the Prefect server ended at once (exit code {process.returncode}); is the port of {url} taken?")
+            raise ValueError(
+                f"the Prefect server for {url} ended at once (exit code {process.returncode}); take another port if that "
+                "one is taken, or see what `prefect server start` says"
+            )
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):  # noqa: S310 - our own loopback address
                 return

@@ -143,7 +143,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(facts))
 
 
-@pytest.mark.parametrize("form", [0, 2, None, "3"], ids=str)
+@pytest.mark.parametrize("form", [0, 3, None, "4"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
     with pytest.raises(BundleError, match=r"is not of format 4; train or export it again with this version"):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pipeline.evaluate import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Batches, Tensors
-from pipeline.model.train import TrainConfig, held_out_accounts, increments_of, train_layered
+from pipeline.model.network import LayeredNetwork
+from pipeline.model.train import LayeredModule, TrainConfig, held_out_accounts, increments_of, train_layered
 from tests.small_network import GROUPS, SMALL, encoder, training_rows
 
 QUICK = TrainConfig(seeds=(1,), epochs=2, network=SMALL)
@@ -67,6 +68,16 @@ def test_it_learns_nothing_where_nothing_is(features: pa.Table, planted: Labels,
     unrelated = np.random.default_rng(1).permutation(planted)
     assert average_precision(unrelated, blind.logit(fresh)) < 0.1  # 5 % are frauds
     assert np.abs(blind.increments(fresh)).mean() < 0.3
+
+
+def test_the_state_learns_from_what_reads_it() -> None:
+    """Heads that start at zero send nothing back, so what comes to the facts comes by the reader."""
+    network = LayeredNetwork(encoder(), base_logit=-3.0, config=SMALL)
+    module = LayeredModule(network, None, QUICK, keys=(), seed=1, learning_rate=1e-3, steps=10)
+    rows = Tensors.of(encoder().encode(training_rows()), torch.zeros(400))
+    module.training_step(rows, number=1).backward()
+    assert all(facts.linear.weight.grad.abs().max() > 0 for facts in network.facts)
+    assert not any(name.startswith("reader") for name in network.state_dict())
 
 
 def test_the_base_is_the_rate_of_the_rows_trained_on(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
