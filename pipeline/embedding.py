@@ -10,7 +10,6 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipeline.layered import Layered
-from pipeline.model.train import SCORE_ROWS
 
 
 class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -33,17 +32,13 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: pd.DataFrame | pa.Table) -> npt.NDArray[np.float32]:  # noqa: N803
         """Return the states of built features."""
         place = self._place()
-        table = _table(X)
-        rows = self.model.tensors(table)
-        width = self.model.shape.width
-        found = np.empty((table.num_rows, width * len(self.model.networks)), dtype=np.float32)
+        rows, networks = self.model.tensors(_table(X)), self.model.networks
         with torch.inference_mode():
-            for number, network in enumerate(self.model.networks):
-                for start in range(0, table.num_rows, SCORE_ROWS):
-                    at = slice(start, start + SCORE_ROWS)
-                    states = network.states(rows.numbers[at], rows.missing[at], rows.codes[at])
-                    found[at, number * width : (number + 1) * width] = states[place].numpy()
-        return found
+            found = [
+                torch.cat([network.states(block.numbers, block.missing, block.codes)[place] for network in networks], dim=1)
+                for block in rows.blocks()
+            ]
+        return torch.cat(found or [torch.empty(0, self.model.shape.width * len(networks))]).numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Names such as `ip_0_17`: stage, seed, place in the state."""

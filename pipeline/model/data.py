@@ -8,6 +8,8 @@ from torch import Tensor, distributed
 
 from features.encode import Encoded
 
+SCORE_ROWS = 16_384
+
 
 class Tensors(NamedTuple):
     """Rows as tensors: numbers [R, N], missing [R, N], codes [R, C], y [R] (0 or 1)."""
@@ -27,6 +29,11 @@ class Tensors(NamedTuple):
     def rows(self, index: Tensor) -> "Tensors":
         """Return some of the rows."""
         return Tensors(numbers=self.numbers[index], missing=self.missing[index], codes=self.codes[index], y=self.y[index])
+
+    def blocks(self) -> Iterator["Tensors"]:
+        """All rows in their order, so many at a time as are scored at once."""
+        for start in range(0, self.row_count, SCORE_ROWS):
+            yield Tensors(*(part[start : start + SCORE_ROWS] for part in self))
 
     @property
     def row_count(self) -> int:

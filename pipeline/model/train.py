@@ -32,7 +32,6 @@ from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
 ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
 READER = 0.1  # weight of the loss of what reads the last state
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
-SCORE_ROWS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +175,8 @@ def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArr
     network.eval()
     with torch.inference_mode():
         blocks = [
-            network(*(part[at].to(device) for part in (rows.numbers, rows.missing, rows.codes))).double().cpu().numpy()
-            for at in (slice(start, start + SCORE_ROWS) for start in range(0, rows.row_count, SCORE_ROWS))
+            network(*(part.to(device) for part in (block.numbers, block.missing, block.codes))).double().cpu().numpy()
+            for block in rows.blocks()
         ]
     network.train(was_training)
     return np.concatenate(blocks) if blocks else np.empty((0, len(network.heads)))
