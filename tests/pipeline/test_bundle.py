@@ -152,7 +152,7 @@ def test_another_format_is_refused(folder: Path, form: object) -> None:
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1]")
-    with pytest.raises(BundleError, match="is not of format 3"):
+    with pytest.raises(BundleError, match="is not of format 4"):
         read_bundle(folder)
 
 
