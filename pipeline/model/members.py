@@ -46,6 +46,11 @@ class Members(nn.Module):
         return self.network.base_logit
 
     @property
+    def width(self) -> int:
+        """The width D of a state."""
+        return self.network.width
+
+    @property
     def heads(self) -> nn.ModuleList:
         """The heads that the members share but for the last layer."""
         return self.network.heads

@@ -183,6 +183,7 @@ class LayeredNetwork(nn.Module):
     def __init__(self, encoder: Encoder, *, base_logit: float, config: NetworkConfig | None = None) -> None:
         super().__init__()
         config = config or NetworkConfig()
+        self.width = config.width
         self.register_buffer("base_logit", torch.tensor(base_logit))
         self.numbers = _slices([len(group.numbers) for group in encoder.groups])
         self.codes = _slices([len(group.categories) for group in encoder.groups])

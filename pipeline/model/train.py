@@ -115,7 +115,7 @@ class LayeredModule(lightning.LightningModule):
         self.network, self.held_out, self.config = network, held_out, config
         self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
-        self.reader = nn.Linear(config.network.width, 1) if isinstance(network, LayeredNetwork | Members) else None
+        self.reader = nn.Linear(network.width, 1) if isinstance(network, LayeredNetwork | Members) else None
         self.seed = seed
         self.epoch_losses: list[Tensor] = []
         self.best = deepcopy(network).requires_grad_(requires_grad=False)
