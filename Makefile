@@ -33,8 +33,8 @@ bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds wit
 	$(BIN)/python -m benchmarks.unlabelled
 
 docs: $(VENV)/ready  ## the page of features and the picture of a window, from the code
-	$(BIN)/python -m features.page > docs/features.md
-	$(BIN)/python -m features.picture > docs/window.svg
+	$(BIN)/python -m features.docs.page > docs/features.md
+	$(BIN)/python -m features.docs.picture > docs/window.svg
 
 dashboard: $(VENV)/ready  ## the review desk and MLflow
 	$(BIN)/strata dashboard

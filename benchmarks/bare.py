@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tasks import Fold
-from features.encode import Encoded, Encoder
-from features.windows import Group
+from features.declarations import Group
+from features.encoder import Encoded, Encoder
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
 from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds

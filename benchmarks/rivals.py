@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tasks import Fold, Task
-from features.encode import Encoder, GroupCode
+from features.encoder import Encoder, GroupCode
 from pipeline.evaluate import FloatArray
 from pipeline.model.data import Tensors
 from pipeline.model.network import Facts, NetworkConfig

@@ -27,10 +27,10 @@ import duckdb
 import pyarrow.parquet as pq
 
 from benchmarks import in_pandas, in_polars
-from features.addresses import packaged_database
 from features.build import BuildConfig, pieces
-from features.groups import portfolio_groups
-from features.windows import Group
+from features.declarations import Group
+from features.groups.catalogue import portfolio_groups
+from features.ip.addresses import packaged_database
 from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio, read_portfolio
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import sffsd
-from features.windows import Group, fact
+from features.declarations import Group, fact
 from pipeline.evaluate import BoolArray
 from pipeline.history import History, read_history
 from pipeline.lake import Lake

@@ -23,9 +23,9 @@ import pyarrow.parquet as pq
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from features.addresses import packaged_database
 from features.build import BuildConfig
-from features.windows import Group
+from features.declarations import Group
+from features.ip.addresses import packaged_database
 from pipeline.anomaly import AnomalyScore, anomaly_models
 from pipeline.history import read_history
 from pipeline.ingest import ingest

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features.addresses import open_databases
-from features.batch import batch_tables
-from features.engine import DuckDB, Engine, EngineName, Shards, Source
-from features.frames import lookup_query, select
-from features.groups import DERIVED
-from features.plan import Part, Plan, only, reach
-from features.risk import label_query, verdict_query
-from features.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
+from features.declarations import Feature, Group
+from features.engines.duckdb import DuckDB
+from features.engines.protocol import Engine, EngineName, Shards, Source
+from features.engines.spark import Spark
+from features.groups.catalogue import DERIVED
+from features.ip.addresses import open_databases
 from features.schema import LABELS, SchemaError
-from features.spark import Spark
-from features.windows import Feature, Group
+from features.sql.labels import label_query, verdict_query
+from features.sql.micro_batch import batch_tables
+from features.sql.plan import Part, Plan, only, reach
+from features.sql.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
+from features.sql.windows import lookup_query, select
 
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")  # stand before the features in every table built
 
@@ -115,7 +116,7 @@ def compute(
 def lookback(groups: Sequence[Group]) -> timedelta:
     """How far the history of a batch must go back before its first row, for `since` to equal the full build.
 
-    >>> from features.groups import portfolio_groups
+    >>> from features.groups.catalogue import portfolio_groups
     >>> lookback(portfolio_groups([], order=("amount",))).days  # payments of 14 days, each against the 90 days before it
     104
     """

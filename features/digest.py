@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from features.build import KEYS, all_features, shown_features, whole_history
-from features.groups import DERIVED
-from features.plan import Plan, ordered
-from features.rows import Table
+from features.declarations import Group
+from features.groups.catalogue import DERIVED
 from features.schema import BY_NAME
-from features.windows import Group
+from features.sql.plan import Plan, ordered
+from features.sql.rows import Table
 
 NAMED = 5  # features of a kind that are named in a difference
 

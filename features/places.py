@@ -1,6 +1,6 @@
 """Places as points on the unit sphere, so that they can be averaged across the date line; distances along great circles."""
 
-from features.windows import LOOKBACK, PAST, Feature, fact, from_row, hidden, past
+from features.declarations import LOOKBACK, PAST, Feature, fact, from_row, hidden, past
 
 EARTH_RADIUS_KM = 6371.0
 

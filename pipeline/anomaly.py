@@ -4,7 +4,7 @@
     isolation_forest  how few random cuts part it from the others (Liu et al. 2008)
     ecod              how far its facts lie in the tails, each on its own (Li et al. 2022)
 
-All take numbers on the signed-log scale of `features.encode` and raise EncodeError where one is infinite.
+All take numbers on the signed-log scale of `features.encoder` and raise EncodeError where one is infinite.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from scipy.stats import skew
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
-from features.encode import Encoder
-from features.windows import Group
+from features.declarations import Group
+from features.encoder import Encoder
 from pipeline.evaluate import FloatArray
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork

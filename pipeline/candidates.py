@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from features.windows import Group
+from features.declarations import Group
 from pipeline.baselines import BASELINES, Baseline, Settings, as_frame, out_of_fold
 from pipeline.calibrate import Affine, fit_affine
 from pipeline.evaluate import BoolArray, FloatArray

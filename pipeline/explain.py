@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from features.encode import Encoder, GroupCode
-from features.windows import CIRCLE, Feature, Group
+from features.declarations import CIRCLE, Feature, Group
+from features.encoder import Encoder, GroupCode
 from pipeline.casework import Fact, StageReason
 from pipeline.evaluate import FloatArray
 from pipeline.layered import CLASSICAL, Layered
@@ -129,7 +129,7 @@ def _facts(
 def in_words(feature: Feature, value: object, *, usual: Usual | None = None) -> str:
     """Say a feature's value beside what is usual.
 
-    >>> from features.windows import fact
+    >>> from features.declarations import fact
     >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=Usual(low=0, high=1, own=True))
     'payments in 10 minutes: 7, usually 0 or 1'
     >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=Usual(low=0, high=4.2, own=False))

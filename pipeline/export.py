@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import xgboost
 
-from features.encode import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
+from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
 from pipeline import alone
 from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle

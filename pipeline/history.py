@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.build import BuildConfig, build
+from features.declarations import Group
 from features.digest import digest
-from features.engine import Source
+from features.engines.protocol import Source
 from features.schema import ARROW_TYPES, LABELS
-from features.windows import Group
 from pipeline.lake import Lake
 from pipeline.portfolio import Portfolio
 

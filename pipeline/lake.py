@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from features.engine import Source
+from features.engines.protocol import Source
 
 TableName = Literal["transactions", "quarantine", "labels", "scores"]
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file, save_file
 
-from features.encode import Encoder
-from features.windows import Group
+from features.declarations import Group
+from features.encoder import Encoder
 from pipeline.baselines import Baseline, XGBoost, as_frame
 from pipeline.calibrate import Affine, fit_affine, sigmoid
 from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss

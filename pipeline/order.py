@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xgboost
 
-from features.windows import Group
+from features.declarations import Group
 from pipeline.baselines import Columns, Sample, as_frame, tuning_sample
 from pipeline.evaluate import BoolArray, log_loss
 

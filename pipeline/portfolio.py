@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from features.groups import GROUPS, Extra, ExtraKind, GroupError, portfolio_groups
+from features.declarations import Group, microseconds
+from features.groups.catalogue import GROUPS, Extra, ExtraKind, GroupError, portfolio_groups
 from features.schema import BY_NAME, Kind
-from features.windows import Group, microseconds
 
 NO_DELAY = "0s"
 AUTO = "auto"  # the order of the groups is left to a training

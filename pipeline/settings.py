@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from features.addresses import IpDatabaseError, check_databases, packaged_database
 from features.build import BuildConfig
-from features.engine import EngineName
+from features.engines.protocol import EngineName
+from features.ip.addresses import IpDatabaseError, check_databases, packaged_database
 
 
 @dataclass(frozen=True, kw_only=True)

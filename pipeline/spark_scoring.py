@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 
 from features.build import BuildConfig, compute
-from features.spark import Spark, no_word_of_pandas
+from features.engines.spark import Spark, no_word_of_pandas
 from pipeline.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from pipeline.history import History
 from pipeline.layered import STAGE

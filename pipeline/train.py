@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.addresses import database_dates
 from features.build import KEYS, BuildConfig
+from features.declarations import Group
 from features.digest import difference, fingerprints
-from features.windows import Group
+from features.ip.addresses import database_dates
 from pipeline.bundle import Bundle
 from pipeline.calibrate import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates

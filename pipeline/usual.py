@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.build import KEYS, BuildConfig, all_features, build, lookback, shown_features
-from features.plan import ordered
-from features.windows import CIRCLE, LOOKBACK, Feature, Group, hidden, microseconds
+from features.declarations import CIRCLE, LOOKBACK, Feature, Group, hidden, microseconds
+from features.sql.plan import ordered
 from pipeline.evaluate import FloatArray
 from pipeline.history import MOMENT, History
 
@@ -80,7 +80,7 @@ def own_rows(history: History, features: pa.Table, *, building: BuildConfig) -> 
 def own_facts(groups: Sequence[Group]) -> Group:
     """Return the numbers that rest on nothing but the account's own transactions, with what they need, as one group.
 
-    >>> from features.groups import portfolio_groups
+    >>> from features.groups.catalogue import portfolio_groups
     >>> own = own_facts(portfolio_groups(["merchant_id"]))
     >>> [feature.name in {one.name for one in own.features} for feature in shown_features(portfolio_groups(["merchant_id"]))
     ...  if feature.name in {"amount_paid", "account_count_1h", "merchant_count_1d"}]

@@ -7,8 +7,8 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from features.encode import Encoder
-from features.windows import Group, fact
+from features.declarations import Group, fact
+from features.encoder import Encoder
 from pipeline.cases import Cases
 from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork, NetworkConfig

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.addresses import packaged_database
 from features.build import BuildConfig
+from features.ip.addresses import packaged_database
 from pipeline.casework import CaseFacts, Engine, alert_page, open_casework, queue
 from pipeline.ingest import ingest
 from pipeline.lake import Lake

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from features.spark import no_word_of_pandas
+from features.engines.spark import no_word_of_pandas
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

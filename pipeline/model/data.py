@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from features.encode import Encoded
+from features.encoder import Encoded
 
 SCORE_ROWS = 16_384
 

@@ -21,8 +21,8 @@ class Members(nn.Module):
     Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, M, K] in training, [B, K] else.
 
     >>> import numpy as np, pyarrow as pa
-    >>> from features.encode import Encoder
-    >>> from features.windows import Group, fact
+    >>> from features.encoder import Encoder
+    >>> from features.declarations import Group, fact
     >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
     >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
     >>> arrays = encoder.encode(table)

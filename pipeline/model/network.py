@@ -11,7 +11,7 @@ from rtdl_num_embeddings import PiecewiseLinearEncoding
 from torch import Tensor, nn
 from torch.nn import functional
 
-from features.encode import FIRST_KNOWN, MISSING, Encoder, GroupCode
+from features.encoder import FIRST_KNOWN, MISSING, Encoder, GroupCode
 
 CATEGORY_WIDTH = 8
 
@@ -34,7 +34,7 @@ class Facts(nn.Module):
 
     Shape: numbers [B, n], missing [B, n], codes [B, c] -> [B, D].
 
-    >>> from features.encode import NumberCode
+    >>> from features.encoder import NumberCode
     >>> paid = NumberCode(name="paid", knots=(0.0, 2.0, 5.0), middle=2.0, spread=1.0)
     >>> facts = Facts(GroupCode(name="amount", numbers=(paid,), categories=()), NetworkConfig())
     >>> facts(torch.tensor([[1.5], [9.0]]), torch.zeros(2, 1), torch.zeros(2, 0, dtype=torch.int64)).shape
@@ -169,7 +169,7 @@ class LayeredNetwork(nn.Module):
     Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, K].
 
     >>> import numpy as np, pyarrow as pa
-    >>> from features.windows import Group, fact
+    >>> from features.declarations import Group, fact
     >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
     >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
     >>> arrays = encoder.encode(table)

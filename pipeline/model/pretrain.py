@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from features.encode import MISSING, Encoded, Encoder
+from features.encoder import MISSING, Encoded, Encoder
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork
 from pipeline.model.train import TrainConfig

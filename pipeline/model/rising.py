@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from features.encode import Encoder
-from features.risk import PRIOR_FRAUDS
+from features.encoder import Encoder
+from features.known_fraud import PRIOR_FRAUDS
 from pipeline.model.data import Tensors
 
 ASKED, SHARE = 2, 4  # every second batch is asked, of it every fourth row
@@ -25,7 +25,7 @@ WEIGHT = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFraud:
-    """Where the numbers stand that tell of a key's known frauds (`features.risk.known_fraud`), and at which stage."""
+    """Where the numbers stand that tell of a key's known frauds (`features.sql.labels.known_fraud`), and at which stage."""
 
     stage: int
     frauds: list[int]

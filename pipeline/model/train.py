@@ -23,7 +23,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from features.encode import Encoded, Encoder
+from features.encoder import Encoded, Encoder
 from pipeline.model.data import Batches, Tensors, seed_of
 from pipeline.model.members import Members
 from pipeline.model.network import LayeredNetwork, NetworkConfig, stage_losses, stage_weights

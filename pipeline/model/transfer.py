@@ -9,7 +9,7 @@ from typing import cast
 
 import torch
 
-from features.encode import CategoryCode, Encoder, GroupCode, NumberCode
+from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
 from pipeline.model.network import Facts, LayeredNetwork, NetworkConfig
 
 

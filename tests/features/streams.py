@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import strategies as st
 
-from features.addresses import packaged_database
 from features.build import KEYS, BuildConfig, build
-from features.groups import portfolio_groups
+from features.declarations import Group
+from features.groups.catalogue import portfolio_groups
+from features.ip.addresses import packaged_database
 from features.schema import ARROW_TYPES, LABELS, transactions_schema
-from features.windows import Group
 
 CONFIG = BuildConfig(ip_databases=(packaged_database(),))
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from features.build import KEYS, BuildConfig, build, lookback, shown_features, whole_history
+from features.declarations import PAST, Group, fact, from_row, hidden, past, previous
 from features.digest import difference, digest, fingerprints
-from features.groups import DERIVED, GROUPS, Extra, portfolio_groups
-from features.plan import Plan
-from features.risk import known_fraud
+from features.groups.catalogue import DERIVED, GROUPS, Extra, portfolio_groups
+from features.known_fraud import known_fraud
 from features.schema import LABELS, SchemaError, transactions_schema
-from features.windows import PAST, Group, fact, from_row, hidden, past, previous
+from features.sql.plan import Plan
 from tests.features.streams import ALL_GROUPS, DAY, START, built, stream_of
 
 AMOUNT = portfolio_groups([], order=("amount",))

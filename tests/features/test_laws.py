@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.build import lookback
-from features.engine import DuckDB, Source
+from features.engines.duckdb import DuckDB
+from features.engines.protocol import Source
 from tests.features.streams import ALL_GROUPS, DAY, MICROSECOND, START, Stream, built, differing, stream_of, streams
 
 few = settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.encode import EncodeError
-from features.windows import Group, fact
+from features.declarations import Group, fact
+from features.encoder import EncodeError
 from pipeline.anomaly import ECOD, AnomalyModel, AnomalyScore, Forest, anomaly_models
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import TrainConfig

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from features.encode import EncodeError
+from features.encoder import EncodeError
 from pipeline.embedding import StageFeatures
 from tests.small_network import SMALL, layered, training_rows
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from features.encode import CategoryCode, Encoder, GroupCode, NumberCode
-from features.windows import Feature, Group, fact
+from features.declarations import Feature, Group, fact
+from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
 from pipeline.casework import StageReason
 from pipeline.explain import fact_shares, in_words, reasons
 from pipeline.usual import Usual

@@ -15,8 +15,8 @@ import torch
 import xgboost
 from torch import nn
 
-from features.encode import Encoder
-from features.windows import Group
+from features.declarations import Group
+from features.encoder import Encoder
 from pipeline.alone import Scorer
 from pipeline.baselines import Logistic, XGBoost
 from pipeline.bundle import Bundle

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.windows import Group, fact
+from features.declarations import Group, fact
 from pipeline.evaluate import average_precision
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from features.encode import Encoder
+from features.encoder import Encoder
 from pipeline.model.data import Tensors
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import LayeredModule, Learned, TrainConfig, increments_of, train_layered

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.windows import Group, fact
+from features.declarations import Group, fact
 from pipeline.order import by_information
 from pipeline.portfolio import PortfolioError, read_portfolio
 

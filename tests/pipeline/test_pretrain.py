@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from features.encode import MISSING, Encoder
+from features.encoder import MISSING, Encoder
 from pipeline.model.data import Tensors
 from pipeline.model.network import NetworkConfig
 from pipeline.model.pretrain import Pretrained, draw_hidden, masked, pretrain

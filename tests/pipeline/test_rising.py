@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from features.encode import Encoder
-from features.risk import known_fraud
-from features.windows import Group, fact
+from features.declarations import Group, fact
+from features.encoder import Encoder
+from features.known_fraud import known_fraud
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.rising import falls, known_frauds

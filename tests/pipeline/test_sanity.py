@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import spearmanr
 
-from features.encode import Encoder
-from features.windows import Group
+from features.declarations import Group
+from features.encoder import Encoder
 from pipeline.evaluate import BoolArray, average_precision
 from pipeline.history import read_history
 from pipeline.ingest import ingest

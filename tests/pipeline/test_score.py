@@ -13,8 +13,8 @@ import pytest
 
 import pipeline.alert
 import pipeline.score
-from features.encode import GroupCode
-from features.windows import fact
+from features.declarations import fact
+from features.encoder import GroupCode
 from pipeline.bundle import BundleError
 from pipeline.calibrate import Affine
 from pipeline.casework import FlaggedTransaction, RaisedAlerts, raise_alerts

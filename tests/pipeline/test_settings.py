@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from features.addresses import packaged_database
+from features.ip.addresses import packaged_database
 from pipeline.settings import Settings
 from tests.features.mmdb import write_database
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from features.spark import Spark
+from features.engines.spark import Spark
 from pipeline.bundle import BundleError, write_bundle
 from pipeline.history import read_history
 from pipeline.spark_scoring import _bundle, score_on_spark, score_table

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.encode import Encoder
-from features.windows import Group, fact
+from features.declarations import Group, fact
+from features.encoder import Encoder
 from pipeline.evaluate import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Tensors

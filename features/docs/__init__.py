@@ -1,0 +1,1 @@
+"""The page of features and the picture of a window."""

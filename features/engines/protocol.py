@@ -1,0 +1,49 @@
+"""What `features.build` needs of an engine that runs its SQL."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Literal, Protocol, Self, TypeAlias
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]  # a table, a data set, or the addresses of Parquet files
+
+
+EngineName = Literal["duckdb", "spark"]
+
+
+Shards = Callable[[str, int], list[str]]  # of a column, so many conditions
+
+
+class Engine(Protocol):
+    """What `features.build` needs of an engine, used as a context manager.
+
+    `few` is the number of rows up to which a micro-batch is joined with its past; more are windows over all of it. About
+    `slice` rows are sorted at a time, and `piece` rows put together.
+    """
+
+    few: int
+    slice: int
+    piece: int
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let go of everything."""
+
+    def give(self, name: str, source: Source, moments: Mapping[str, str], *, where: str = "") -> list[str]:
+        """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
+
+        Only the rows that meet a condition are seen of it.
+        """
+
+    def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
+        """Keep what a query returns, or keep it too; in order of row_id where ranges of its rows are to be read."""
+
+    def shards(self, column: str, number: int) -> list[str]:
+        """Conditions that part rows by the values of a column, evenly and each value whole."""
+
+    def fetch(self, query: str) -> pa.Table:
+        """Return what a query returns."""

@@ -1,0 +1,1 @@
+"""Facts of IP addresses from .mmdb files."""

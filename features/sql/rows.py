@@ -1,0 +1,99 @@
+"""The tables of rows that features are computed for: numbered in order of as_of, with the facts of their IP addresses."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from features.ip.addresses import FACT_NAMES
+from features.sql.windows import select
+
+TRANSACTIONS = "transactions"  # the source: its columns, and its moments in microseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table to be made by a query, or to get more rows by it; in order of row_id where ranges of its rows are to be read."""
+
+    name: str
+    query: str
+    in_order: bool = False
+    more: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookUp:
+    """The IP addresses of a table, to be looked up: these facts of them become the table `<table>_addresses`."""
+
+    table: str
+    facts: Sequence[str]
+
+
+Step = Table | LookUp
+
+
+def moment(value: datetime) -> str:
+    """Write a moment.
+
+    >>> moment(datetime(2025, 1, 31, 12, tzinfo=UTC))
+    "TIMESTAMP '2025-01-31 12:00:00.000000'"
+    """
+    return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+
+
+def all_rows(name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)) -> list[Step]:
+    """Write the table of all transactions, sorted slice by slice of time, each slice given by its condition."""
+    stored, facts = _stored(words, columns), _facts(words, columns)
+    joined = f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)" if facts else TRANSACTIONS
+    tables = [
+        Table(
+            name=name,
+            query=_numbered([*stored, *facts], f"{joined} WHERE {where}", behind=name if place else ""),
+            more=bool(place),
+        )
+        for place, where in enumerate(slices)
+    ]
+    return [LookUp(table=TRANSACTIONS, facts=facts), *tables] if facts else list(tables)
+
+
+def some_rows(
+    name: str,
+    words: Iterable[str],
+    columns: Sequence[str],
+    *,
+    where: Sequence[str],
+    among: Sequence[str] = (),
+    in_order: bool = True,
+) -> list[Step]:
+    """Write the table of the transactions that meet conditions, and `among` these others on the facts of their addresses."""
+    stored, facts = _stored(words, columns), _facts(words, columns)
+    found = f"{TRANSACTIONS} WHERE {' AND '.join(where)}"
+    if not facts:
+        return [Table(name=name, query=_numbered(stored, found, in_order=in_order))]
+    given = f"{name}_given"
+    joined = f"{given} LEFT JOIN {given}_addresses USING (ip_address)"
+    kept = f" WHERE {' AND '.join(among)}" if among else ""
+    return [
+        Table(name=given, query=select(dict.fromkeys([*stored, "ip_address"]), found)),
+        LookUp(table=given, facts=facts),
+        Table(name=name, query=_numbered([*stored, *facts], joined, in_order=in_order) + kept),
+    ]
+
+
+def is_stored(name: str, columns: Sequence[str]) -> bool:
+    """Whether a table of rows can have it: a column of the transactions, or a fact of the address."""
+    return name in columns or ("ip_address" in columns and name in FACT_NAMES)
+
+
+def _stored(words: Iterable[str], columns: Sequence[str]) -> list[str]:
+    return sorted({*words, "transaction_id", "as_of_us"} & {*columns})
+
+
+def _facts(words: Iterable[str], columns: Sequence[str]) -> list[str]:
+    return sorted(FACT_NAMES & {*words}) if "ip_address" in columns else []
+
+
+def _numbered(columns: Iterable[str], source: str, *, in_order: bool = True, behind: str = "") -> str:
+    """Number rows, perhaps behind those that a table has already."""
+    order = "ORDER BY as_of_us, transaction_id" if in_order else ""
+    already = f" + (SELECT count(*) FROM {behind})" if behind else ""  # noqa: S608
+    return select([f"row_number() OVER ({order}){already} AS row_id", *columns], source)

@@ -1,0 +1,137 @@
+"""What a window sees, against plain loops over the same rows, and by hand at its edges."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from features.build import shown_features
+from features.declarations import (
+    PAST,
+    Group,
+    fact,
+    from_row,
+    hidden,
+    microseconds,
+    newly_seen,
+    past,
+    previous,
+    seconds_since_previous,
+)
+from features.schema import BY_NAME
+from tests.features.streams import ALL_GROUPS, DAY, MICROSECOND, START, Stream, built, built_both_ways, stream_of, streams
+
+WEEK = 7 * DAY
+WINDOWS = Group(
+    name="windows",
+    meaning="one of each kind",
+    needs=(),
+    features=(
+        past("count_7d", f"count(*) {PAST}", "account_id", "7d", "payments"),
+        past("sum_7d", f"sum(amount) {PAST}", "account_id", "7d", "paid"),
+        past("mean_7d", f"avg(amount) {PAST}", "account_id", "7d", "mean"),
+        past("most_7d", f"max(amount) {PAST}", "account_id", "7d", "largest"),
+        newly_seen("new_7d", "account_id+merchant_id", "new", span="7d"),
+        seconds_since_previous("seconds_7d", "account_id", "time since", span="7d"),
+        previous("last_online", "account_id", where="channel = 'online'", span="7d"),
+        from_row("last_online_amount", "amount", "last_online", "amount of the last online payment"),
+        hidden(fact("large", "CASE WHEN amount >= 3 THEN 1.0 ELSE 0.0 END", "large")),
+        past("large_1d", f"coalesce(sum(large) {PAST}, 0)", "account_id", "1d", "large payments"),
+    ),
+)
+
+
+def by_hand(row: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The features of WINDOWS for one row, by looking at every other."""
+    if row["account_id"] is None:
+        return dict.fromkeys(feature.name for feature in shown_features([WINDOWS]))
+
+    def earlier(span: timedelta) -> list[dict[str, Any]]:
+        own = [other for other in rows if other["account_id"] == row["account_id"]]
+        return [other for other in own if row["as_of"] - span <= other["as_of"] < row["as_of"]]
+
+    week = earlier(WEEK)
+    amounts = [other["amount"] for other in week]
+    online = [other for other in week if other["channel"] == "online"]
+    seen = any(other["merchant_id"] == row["merchant_id"] for other in week)
+    return {
+        "count_7d": len(week),
+        "sum_7d": sum(amounts) if week else None,
+        "mean_7d": sum(amounts) / len(week) if week else None,
+        "most_7d": max(amounts, default=None),
+        "new_7d": None if row["merchant_id"] is None else float(not seen),
+        "seconds_7d": (row["as_of"] - week[-1]["as_of"]).total_seconds() if week else None,
+        "last_online_amount": online[-1]["amount"] if online else None,
+        "large_1d": sum(other["amount"] >= 3 for other in earlier(DAY)),
+    }
+
+
+@settings(deadline=None, max_examples=15)
+@given(stream=streams(least=1, most=40))
+def test_every_kind_of_window_equals_a_loop_over_the_rows(stream: Stream) -> None:
+    rows = stream.transactions.to_pylist()
+    expected = pd.DataFrame([by_hand(row, rows) for row in rows], dtype="float64")
+    for found in built_both_ways(stream, (WINDOWS,)):
+        np.testing.assert_allclose(found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("before", "seen"),
+    [(timedelta(0), 0), (MICROSECOND, 1), (WEEK, 1), (WEEK + MICROSECOND, 0)],
+    ids=["the same microsecond", "one before", "the whole span before", "one microsecond more"],
+)
+def test_a_window_reaches_from_its_span_before_to_one_microsecond_before(before: timedelta, seen: int) -> None:
+    row = {"account_id": "a", "merchant_id": "m", "amount": 5.0, "channel": None}
+    stream = stream_of([row | {"as_of": START - before}, row | {"as_of": START}], [])
+    assert built(stream, (WINDOWS,)).loc["t001", "count_7d"] == seen
+
+
+def test_a_late_row_is_seen_from_its_arrival_on_and_sees_what_had_arrived() -> None:
+    row = {"account_id": "a", "merchant_id": "m", "amount": 5.0, "channel": None}
+    late = row | {"as_of": START + 3 * DAY, "late": 3 * DAY}
+    stream = stream_of([late, row | {"as_of": START + DAY}, row | {"as_of": START + 4 * DAY}], [])
+    assert built(stream, (WINDOWS,))["count_7d"].to_dict() == {"t001": 0, "t000": 1, "t002": 2}
+
+
+@pytest.mark.parametrize("span", ["", "7", "0d", "1w", "1.5h", "-1d"])
+def test_a_span_must_be_a_whole_number_with_a_unit(span: str) -> None:
+    with pytest.raises(ValueError, match=r"write it like '1h' or '30d'"):
+        microseconds(span)
+
+
+def test_every_shown_feature_says_what_it_means() -> None:
+    shown = shown_features(ALL_GROUPS)
+    assert len({feature.name for feature in shown}) == len(shown)
+    assert not {feature.name for feature in shown} & set(BY_NAME)
+    assert len({feature.meaning for feature in shown}) == len(shown)
+    assert not [f.name for f in shown if not f.meaning or f.meaning.startswith(("its ", "the ")) or f.meaning.endswith(".")]
+
+
+PLACES: dict[str, Callable[[], tuple[Any, Any, float]]] = {
+    "London to Paris": lambda: ((51.5074, -0.1278), (48.8566, 2.3522), 343.56),
+    "a quarter of the equator": lambda: ((0.0, 0.0), (0.0, 90.0), 10007.543),
+    "across the date line": lambda: ((0.0, 179.5), (0.0, -179.5), 111.195),
+    "the same place": lambda: ((48.9, 2.4), (48.9, 2.4), 0.0),
+    "a metre": lambda: ((0.0, 0.0), (0.0, 0.000009), 0.00100075),
+    "the other side of the earth": lambda: ((90.0, 0.0), (-90.0, 0.0), 20015.087),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_distances_are_those_of_the_great_circle(place: Callable[[], tuple[Any, Any, float]]) -> None:
+    then, now, kilometres = place()
+    row = {"account_id": "a", "amount": 5.0, "merchant_place": then}
+    stream = stream_of([row | {"as_of": START, "place": then}, row | {"as_of": START + timedelta(hours=1), "place": now}], [])
+    found = built(stream, tuple(group for group in ALL_GROUPS if group.name == "location")).loc["t001"]
+    for name in ("distance_from_home", "distance_from_last", "distance_to_retailer"):
+        assert found[name] == pytest.approx(kilometres, rel=1e-4, abs=1e-9)
+    assert found["travel_speed"] == pytest.approx(kilometres / 1.05, rel=1e-4, abs=1e-9)
+
+
+def test_a_window_longer_than_the_look_back_is_refused() -> None:
+    with pytest.raises(ValueError, match="the span '91d' of slow is longer than the look-back; take 90d or less"):
+        past("slow", "count(*) OVER past", "account_id", "91d", "payments")

@@ -1,0 +1,114 @@
+"""What is learned of features: from the training rows alone, exact through JSON, and total over what may come later."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.declarations import Feature, Group, fact
+from features.encoder import LEAST_SEEN, EncodeError, Encoder, NumberCode
+
+
+def group(*features: Feature) -> Group:
+    return Group(name="group", meaning="", needs=(), features=features)
+
+
+PAID = group(fact("paid", "amount", ""))
+KIND = group(fact("kind", "channel", "", kind="category"))
+BOTH = group(*PAID.features, *KIND.features)
+
+
+def number(values: list[float | None]) -> NumberCode:
+    return Encoder.fit(pa.table({"paid": pa.array(values, pa.float64())}), [PAID]).groups[0].numbers[0]
+
+
+def kinds(values: list[str | None]) -> pa.Table:
+    return pa.table({"kind": pa.array(values, pa.string())})
+
+
+def test_a_number_goes_through_the_signed_logarithm() -> None:
+    encoder = Encoder.fit(pa.table({"paid": [1.0, 2.0]}), [PAID])
+    encoded = encoder.encode(pa.table({"paid": [math.e - 1, 1 - math.e, 0.0, None, math.nan]}))
+    assert encoded.numbers[:, 0].tolist() == pytest.approx([1, -1, 0, 0, 0])
+    assert encoded.missing[:, 0].tolist() == [0, 0, 0, 1, 1]
+
+
+def test_the_middle_and_the_spread_are_those_of_the_known_values() -> None:
+    code = number([0.0, math.e - 1, math.e**2 - 1, None])
+    assert [code.middle, code.spread] == pytest.approx([1, math.sqrt(2 / 3)])
+
+
+def test_the_knots_reach_into_both_tails() -> None:
+    values = np.arange(100_001.0)
+    knots = np.expm1(number(values.tolist()).knots)
+    for quantile in (0, 0.0005, 0.005, 0.5, 0.99, 0.995, 0.998, 0.999, 0.9995, 1):
+        assert np.abs(knots - 100_000 * quantile).min() < 1
+    assert np.all(np.diff(knots) > 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "knots"),
+    [([3.0, 3.0, 3.0], (math.log(4), math.log(4) + 1)), ([None, None], (0, 1))],
+    ids=["a constant", "all missing"],
+)
+def test_a_number_that_tells_nothing_still_has_two_knots_and_a_spread(
+    values: list[float | None], knots: tuple[float, ...]
+) -> None:
+    code = number(values)
+    assert code.knots == pytest.approx(knots)
+    assert code.spread == 1.0
+
+
+def test_a_category_is_missing_unknown_or_a_place_in_the_vocabulary() -> None:
+    encoder = Encoder.fit(
+        kinds(["rare"] * (LEAST_SEEN - 1) + ["some"] * LEAST_SEEN + ["most"] * (LEAST_SEEN + 1) + [None]), [KIND]
+    )
+    assert encoder.groups[0].categories[0].vocabulary == ("most", "some")
+    assert encoder.encode(kinds([None, "never", "rare", "most", "some"])).codes[:, 0].tolist() == [0, 1, 1, 2, 3]
+
+
+def test_encoding_learns_nothing() -> None:
+    encoder = Encoder.fit(pa.table({"paid": [1.0, 2.0], "kind": ["a", None]}), [BOTH])
+    before = encoder.to_json()
+    encoder.encode(pa.table({"paid": [1e9, None], "kind": ["b", "b"]}))
+    assert encoder.to_json() == before
+
+
+def test_hidden_features_are_not_encoded_and_order_is_the_groups() -> None:
+    quiet = Feature(name="quiet", sql="amount", meaning="", shown=False)
+    encoder = Encoder.fit(
+        pa.table({"z": [1.0], "a": [2.0]}), [group(fact("z", "z", ""), quiet, fact("a", "a", "", kind="flag"))]
+    )
+    assert [code.name for code in encoder.groups[0].numbers] == ["z", "a"]
+    assert encoder.encode(pa.table({"a": [0.0], "z": [math.e - 1]})).numbers.tolist() == [[pytest.approx(1), 0]]
+
+
+@given(
+    paid=st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1),
+    kind=st.lists(st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5),
+)
+def test_an_encoder_is_exactly_itself_after_json(paid: list[float | None], kind: list[str | None]) -> None:
+    table = pa.table(
+        {
+            "paid": pa.array(paid * LEAST_SEEN, pa.float64()),
+            "kind": pa.array((kind * len(paid))[: len(paid)] * LEAST_SEEN, pa.string()),
+        }
+    )
+    encoder = Encoder.fit(table, [BOTH])
+    again = Encoder.from_json(encoder.to_json())
+    assert again == encoder
+    assert np.array_equal(again.encode(table).codes, encoder.encode(table).codes)
+
+
+def test_an_infinite_number_is_refused() -> None:
+    with pytest.raises(EncodeError, match="the feature paid is infinite in 2 rows; a missing value is null"):
+        Encoder.fit(pa.table({"paid": [math.inf, 1.0, -math.inf]}), [PAID])
+
+
+def test_absent_features_are_refused() -> None:
+    encoder = Encoder.fit(pa.table({"paid": [1.0], "kind": ["a"]}), [BOTH])
+    with pytest.raises(EncodeError, match="the features lack paid, kind; build them with the groups"):
+        encoder.encode(pa.table({"other": [1.0]}))
