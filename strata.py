@@ -232,7 +232,7 @@ def add(name: str, role: str) -> None:
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.desk import create_app, serve
-    from pipeline.beside import beside
+    from pipeline.child_process import beside
 
     settings = read_settings()
     app = create_app(casework_of(settings))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.tasks import Fold, Task
 from features.encoder import Encoder, GroupCode
-from pipeline.evaluate import FloatArray
+from pipeline.arrays import FloatArray
 from pipeline.model.data import Tensors
 from pipeline.model.network import Facts, NetworkConfig
 from pipeline.model.train import TrainConfig, increments_of, train_layered

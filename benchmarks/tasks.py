@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import sffsd
 from features.declarations import Group, fact
-from pipeline.evaluate import BoolArray
+from pipeline.arrays import BoolArray
 from pipeline.history import History, read_history
 from pipeline.lake import Lake
 from pipeline.portfolio import read_portfolio

@@ -17,15 +17,12 @@ from pipeline.casework import (
     AuditFacts,
     CaseFacts,
     Engine,
-    Fact,
-    FlaggedTransaction,
-    NearCase,
     ReviewFacts,
-    StageReason,
     User,
     Verdict,
     alert_page,
 )
+from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 
 REVIEW_HOLD_AFTER = timedelta(days=3)
 WEIGHT_TEXT = (

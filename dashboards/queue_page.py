@@ -6,7 +6,8 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from dashboards import words
-from pipeline.casework import AlertFacts, AlertState, Engine, StageReason, counts, portfolios, queue
+from pipeline.casework import AlertFacts, AlertState, Engine, counts, portfolios, queue
+from pipeline.flagged import StageReason
 
 ROWS = 25
 REASONS = 3

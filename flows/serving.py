@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from pipeline.beside import beside
+from pipeline.child_process import beside
 
 START_SECONDS = 120.0
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.build import BuildConfig
+from pipeline.arrays import FloatArray
 from pipeline.bundle import Bundle
 from pipeline.cases import currencies
-from pipeline.casework import Engine, FlaggedTransaction, RaisedAlerts, in_alerts, raise_alerts
-from pipeline.evaluate import FloatArray
+from pipeline.casework import Engine, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.explain import fact_shares, reasons
+from pipeline.flagged import FlaggedTransaction
 from pipeline.history import History, NoDataError
 from pipeline.lake import Lake
 from pipeline.layered import STAGE

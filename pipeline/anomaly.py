@@ -19,7 +19,7 @@ from torch import Tensor
 
 from features.declarations import Group
 from features.encoder import Encoder
-from pipeline.evaluate import FloatArray
+from pipeline.arrays import FloatArray
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork
 from pipeline.model.pretrain import Decoders, Pretrained, masked, pretrain

@@ -19,7 +19,8 @@ import xgboost
 from sklearn.linear_model import LogisticRegression
 
 from features.build import KEYS
-from pipeline.evaluate import BoolArray, FloatArray, IntArray, average_precision, both_classes
+from pipeline.arrays import BoolArray, FloatArray, IntArray
+from pipeline.evaluate import average_precision, both_classes
 
 Settings = dict[str, str | int | float]
 

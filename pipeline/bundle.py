@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 from safetensors import SafetensorError
 
+from pipeline.arrays import FloatArray
 from pipeline.calibrate import Affine
 from pipeline.cases import Cases
-from pipeline.evaluate import FloatArray
 from pipeline.layered import Layered
 from pipeline.policy import Policy
 from pipeline.usual import Usual

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.arrays import BoolArray, FloatArray
 from pipeline.compare import account_draws
-from pipeline.evaluate import BoolArray, FloatArray, both_classes, calibration_error, checked, equal_mass_bins
+from pipeline.evaluate import both_classes, calibration_error, checked, equal_mass_bins
 
 LEAST_SLOPE = 0.01  # a map that turned the ranking round would hide a broken model
 PRIOR = np.array([1.0, 0.0])  # a and b that leave the log-odds as they are

@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 
 from features.declarations import Group
+from pipeline.arrays import BoolArray, FloatArray
 from pipeline.baselines import BASELINES, Baseline, Settings, as_frame, out_of_fold
 from pipeline.calibrate import Affine, fit_affine
-from pipeline.evaluate import BoolArray, FloatArray
 from pipeline.layered import Layered, learn_opinion, settings_of
 from pipeline.model.train import TrainConfig
 

@@ -18,9 +18,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from features.schema import ARROW_TYPES
-from pipeline.casework import NearCase
+from pipeline.arrays import BoolArray, FloatArray
 from pipeline.embedding import StageFeatures
-from pipeline.evaluate import BoolArray, FloatArray
+from pipeline.flagged import NearCase
 from pipeline.history import History
 from pipeline.layered import Layered
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta
 
+from pipeline.arrays import FloatArray
 from pipeline.calibrate import Affine
-from pipeline.evaluate import FloatArray, equal_mass_bins
+from pipeline.evaluate import equal_mass_bins
 
 SURE = 0.999  # how sure it must be that a bin breaks the bound before it is counted
 

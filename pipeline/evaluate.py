@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from pipeline.arrays import BoolArray, FloatArray, IntArray
 
 NEVER = np.iinfo(np.int64).max  # the day an account that is not found is found on
 

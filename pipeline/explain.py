@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from features.declarations import CIRCLE, Feature, Group
 from features.encoder import Encoder, GroupCode
-from pipeline.casework import Fact, StageReason
-from pipeline.evaluate import FloatArray
+from pipeline.arrays import FloatArray
+from pipeline.flagged import Fact, StageReason
 from pipeline.layered import CLASSICAL, Layered
 from pipeline.model.shares import stage_shares
 from pipeline.usual import Usual

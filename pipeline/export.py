@@ -17,10 +17,10 @@ import xgboost
 
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
 from pipeline import alone
+from pipeline.arrays import IntArray
 from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle
 from pipeline.calibrate import Affine
-from pipeline.evaluate import IntArray
 from pipeline.layered import Layered, Opinion
 from pipeline.model.export import add_networks, write_program
 from pipeline.model.graph import Graph, tensor

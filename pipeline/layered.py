@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from features.declarations import Group
 from features.encoder import Encoder
+from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.baselines import Baseline, XGBoost, as_frame
 from pipeline.calibrate import Affine, fit_affine, sigmoid
-from pipeline.evaluate import BoolArray, FloatArray, IntArray, log_loss
+from pipeline.evaluate import log_loss
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, Learned, TrainConfig, increments_of, train_layered

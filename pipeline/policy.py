@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.evaluate import FloatArray
+from pipeline.arrays import FloatArray
 from pipeline.portfolio import Review, Rule
 
 # SQL reads the clock by these words too, which parse as columns.

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.evaluate import BoolArray
+from pipeline.arrays import BoolArray
 
 TEST_SHARE = 0.25
 LEAST_TEST = timedelta(days=7)

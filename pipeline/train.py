@@ -15,13 +15,14 @@ from features.build import KEYS, BuildConfig
 from features.declarations import Group
 from features.digest import difference, fingerprints
 from features.ip.addresses import database_dates
+from pipeline.arrays import BoolArray, FloatArray
 from pipeline.bundle import Bundle
 from pipeline.calibrate import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.cases import Cases, currencies
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
 from pipeline.early_exit import stage_probabilities
-from pipeline.evaluate import BoolArray, FloatArray, Metrics, average_precision, evaluate
+from pipeline.evaluate import Metrics, average_precision, evaluate
 from pipeline.history import History, read_history
 from pipeline.inside import ROWS, activations
 from pipeline.lake import Lake

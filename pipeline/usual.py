@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from features.build import KEYS, BuildConfig, all_features, build, lookback, shown_features
 from features.declarations import CIRCLE, LOOKBACK, Feature, Group, hidden, microseconds
 from features.sql.plan import ordered
-from pipeline.evaluate import FloatArray
+from pipeline.arrays import FloatArray
 from pipeline.history import MOMENT, History
 
 LEAST_ROWS, MOST_ROWS = 5, 100  # of the account's earlier transactions: fewer say nothing, more say nothing new

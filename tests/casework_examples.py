@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.casework import Fact, FlaggedTransaction, NearCase, Role, StageReason, add_user, open_casework
+from pipeline.casework import Role, add_user, open_casework
+from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 
 NOW = datetime(2025, 3, 10, 9, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"

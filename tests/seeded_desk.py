@@ -7,7 +7,8 @@ from math import exp
 import numpy as np
 from sqlalchemy import Engine
 
-from pipeline.casework import Fact, FlaggedTransaction, StageReason, decide, freeze, queue, raise_alerts, take
+from pipeline.casework import decide, freeze, queue, raise_alerts, take
+from pipeline.flagged import Fact, FlaggedTransaction, StageReason
 from tests.casework_examples import NOW, near
 
 ALERTS = 60

@@ -7,7 +7,6 @@ Every function that changes something is one transaction, and its audit row is w
 from pipeline.casework.acting import REVIEWERS, ROLES, SENIORS, Role
 from pipeline.casework.alerts import RaisedAlerts, alerted_up_to, in_alerts, put_back, raise_alerts, take
 from pipeline.casework.database import Engine, open_casework
-from pipeline.casework.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 from pipeline.casework.holds import HOLD_KINDS, HoldKind, freeze, release
 from pipeline.casework.reading import (
     AlertCounts,
@@ -30,6 +29,7 @@ from pipeline.casework.reading import (
 from pipeline.casework.refusals import ForbiddenError, MissingError, RefusedError
 from pipeline.casework.users import User, add_user, check_password, close_session, open_session, session_user
 from pipeline.casework.verdicts import VERDICTS, Verdict, decide, reverse
+from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 
 __all__ = [
     "HOLD_KINDS",

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, sele
 
 from pipeline.casework.acting import MACHINE, REVIEWERS, SENIORS, Subject, audit_row, record, require_role
 from pipeline.casework.database import writer
-from pipeline.casework.flagged import FlaggedTransaction, nearest_to_json, stages_to_json
+from pipeline.casework.reasons_json import nearest_to_json, stages_to_json
 from pipeline.casework.refusals import MissingError, RefusedError
 from pipeline.casework.tables import Alert, AlertedBatch, AlertTransaction, Audit
+from pipeline.flagged import FlaggedTransaction
 
 KEYS_PER_QUERY = 5_000  # well below the parameters SQLite (32,766) and Postgres (65,535) take in one statement
 

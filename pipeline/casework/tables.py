@@ -7,7 +7,7 @@ from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, Index, MetaDa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from pipeline.casework.flagged import NearCaseJson, StageJson
+from pipeline.casework.reasons_json import NearCaseJson, StageJson
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from features.build import KEYS
+from pipeline.arrays import BoolArray
 from pipeline.baselines import BASELINES, account_folds, as_frame, out_of_fold
 from pipeline.calibrate import fit_affine
 from pipeline.candidates import check_models, fit_candidates
-from pipeline.evaluate import BoolArray
 from pipeline.history import read_history
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig

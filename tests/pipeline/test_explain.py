@@ -7,8 +7,8 @@ import pytest
 
 from features.declarations import Feature, Group, fact
 from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
-from pipeline.casework import StageReason
 from pipeline.explain import fact_shares, in_words, reasons
+from pipeline.flagged import StageReason
 from pipeline.usual import Usual
 from tests.small_network import layered, table
 

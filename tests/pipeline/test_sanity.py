@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 
 from features.declarations import Group
 from features.encoder import Encoder
-from pipeline.evaluate import BoolArray, average_precision
+from pipeline.arrays import BoolArray
+from pipeline.evaluate import average_precision
 from pipeline.history import read_history
 from pipeline.ingest import ingest
 from pipeline.lake import Lake

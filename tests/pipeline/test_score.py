@@ -17,8 +17,9 @@ from features.declarations import fact
 from features.encoder import GroupCode
 from pipeline.bundle import BundleError
 from pipeline.calibrate import Affine
-from pipeline.casework import FlaggedTransaction, RaisedAlerts, raise_alerts
+from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explain import in_words
+from pipeline.flagged import FlaggedTransaction
 from pipeline.history import NoDataError, read_history
 from pipeline.lake import Lake, LakeBusyError
 from pipeline.layered import Layered

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.beside import beside
+from pipeline.child_process import beside
 
 PARENT = """
 import subprocess, sys, time
