@@ -19,7 +19,7 @@ import click
 if TYPE_CHECKING:
     from pipeline.casework import Engine
     from pipeline.ingest import Ingested
-    from pipeline.lake import Lake
+    from pipeline.lake.tables import Lake
     from pipeline.portfolio import Portfolio
     from pipeline.settings import Settings
     from pipeline.tracking import Tracking
@@ -296,8 +296,8 @@ def demo(transactions: int, seed: int) -> None:
 def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None = None) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it; returns the training and the version registered."""
     from pipeline.bundle import read_bundle
-    from pipeline.history import last_moment
     from pipeline.labels import collect_labels
+    from pipeline.lake.snapshot import last_moment
     from pipeline.train import train as run
 
     collect_labels(rooms.lake, rooms.casework)
@@ -352,7 +352,7 @@ def read(file: Path) -> "Portfolio":
 
 def lake_of(settings: "Settings", portfolio: str) -> "Lake":
     """The lake of a portfolio."""
-    from pipeline.lake import Lake
+    from pipeline.lake.tables import Lake
 
     return Lake(settings.lake_url, portfolio)
 

@@ -26,7 +26,7 @@ FEATURES = """
 import sys
 from pathlib import Path
 from strata import open_lake
-from pipeline.history import read_history
+from pipeline.lake.snapshot import read_history
 settings, portfolio, lake = open_lake(Path(sys.argv[1]))
 features = read_history(portfolio, lake).features(building=settings.building)
 print(features.num_rows, features.num_columns)

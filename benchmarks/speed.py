@@ -31,7 +31,7 @@ from features.build import BuildConfig, pieces
 from features.declarations import Group
 from features.groups.catalogue import portfolio_groups
 from features.ip.addresses import packaged_database
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, read_portfolio
 
 ROOT = Path(__file__).parent.parent

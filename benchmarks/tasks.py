@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from benchmarks import sffsd
 from features.declarations import Group, fact
 from pipeline.arrays import BoolArray
-from pipeline.history import History, read_history
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import History, read_history
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.settings import Settings
 from pipeline.split import labelled_rows, split_by_time

@@ -27,9 +27,9 @@ from features.build import BuildConfig
 from features.declarations import Group
 from features.ip.addresses import packaged_database
 from pipeline.anomaly import AnomalyScore, anomaly_models
-from pipeline.history import read_history
 from pipeline.ingest import ingest
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import read_history
+from pipeline.lake.tables import Lake
 from pipeline.model.data import Tensors
 from pipeline.model.train import TrainConfig, increments_of, train_layered
 from pipeline.portfolio import read_portfolio

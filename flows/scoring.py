@@ -19,7 +19,7 @@ from prefect.states import Completed
 from pipeline.casework import open_casework
 from pipeline.ingest import ingest
 from pipeline.labels import collect_labels
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.score import score
 from pipeline.settings import Settings

@@ -19,8 +19,8 @@ from pipeline.cases import currencies
 from pipeline.casework import Engine, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.explain import fact_shares, reasons
 from pipeline.flagged import FlaggedTransaction
-from pipeline.history import History, NoDataError
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import History, NoDataError
+from pipeline.lake.tables import Lake
 from pipeline.layered import STAGE
 from pipeline.policy import choose
 from pipeline.portfolio import Portfolio

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from features.build import BuildConfig
 from pipeline.candidates import Candidate, check_models, fit_candidates
-from pipeline.history import NoDataError, read_history
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import NoDataError, read_history
+from pipeline.lake.tables import Lake
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import Portfolio

@@ -21,7 +21,7 @@ from features.schema import ARROW_TYPES
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.embedding import StageFeatures
 from pipeline.flagged import NearCase
-from pipeline.history import History
+from pipeline.lake.snapshot import History
 from pipeline.layered import Layered
 
 NEAREST = 3

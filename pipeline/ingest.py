@@ -18,7 +18,7 @@ from features.schema import ARROW_TYPES, BY_NAME, REQUIRED, Kind, SchemaError, t
 from pipeline.convert import check_type, convert
 from pipeline.fingerprint import fingerprints
 from pipeline.labels import keep_labels
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.quarantine import as_quarantined, failures, hold, settle
 from pipeline.source import BATCH_ROWS, source_batches

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, LABELS
 from pipeline.casework import Engine, labels_after
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 
 WRITER = "review"
 

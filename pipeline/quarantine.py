@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, BY_NAME, Column, Kind
 from pipeline.convert import as_text
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 
 # pandera imports pyspark's pandas wherever pyspark is installed, seconds of it, to find that pandas 3 is too new for it
 sys.modules.setdefault("pyspark.pandas", None)  # type: ignore[arg-type]  # how Python writes that there is none

@@ -16,8 +16,8 @@ from features.digest import difference, fingerprints
 from pipeline.alert import alert
 from pipeline.bundle import Bundle, BundleError
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
-from pipeline.history import History, read_history
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import History, read_history
+from pipeline.lake.tables import Lake
 from pipeline.policy import rules_hit
 from pipeline.portfolio import Portfolio
 

@@ -20,7 +20,7 @@ import torch
 from features.build import BuildConfig, compute
 from features.engines.spark import Spark, no_word_of_pandas
 from pipeline.bundle import MANIFEST, Bundle, BundleError, read_bundle
-from pipeline.history import History
+from pipeline.lake.snapshot import History
 from pipeline.layered import STAGE
 from pipeline.score import Champion, check_features
 

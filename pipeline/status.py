@@ -6,7 +6,7 @@ from typing import TypedDict
 import pyarrow.compute as pc
 
 from pipeline.casework import AlertCounts, Engine, counts
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.tracking import Alias, Tracking
 
 

@@ -23,9 +23,9 @@ from pipeline.cases import Cases, currencies
 from pipeline.compare import PairedDifference, comparison_table, paired_difference
 from pipeline.early_exit import stage_probabilities
 from pipeline.evaluate import Metrics, average_precision, evaluate
-from pipeline.history import History, read_history
 from pipeline.inside import ROWS, activations
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import History, read_history
+from pipeline.lake.tables import Lake
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from pipeline.order import by_information

@@ -18,7 +18,7 @@ from features.build import KEYS, BuildConfig, all_features, build, lookback, sho
 from features.declarations import CIRCLE, LOOKBACK, Feature, Group, hidden, microseconds
 from features.sql.plan import ordered
 from pipeline.arrays import FloatArray
-from pipeline.history import MOMENT, History
+from pipeline.lake.snapshot import MOMENT, History
 
 LEAST_ROWS, MOST_ROWS = 5, 100  # of the account's earlier transactions: fewer say nothing, more say nothing new
 SPAN = timedelta(microseconds=microseconds(LOOKBACK))

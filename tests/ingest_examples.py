@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.ingest import Ingested, ingest
-from pipeline.lake import Lake, TableName
+from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, read_portfolio
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)

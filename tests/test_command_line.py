@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from tests.command_line import run as run_argv
 from tests.ingest_examples import portfolio_of, reasons, row, stored, write_rows
 

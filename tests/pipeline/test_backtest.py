@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.backtest import backtest, write_scores
-from pipeline.history import NoDataError
+from pipeline.lake.snapshot import NoDataError
 from pipeline.split import Split
 from tests.small_world import BUILDING, MODELS, QUICK, START, World
 

@@ -13,7 +13,7 @@ from pipeline.arrays import BoolArray
 from pipeline.baselines import BASELINES, account_folds, as_frame, out_of_fold
 from pipeline.calibrate import fit_affine
 from pipeline.candidates import check_models, fit_candidates
-from pipeline.history import read_history
+from pipeline.lake.snapshot import read_history
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from pipeline.split import labelled_rows

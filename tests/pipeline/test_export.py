@@ -22,7 +22,7 @@ from pipeline.baselines import Logistic, XGBoost
 from pipeline.bundle import Bundle
 from pipeline.calibrate import Affine
 from pipeline.export import export
-from pipeline.history import read_history
+from pipeline.lake.snapshot import read_history
 from pipeline.layered import Layered, Opinion
 from pipeline.model.export import read_program, write_program
 from pipeline.model.network import LayeredNetwork

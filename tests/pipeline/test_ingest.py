@@ -7,7 +7,7 @@ import pytest
 
 from features.schema import SchemaError
 from pipeline.ingest import ingest, mapped_columns
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from tests.ingest_examples import FEED, NOW, PARQUET, Row, portfolio_of, row, stored, take_in, write_rows
 
 HOURLY = f'{PARQUET}\ndelay = "1h"'

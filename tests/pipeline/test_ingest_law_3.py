@@ -18,7 +18,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline.ingest import ingest
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, end_state, portfolio_of, row, stored, take_in, write_rows
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from pipeline.ingest import ingest
-from pipeline.lake import Lake, LakeBusyError
+from pipeline.lake.tables import Lake, LakeBusyError
 from pipeline.portfolio import read_portfolio
 portfolio = read_portfolio(Path(sys.argv[1]))
 while True:

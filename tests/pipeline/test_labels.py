@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.casework import decide, queue, raise_alerts
 from pipeline.labels import collect_labels
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from tests.casework_examples import NOW as DESK_NOW
 from tests.casework_examples import casework_with_people, flagged
 from tests.ingest_examples import FEED, NOW, row, stored, take_in

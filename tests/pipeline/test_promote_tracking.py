@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.alone import Scorer
-from pipeline.history import read_history
+from pipeline.lake.snapshot import read_history
 from pipeline.model.export import read_program
 from pipeline.model.train import increments_of
 from pipeline.promote import Promotion, PromotionError, judge, promote, rollback

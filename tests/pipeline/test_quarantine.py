@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.ingest import ingest
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, Row, portfolio_of, reasons, row, stored, take_in
 
 NOW_TOLD = r"in the future (now is 2025-06-01T00:00:00Z)"

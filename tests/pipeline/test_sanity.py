@@ -18,9 +18,9 @@ from features.declarations import Group
 from features.encoder import Encoder
 from pipeline.arrays import BoolArray
 from pipeline.evaluate import average_precision
-from pipeline.history import read_history
 from pipeline.ingest import ingest
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import read_history
+from pipeline.lake.tables import Lake
 from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork
 from pipeline.model.train import TrainConfig

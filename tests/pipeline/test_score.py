@@ -20,8 +20,8 @@ from pipeline.calibrate import Affine
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explain import in_words
 from pipeline.flagged import FlaggedTransaction
-from pipeline.history import NoDataError, read_history
-from pipeline.lake import Lake, LakeBusyError
+from pipeline.lake.snapshot import NoDataError, read_history
+from pipeline.lake.tables import Lake, LakeBusyError
 from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork
 from pipeline.portfolio import Rule

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.casework import open_casework
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.promote import promote
 from pipeline.status import status
 from pipeline.tracking import Tracking

@@ -11,8 +11,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from features.schema import LABELS
-from pipeline.history import NoDataError, last_moment, read_history
-from pipeline.lake import Lake
+from pipeline.lake.snapshot import NoDataError, last_moment, read_history
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.split import labelled_rows
 from pipeline.train import Trained, groups_in_order, train

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.declarations import Group, fact
-from pipeline.history import read_history
+from pipeline.lake.snapshot import read_history
 from pipeline.usual import Usual, own_facts, own_rows, usual_of_accounts, usual_of_all
 from tests.small_world import AS_OF, BUILDING, Desk, World
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.lake import Lake, LakeBusyError
+from pipeline.lake.tables import Lake, LakeBusyError
 
 
 def ids(*names: str) -> pa.Table:

@@ -13,7 +13,7 @@ from features.declarations import Group
 from features.digest import digest
 from features.engines.protocol import Source
 from features.schema import ARROW_TYPES, LABELS
-from pipeline.lake import Lake
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 
 MOMENT = ARROW_TYPES["time"]

@@ -1,0 +1,1 @@
+"""The lake: Delta tables, and what was known at a moment."""
