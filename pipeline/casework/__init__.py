@@ -4,11 +4,12 @@ Every function that changes something is one transaction, and its audit row is w
 `Engine` from here: it stands for the opened database, and sqlalchemy stays in this folder.
 """
 
-from pipeline.casework.acting import REVIEWERS, ROLES, SENIORS, Role
 from pipeline.casework.alerts import RaisedAlerts, alerted_up_to, in_alerts, put_back, raise_alerts, take
 from pipeline.casework.database import Engine, open_casework
+from pipeline.casework.errors import ForbiddenError, MissingError, RefusedError
 from pipeline.casework.holds import HOLD_KINDS, HoldKind, freeze, release
-from pipeline.casework.reading import (
+from pipeline.casework.permissions import REVIEWERS, ROLES, SENIORS, Role
+from pipeline.casework.queries import (
     AlertCounts,
     AlertFacts,
     AlertState,
@@ -26,8 +27,8 @@ from pipeline.casework.reading import (
     portfolios,
     queue,
 )
-from pipeline.casework.refusals import ForbiddenError, MissingError, RefusedError
-from pipeline.casework.users import User, add_user, check_password, close_session, open_session, session_user
+from pipeline.casework.sessions import close_session, open_session, session_user
+from pipeline.casework.users import User, add_user, check_password
 from pipeline.casework.verdicts import VERDICTS, Verdict, decide, reverse
 from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
-from pipeline.casework.acting import MACHINE, REVIEWERS, SENIORS, Subject, audit_row, record, require_role
+from pipeline.casework.audit import MACHINE, Subject, audit_row, record
 from pipeline.casework.database import writer
+from pipeline.casework.errors import MissingError, RefusedError
+from pipeline.casework.permissions import REVIEWERS, SENIORS, require_role
 from pipeline.casework.reasons_json import nearest_to_json, stages_to_json
-from pipeline.casework.refusals import MissingError, RefusedError
 from pipeline.casework.tables import Alert, AlertedBatch, AlertTransaction, Audit
 from pipeline.flagged import FlaggedTransaction
 

@@ -5,9 +5,10 @@ from typing import Literal, get_args
 
 from sqlalchemy import Connection, Engine, exists, insert, select, update
 
-from pipeline.casework.acting import MACHINE, REVIEWERS, Subject, record, require_role
+from pipeline.casework.audit import MACHINE, Subject, record
 from pipeline.casework.database import writer
-from pipeline.casework.refusals import RefusedError
+from pipeline.casework.errors import RefusedError
+from pipeline.casework.permissions import REVIEWERS, require_role
 from pipeline.casework.tables import Alert, Hold
 
 HoldKind = Literal["debit", "credit", "all"]

@@ -5,11 +5,12 @@ from typing import Literal, get_args
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from pipeline.casework.acting import REVIEWERS, SENIORS, Subject, record, require_role
 from pipeline.casework.alerts import refuse_change
+from pipeline.casework.audit import Subject, record
 from pipeline.casework.database import writer
+from pipeline.casework.errors import MissingError, RefusedError
 from pipeline.casework.holds import give_owner
-from pipeline.casework.refusals import MissingError, RefusedError
+from pipeline.casework.permissions import REVIEWERS, SENIORS, require_role
 from pipeline.casework.tables import Alert, AlertTransaction, Label, Review
 
 Verdict = Literal["fraud", "legitimate"]

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
+from pipeline.casework.errors import MissingError
 from pipeline.casework.reasons_json import nearest_from_json, stages_from_json
-from pipeline.casework.refusals import MissingError
 from pipeline.casework.tables import Alert, AlertTransaction, Audit, Hold, Label, Review
 from pipeline.flagged import FlaggedTransaction, StageReason
 
