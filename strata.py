@@ -18,7 +18,7 @@ import click
 
 if TYPE_CHECKING:
     from pipeline.casework import Engine
-    from pipeline.ingest import Ingested
+    from pipeline.ingest.ingest import Ingested
     from pipeline.lake.tables import Lake
     from pipeline.portfolio import Portfolio
     from pipeline.settings import Settings
@@ -81,7 +81,7 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
 @PORTFOLIO
 def ingest(portfolio: Path) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
-    from pipeline.ingest import ingest as run
+    from pipeline.ingest.ingest import ingest as run
 
     _, described, lake = open_lake(portfolio)
     with working(f"reading {described.name}") as progress:
@@ -268,7 +268,7 @@ def demo(transactions: int, seed: int) -> None:
     """Go the whole way on a simulated portfolio, and say where to look."""
     from datetime import timedelta
 
-    from pipeline.ingest import ingest as take_in
+    from pipeline.ingest.ingest import ingest as take_in
     from pipeline.promote import promote as decide
     from pipeline.simulate import SimulateConfig, write
     from pipeline.simulate import simulate as run
@@ -296,7 +296,7 @@ def demo(transactions: int, seed: int) -> None:
 def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None = None) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it; returns the training and the version registered."""
     from pipeline.bundle import read_bundle
-    from pipeline.labels import collect_labels
+    from pipeline.ingest.verdicts import collect_labels
     from pipeline.lake.snapshot import last_moment
     from pipeline.train import train as run
 
@@ -310,7 +310,7 @@ def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None =
 
 def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
     """Collect verdicts and score; returns how many transactions were scored and how many alerts are new."""
-    from pipeline.labels import collect_labels
+    from pipeline.ingest.verdicts import collect_labels
     from pipeline.score import score as run
 
     collect_labels(rooms.lake, rooms.casework)

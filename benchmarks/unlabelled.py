@@ -27,7 +27,7 @@ from features.build import BuildConfig
 from features.declarations import Group
 from features.ip.addresses import packaged_database
 from pipeline.anomaly import AnomalyScore, anomaly_models
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_history
 from pipeline.lake.tables import Lake
 from pipeline.model.data import Tensors

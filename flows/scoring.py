@@ -17,8 +17,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from pipeline.casework import open_casework
-from pipeline.ingest import ingest
-from pipeline.labels import collect_labels
+from pipeline.ingest.ingest import ingest
+from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.score import score

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ingest import Ingested, ingest
+from pipeline.ingest.ingest import Ingested, ingest
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, read_portfolio
 

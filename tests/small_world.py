@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from features.build import BuildConfig
 from features.ip.addresses import packaged_database
 from pipeline.casework import CaseFacts, Engine, alert_page, open_casework, queue
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import Portfolio, read_portfolio

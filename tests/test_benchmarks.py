@@ -9,7 +9,7 @@ import pytest
 from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
 from benchmarks.speed import differences
 from benchmarks.tasks import published_features
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from tests.ingest_examples import NOW

@@ -18,7 +18,7 @@ from features.declarations import Group
 from features.encoder import Encoder
 from pipeline.arrays import BoolArray
 from pipeline.evaluate import average_precision
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_history
 from pipeline.lake.tables import Lake
 from pipeline.layered import Layered

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.ingest.readers import SourceBatch, source_batches
 from pipeline.portfolio import Portfolio, PortfolioError
-from pipeline.source import SourceBatch, source_batches
 from tests.ingest_examples import portfolio_of
 
 

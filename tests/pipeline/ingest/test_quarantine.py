@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, Row, portfolio_of, reasons, row, stored, take_in
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, end_state, portfolio_of, row, stored, take_in, write_rows
 
@@ -26,7 +26,7 @@ INGEST = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline.ingest import ingest
+from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake, LakeBusyError
 from pipeline.portfolio import read_portfolio
 portfolio = read_portfolio(Path(sys.argv[1]))

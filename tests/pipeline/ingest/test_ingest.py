@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from features.schema import SchemaError
-from pipeline.ingest import ingest, mapped_columns
+from pipeline.ingest.ingest import ingest, mapped_columns
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import FEED, NOW, PARQUET, Row, portfolio_of, row, stored, take_in, write_rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.casework import decide, queue, raise_alerts
-from pipeline.labels import collect_labels
+from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.tables import Lake
 from tests.casework_examples import NOW as DESK_NOW
 from tests.casework_examples import casework_with_people, flagged

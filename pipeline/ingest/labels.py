@@ -10,10 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, LABELS
-from pipeline.casework import Engine, labels_after
 from pipeline.lake.tables import Lake
-
-WRITER = "review"
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said again says nothing new.
 # A change of mind that comes without a time is known from now on.
@@ -40,18 +37,6 @@ NEW_WORDS = """
            'source' AS source
     FROM fresh ORDER BY place
 """
-
-
-def collect_labels(lake: Lake, casework: Engine) -> int:
-    """Copy the analysts' verdicts that the lake has not yet; the append carries the last one's number. Returns how many."""
-    fresh = labels_after(casework, lake.portfolio, max(0, lake.written("labels", WRITER)))
-    if not fresh:
-        return 0
-    rows = [
-        {"transaction_id": f.transaction_id, "is_fraud": f.is_fraud, "known_at": f.known_at, "source": f.source} for f in fresh
-    ]
-    lake.append("labels", pa.Table.from_pylist(rows, schema=LABELS), writer=WRITER, number=fresh[-1].id)
-    return len(fresh)
 
 
 def keep_labels(rows: pa.Table, lake: Lake, *, writer: str, delay: timedelta | None, now: datetime) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import Kind, SchemaError
-from pipeline.convert import check_type, convert
+from pipeline.ingest.coercion import check_type, convert
 
 TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
 

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, BY_NAME, REQUIRED, Kind, SchemaError, transactions_schema
-from pipeline.convert import check_type, convert
-from pipeline.fingerprint import fingerprints
-from pipeline.labels import keep_labels
+from pipeline.ingest.coercion import check_type, convert
+from pipeline.ingest.labels import keep_labels
+from pipeline.ingest.quarantine import as_quarantined, hold, settle
+from pipeline.ingest.readers import BATCH_ROWS, source_batches
+from pipeline.ingest.row_digest import fingerprints
+from pipeline.ingest.validation import failures
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
-from pipeline.quarantine import as_quarantined, failures, hold, settle
-from pipeline.source import BATCH_ROWS, source_batches
 
 WRITER = "ingest"
 LABEL_NAMES = ("is_fraud", "label_known_at")

@@ -1,44 +1,27 @@
-"""Rows that failed their checks: kept whole with the reason until their transaction is taken in.
+"""The checks that a row must pass, each with the reason it fails by."""
 
-A held row is known by the fingerprint of what the source said, and by its transaction_id where it has one. It leaves
-quarantine when a transaction is newly taken in from the very same row (the portfolio was mended, or its time has come) or
-under the same transaction_id (the source was mended), unless the source still offers the failed row beside it. A row without
-a readable transaction_id, a torn line, and a row that contradicts a transaction already taken in stay as a record.
-"""
-
-import json
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 
 import pandas as pd
+import pandera.pandas as pandera  # noqa: E402
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.schema import ARROW_TYPES, BY_NAME, Column, Kind
-from pipeline.convert import as_text
-from pipeline.lake.tables import Lake
+from features.schema import BY_NAME, Column, Kind
+from pipeline.ingest.coercion import as_text
 
-# pandera imports pyspark's pandas wherever pyspark is installed, seconds of it, to find that pandas 3 is too new for it
-sys.modules.setdefault("pyspark.pandas", None)  # type: ignore[arg-type]  # how Python writes that there is none
-import pandera.pandas as pandera  # noqa: E402
-
-QUARANTINE = pa.schema(
-    [
-        ("transaction_id", pa.string()),
-        ("reason", pa.string()),
-        ("row", pa.string()),
-        ("row_digest", pa.int64()),
-        ("quarantined_at", ARROW_TYPES["time"]),
-    ]
-)
 WRONG_TYPE: dict[Kind, str] = {
     "text": "no text",
     "number": "no finite number",
     "time": "no ISO 8601 time",
     "flag": "neither true nor false",
 }
+
+
 NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
+
+
 NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
 
 
@@ -115,47 +98,3 @@ def _shown(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return repr(value) if isinstance(value, str) else f"{value}"
-
-
-def hold(rows: pa.Table, lake: Lake, *, writer: str) -> pa.Table:
-    """Keep the failed rows that are not held yet, each once; returns those."""
-    number = lake.version("quarantine") + 1
-    held = lake.read("quarantine", columns=["row_digest"])
-    fresh = ~rows["row_digest"].to_pandas().duplicated()
-    if held is not None:
-        fresh &= ~pc.is_in(rows["row_digest"], held["row_digest"].combine_chunks()).to_pandas()
-    rows = rows.filter(pa.array(fresh))
-    if rows.num_rows:
-        lake.append("quarantine", rows, writer=writer, number=number)
-    return rows
-
-
-def as_quarantined(
-    raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, digests: pa.Array, *, now: datetime
-) -> pa.Table:
-    """Return the failed rows (those with a reason, in its order) as they came, as JSON."""
-    places = pa.array(reasons.index.to_numpy())
-    text = [json.dumps(row, default=str, ensure_ascii=False) for row in raw.take(places).to_pylist()]
-    return pa.table(
-        [transaction_ids.take(places), reasons.tolist(), text, digests, pa.array([now] * len(reasons), ARROW_TYPES["time"])],
-        schema=QUARANTINE,
-    )
-
-
-def settle(lake: Lake, *, transaction_ids: pa.ChunkedArray, digests: pa.Array, offered: set[int]) -> int:
-    """Let go the held rows whose transaction is about to be newly taken in; returns how many.
-
-    `offered` are the digests of failed rows that the source still has. Done before the transactions are appended: a run killed
-    between the two is run again, and takes in what is missing or holds again what fails again.
-    """
-    held = lake.read("quarantine", columns=["transaction_id", "row_digest"])
-    if held is None or not held.num_rows:
-        return 0
-    taken = pc.or_(
-        pc.is_in(held["transaction_id"], transaction_ids.combine_chunks(), skip_nulls=True),
-        pc.is_in(held["row_digest"], digests),
-    )
-    gone = held["row_digest"].filter(pc.and_not(taken, pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64()))))
-    if len(gone):
-        lake.remove("quarantine", "row_digest", gone.combine_chunks())
-    return len(gone)
