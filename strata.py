@@ -70,8 +70,8 @@ def cli() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
 def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Path) -> None:
     """Write a seeded world with planted fraud: Parquet files and the portfolio.toml that describes them."""
-    from pipeline.simulate import SimulateConfig, write
-    from pipeline.simulate import simulate as run
+    from pipeline.simulate.simulate import SimulateConfig, write
+    from pipeline.simulate.simulate import simulate as run
 
     file = write(run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)), out)
     click.echo(f"{transactions:,} transactions written; next: strata ingest {file}")
@@ -270,8 +270,8 @@ def demo(transactions: int, seed: int) -> None:
 
     from pipeline.ingest.ingest import ingest as take_in
     from pipeline.promote import promote as decide
-    from pipeline.simulate import SimulateConfig, write
-    from pipeline.simulate import simulate as run
+    from pipeline.simulate.simulate import SimulateConfig, write
+    from pipeline.simulate.simulate import simulate as run
 
     settings = read_settings()
     config = SimulateConfig(seed=seed, transactions=transactions)

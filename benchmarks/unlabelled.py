@@ -33,7 +33,7 @@ from pipeline.lake.tables import Lake
 from pipeline.model.data import Tensors
 from pipeline.model.train import TrainConfig, increments_of, train_layered
 from pipeline.portfolio import read_portfolio
-from pipeline.simulate import SimulateConfig, simulate, write
+from pipeline.simulate.simulate import SimulateConfig, simulate, write
 
 LABELS = ["is_fraud", "label_known_at"]
 LEARNED_SHARE = 2 / 3

@@ -17,7 +17,7 @@ from pipeline.lake.tables import Lake
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import Portfolio, read_portfolio
 from pipeline.score import Champion, Scored, score
-from pipeline.simulate import SimulateConfig, simulate, write
+from pipeline.simulate.simulate import SimulateConfig, simulate, write
 from pipeline.train import Trained
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

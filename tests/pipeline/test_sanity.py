@@ -25,7 +25,7 @@ from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import read_portfolio
-from pipeline.simulate import SimulateConfig, simulate, write
+from pipeline.simulate.simulate import SimulateConfig, simulate, write
 from pipeline.split import labelled_rows
 from tests.small_world import BUILDING, NOW, START
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from pipeline.simulate.atlas import HOMES, Flags, Floats, Ints
-from pipeline.simulate.honest import HOUR, NONE, ONLINE, POS, TRANSFER, amounts, clock_times
-from pipeline.simulate.world import DAY, DEVICES, World, any_place, ranks
+from pipeline.simulate.geography import HOMES, Flags, Floats, Ints
+from pipeline.simulate.legitimate import HOUR, NONE, ONLINE, POS, TRANSFER, amounts, clock_times
+from pipeline.simulate.population import DAY, DEVICES, World, any_place, ranks
 
 Scenario = Callable[[np.random.Generator, World, pd.DataFrame, int], pd.DataFrame]
 

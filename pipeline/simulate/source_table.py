@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, COLUMNS, LABEL_COLUMNS
-from pipeline.simulate.atlas import Flags, Floats, Ints
-from pipeline.simulate.honest import CHANNELS, HOUR, NONE, POS
-from pipeline.simulate.world import DAY, World
+from pipeline.simulate.geography import Flags, Floats, Ints
+from pipeline.simulate.legitimate import CHANNELS, HOUR, NONE, POS
+from pipeline.simulate.population import DAY, World
 
 SOCIAL_EVENTS = ("breach_notice", "phishing_report", "handle_change")
 WARNINGS = 2  # the first of them, which also come before an account takeover

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.simulate.atlas import ABROAD, HOMES, Atlas, Floats, Ints, Texts
+from pipeline.simulate.geography import ABROAD, HOMES, Atlas, Floats, Ints, Texts
 
 DAY = 86_400_000_000  # microseconds
 PAYMENTS_A_DAY = 0.8  # of one account

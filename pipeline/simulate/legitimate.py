@@ -6,8 +6,8 @@ Each habit that a fraud could be told by also happens here, so that no single co
 import numpy as np
 import pandas as pd
 
-from pipeline.simulate.atlas import Flags, Floats, Ints
-from pipeline.simulate.world import DAY, DEVICES, GATEWAYS, ONLINE_LIKED, PAYEES, POS_LIKED, World, any_place, ranks
+from pipeline.simulate.geography import Flags, Floats, Ints
+from pipeline.simulate.population import DAY, DEVICES, GATEWAYS, ONLINE_LIKED, PAYEES, POS_LIKED, World, any_place, ranks
 
 HOUR = DAY // 24
 POS, ONLINE, TRANSFER = 0, 1, 2

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from features.schema import ARROW_TYPES, COLUMNS, LABEL_COLUMNS
-from pipeline.simulate import SimulateConfig, Simulation, scenarios, simulate, write
-from pipeline.simulate.world import ONLINE_CATEGORIES, POS_CATEGORIES
+from pipeline.simulate.population import ONLINE_CATEGORIES, POS_CATEGORIES
+from pipeline.simulate.simulate import SimulateConfig, Simulation, scenarios, simulate, write
 
 SMALL = SimulateConfig(transactions=5_000, fraud_rate=0.01)
 NUMBERS_AND_TIMES = [column.name for column in COLUMNS if column.kind in ("number", "time")]
