@@ -177,7 +177,7 @@ def backtest(
     """Train as one would have on a day, and score the weeks after it."""
     from pipeline.backtest import backtest as run
     from pipeline.backtest import write_scores
-    from pipeline.split import Split
+    from pipeline.evaluation.time_split import Split
 
     settings, described, lake = open_lake(portfolio)
     split = Split(train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until)

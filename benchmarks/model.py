@@ -32,7 +32,7 @@ from pipeline.baselines import XGBoost, as_frame
 from pipeline.candidates import BOOSTING, LAYERED, Candidate, Classical, fit_classical, with_opinion
 from pipeline.early_exit import bound_violations, stage_probabilities
 from pipeline.embedding import StageFeatures
-from pipeline.evaluate import average_precision, calibration_error
+from pipeline.evaluation.metrics import average_precision, calibration_error
 from pipeline.layered import Layered
 from pipeline.model.network import NetworkConfig
 from pipeline.model.train import TrainConfig

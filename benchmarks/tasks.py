@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from benchmarks import sffsd
 from features.declarations import Group, fact
 from pipeline.arrays import BoolArray
+from pipeline.evaluation.time_split import labelled_rows, split_by_time
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.settings import Settings
-from pipeline.split import labelled_rows, split_by_time
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED_SQL = Path(__file__).with_name("published.sql")

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 
 from features.build import BuildConfig
 from pipeline.candidates import Candidate, check_models, fit_candidates
+from pipeline.evaluation.time_split import Split, labelled_rows, rows_between
 from pipeline.lake.snapshot import NoDataError, read_history
 from pipeline.lake.tables import Lake
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import Portfolio
-from pipeline.split import Split, labelled_rows, rows_between
 from pipeline.train import groups_in_order
 
 

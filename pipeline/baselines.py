@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 
 from features.build import KEYS
 from pipeline.arrays import BoolArray, FloatArray, IntArray
-from pipeline.evaluate import average_precision, both_classes
+from pipeline.evaluation.metrics import average_precision, both_classes
 
 Settings = dict[str, str | int | float]
 

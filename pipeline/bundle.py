@@ -14,9 +14,9 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from pipeline.arrays import FloatArray
-from pipeline.calibrate import Affine
 from pipeline.cases import Cases
 from pipeline.layered import Layered
+from pipeline.models.calibration import Affine
 from pipeline.policy import Policy
 from pipeline.usual import Usual
 

@@ -13,9 +13,9 @@ import pyarrow as pa
 from features.declarations import Group
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.baselines import BASELINES, Baseline, Settings, as_frame, out_of_fold
-from pipeline.calibrate import Affine, fit_affine
 from pipeline.layered import Layered, learn_opinion, settings_of
 from pipeline.model.train import TrainConfig
+from pipeline.models.calibration import Affine, fit_affine
 
 LAYERED, BOOSTING = "layered", "xgboost"
 MODELS = (LAYERED, *BASELINES)

@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.stats import beta
 
 from pipeline.arrays import FloatArray
-from pipeline.calibrate import Affine
-from pipeline.evaluate import equal_mass_bins
+from pipeline.evaluation.metrics import equal_mass_bins
+from pipeline.models.calibration import Affine
 
 SURE = 0.999  # how sure it must be that a bin breaks the bound before it is counted
 

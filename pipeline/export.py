@@ -20,11 +20,11 @@ from pipeline import alone
 from pipeline.arrays import IntArray
 from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle
-from pipeline.calibrate import Affine
 from pipeline.layered import Layered, Opinion
 from pipeline.model.export import add_networks, write_program
 from pipeline.model.graph import Graph, tensor
 from pipeline.model.trees import add_trees
+from pipeline.models.calibration import Affine
 
 FORMAT = 2
 

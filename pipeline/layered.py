@@ -18,12 +18,12 @@ from features.declarations import Group
 from features.encoder import Encoder
 from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.baselines import Baseline, XGBoost, as_frame
-from pipeline.calibrate import Affine, fit_affine, sigmoid
-from pipeline.evaluate import log_loss
+from pipeline.evaluation.metrics import log_loss
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork, NetworkConfig
 from pipeline.model.train import Curve, Learned, TrainConfig, increments_of, train_layered
 from pipeline.model.transfer import carried, carried_encoder
+from pipeline.models.calibration import Affine, fit_affine, sigmoid
 
 CLASSICAL = "classical"
 STAGE = "stage_"  # before a stage's name: the column of its increments

@@ -14,7 +14,7 @@ import xgboost
 from features.declarations import Group
 from pipeline.arrays import BoolArray
 from pipeline.baselines import Columns, Sample, as_frame, tuning_sample
-from pipeline.evaluate import log_loss
+from pipeline.evaluation.metrics import log_loss
 
 TREES = {"objective": "binary:logistic", "tree_method": "hist", "max_depth": 3, "eta": 0.1, "nthread": 2}
 ROUNDS = 60

@@ -17,12 +17,13 @@ from features.digest import difference, fingerprints
 from features.ip.addresses import database_dates
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.bundle import Bundle
-from pipeline.calibrate import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.cases import Cases, currencies
-from pipeline.compare import PairedDifference, comparison_table, paired_difference
 from pipeline.early_exit import stage_probabilities
-from pipeline.evaluate import Metrics, average_precision, evaluate
+from pipeline.evaluation.bootstrap import PairedDifference, comparison_table, paired_difference
+from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
+from pipeline.evaluation.reliability import CalibrationError, expected_calibration_error, stage_reliability
+from pipeline.evaluation.time_split import Split, known_labels, labelled_rows, split_by_time
 from pipeline.inside import ROWS, activations
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
@@ -31,7 +32,6 @@ from pipeline.model.train import TrainConfig
 from pipeline.order import by_information
 from pipeline.policy import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
-from pipeline.split import Split, known_labels, labelled_rows, split_by_time
 from pipeline.usual import usual_of_all
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error

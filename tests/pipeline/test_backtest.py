@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.backtest import backtest, write_scores
+from pipeline.evaluation.time_split import Split
 from pipeline.lake.snapshot import NoDataError
-from pipeline.split import Split
 from tests.small_world import BUILDING, MODELS, QUICK, START, World
 
 STAGES = ["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline.baselines import BASELINES, Baseline, Columns, LinearInputs, tuning_sample
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
 
 CHANNELS = np.array(["online", "pos", "atm"])
 

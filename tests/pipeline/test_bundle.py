@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from pipeline.bundle import Bundle, BundleError, read_bundle, write_bundle
-from pipeline.calibrate import Affine
 from pipeline.cases import Cases
+from pipeline.models.calibration import Affine
 from pipeline.policy import Policy
 from pipeline.usual import Usual
 from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows

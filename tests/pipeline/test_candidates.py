@@ -11,12 +11,12 @@ import pytest
 from features.build import KEYS
 from pipeline.arrays import BoolArray
 from pipeline.baselines import BASELINES, account_folds, as_frame, out_of_fold
-from pipeline.calibrate import fit_affine
 from pipeline.candidates import check_models, fit_candidates
+from pipeline.evaluation.time_split import labelled_rows
 from pipeline.lake.snapshot import read_history
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
-from pipeline.split import labelled_rows
+from pipeline.models.calibration import fit_affine
 from tests.small_network import GROUPS, SMALL, training_rows
 from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 

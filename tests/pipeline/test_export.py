@@ -20,12 +20,12 @@ from features.encoder import Encoder
 from pipeline.alone import Scorer
 from pipeline.baselines import Logistic, XGBoost
 from pipeline.bundle import Bundle
-from pipeline.calibrate import Affine
 from pipeline.export import export
 from pipeline.lake.snapshot import read_history
 from pipeline.layered import Layered, Opinion
 from pipeline.model.export import read_program, write_program
 from pipeline.model.network import LayeredNetwork
+from pipeline.models.calibration import Affine
 from pipeline.policy import Policy
 from pipeline.tracking import Tracking
 from tests.command_line import run

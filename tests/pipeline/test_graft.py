@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from features.declarations import Group, fact
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
 from pipeline.layered import Layered
 from pipeline.model.train import TrainConfig
 from tests.small_network import GROUPS, SMALL, layered, training_rows

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.baselines import XGBoost
-from pipeline.calibrate import Affine, sigmoid
 from pipeline.layered import Layered, Opinion, learn_opinion
+from pipeline.models.calibration import Affine, sigmoid
 from tests.small_network import layered, training_rows
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Tensors
 from pipeline.model.members import Members

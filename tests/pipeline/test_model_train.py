@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Batches, Tensors
 from pipeline.model.network import LayeredNetwork

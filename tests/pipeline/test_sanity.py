@@ -17,7 +17,8 @@ from scipy.stats import spearmanr
 from features.declarations import Group
 from features.encoder import Encoder
 from pipeline.arrays import BoolArray
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
+from pipeline.evaluation.time_split import labelled_rows
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_history
 from pipeline.lake.tables import Lake
@@ -26,7 +27,6 @@ from pipeline.model.network import LayeredNetwork
 from pipeline.model.train import TrainConfig
 from pipeline.portfolio import read_portfolio
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
-from pipeline.split import labelled_rows
 from tests.small_world import BUILDING, NOW, START
 
 GROUPS = ("amount", "ip", "retailer", "sender")

@@ -16,7 +16,6 @@ import pipeline.score
 from features.declarations import fact
 from features.encoder import GroupCode
 from pipeline.bundle import BundleError
-from pipeline.calibrate import Affine
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explain import in_words
 from pipeline.flagged import FlaggedTransaction
@@ -24,6 +23,7 @@ from pipeline.lake.snapshot import NoDataError, read_history
 from pipeline.lake.tables import Lake, LakeBusyError
 from pipeline.layered import Layered
 from pipeline.model.network import LayeredNetwork
+from pipeline.models.calibration import Affine
 from pipeline.portfolio import Rule
 from pipeline.score import Champion
 from tests.small_world import AS_OF, NOW, Desk, World

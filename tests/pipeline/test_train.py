@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from features.schema import LABELS
+from pipeline.evaluation.time_split import labelled_rows
 from pipeline.lake.snapshot import NoDataError, last_moment, read_history
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
-from pipeline.split import labelled_rows
 from pipeline.train import Trained, groups_in_order, train
 from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from features.declarations import Group, fact
 from features.encoder import Encoder
-from pipeline.evaluate import average_precision
+from pipeline.evaluation.metrics import average_precision
 from pipeline.layered import Layered
 from pipeline.model.data import Tensors
 from pipeline.model.network import LayeredNetwork

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.arrays import BoolArray, FloatArray, IntArray
-from pipeline.evaluate import Metrics, average_precision, both_classes
+from pipeline.evaluation.metrics import Metrics, average_precision, both_classes
 
 BLOCK_BYTES = 64_000_000  # of the widest array alive while a block of draws is judged
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.calibrate import LEAST_SLOPE, Affine, expected_calibration_error, fit_affine, reliability, sigmoid
+from pipeline.evaluation.reliability import expected_calibration_error, reliability
+from pipeline.models.calibration import LEAST_SLOPE, Affine, fit_affine, sigmoid
 
 
 def drawn(a: float, b: float, *, rows: int = 200_000) -> tuple[np.ndarray, np.ndarray]:

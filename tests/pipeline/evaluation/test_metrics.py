@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from pipeline.evaluate import Metrics, average_precision, equal_mass_bins, evaluate, findings, log_loss, roc_auc
+from pipeline.evaluation.capacity import findings
+from pipeline.evaluation.metrics import Metrics, average_precision, equal_mass_bins, evaluate, log_loss, roc_auc
 
 JUDGE = Path(__file__).parents[3] / "shared" / "judge" / "handbook.py"
 

@@ -6,8 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from pipeline.compare import PairedDifference, RankedCells, account_draws, comparison_table, paired_difference
-from pipeline.evaluate import Metrics
+from pipeline.evaluation.bootstrap import PairedDifference, RankedCells, account_draws, comparison_table, paired_difference
+from pipeline.evaluation.metrics import Metrics
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 80), st.integers(1, 12), st.sampled_from([2, 6, 1_000_000]))

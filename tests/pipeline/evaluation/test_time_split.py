@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import LABELS
-from pipeline.split import Split, known_labels, labelled_rows, rows_between, split_by_time
+from pipeline.evaluation.time_split import Split, known_labels, labelled_rows, rows_between, split_by_time
 
 
 def day(number: float) -> datetime:

@@ -1,0 +1,1 @@
+"""The models that compete: the layered network and classical ones."""
