@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from benchmarks.tasks import Fold
 from features.declarations import Group
 from features.encoder import Encoded, Encoder
-from pipeline.model.data import Batches, Tensors
-from pipeline.model.network import LayeredNetwork, stage_losses, stage_weights
-from pipeline.model.rising import ASKED, KnownFraud, falls, known_frauds
-from pipeline.model.train import ALL_ACCOUNTS, READER, TrainConfig, held_out_accounts, train_layered
+from pipeline.models.layered.losses import stage_losses, stage_weights
+from pipeline.models.layered.monotonicity import ASKED, KnownFraud, falls, known_frauds
+from pipeline.models.layered.network import LayeredNetwork
+from pipeline.models.layered.tensors import Batches, Tensors
+from pipeline.models.layered.training import ALL_ACCOUNTS, READER, TrainConfig, held_out_accounts, train_layered
 
 ROUNDS = 3
 CONFIG = TrainConfig(seeds=(1,))

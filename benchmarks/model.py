@@ -28,14 +28,15 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import bare, handbook, onnx_speed, rivals, tasks
 from benchmarks.tasks import Fold, Task
 from pipeline.arrays import FloatArray
-from pipeline.baselines import XGBoost, as_frame
 from pipeline.candidates import BOOSTING, LAYERED, Candidate, Classical, fit_classical, with_opinion
 from pipeline.early_exit import bound_violations, stage_probabilities
-from pipeline.embedding import StageFeatures
 from pipeline.evaluation.metrics import average_precision, calibration_error
-from pipeline.layered import Layered
-from pipeline.model.network import NetworkConfig
-from pipeline.model.train import TrainConfig
+from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.baselines.columns import as_frame
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.network import NetworkConfig
+from pipeline.models.layered.stage_features import StageFeatures
+from pipeline.models.layered.training import TrainConfig
 
 SEEDS = (1, 2, 3)
 CLASSICAL_SEED = 1

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from benchmarks.tasks import Fold, Task
 from features.encoder import Encoder, GroupCode
 from pipeline.arrays import FloatArray
-from pipeline.model.data import Tensors
-from pipeline.model.network import Facts, NetworkConfig
-from pipeline.model.train import TrainConfig, increments_of, train_layered
+from pipeline.models.layered.network import Facts, NetworkConfig
+from pipeline.models.layered.tensors import Tensors
+from pipeline.models.layered.training import TrainConfig, increments_of, train_layered
 
 
 class Flat(nn.Module):

@@ -26,12 +26,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from features.build import BuildConfig
 from features.declarations import Group
 from features.ip.addresses import packaged_database
-from pipeline.anomaly import AnomalyScore, anomaly_models
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_history
 from pipeline.lake.tables import Lake
-from pipeline.model.data import Tensors
-from pipeline.model.train import TrainConfig, increments_of, train_layered
+from pipeline.models.anomaly import AnomalyScore, anomaly_models
+from pipeline.models.layered.tensors import Tensors
+from pipeline.models.layered.training import TrainConfig, increments_of, train_layered
 from pipeline.portfolio import read_portfolio
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
 

@@ -21,7 +21,7 @@ from pipeline.explain import fact_shares, reasons
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.snapshot import History, NoDataError
 from pipeline.lake.tables import Lake
-from pipeline.layered import STAGE
+from pipeline.models.layered.model import STAGE
 from pipeline.policy import choose
 from pipeline.portfolio import Portfolio
 from pipeline.usual import own_rows, usual_of_accounts

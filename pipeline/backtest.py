@@ -16,8 +16,8 @@ from pipeline.candidates import Candidate, check_models, fit_candidates
 from pipeline.evaluation.time_split import Split, labelled_rows, rows_between
 from pipeline.lake.snapshot import NoDataError, read_history
 from pipeline.lake.tables import Lake
-from pipeline.layered import Layered
-from pipeline.model.train import TrainConfig
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio
 from pipeline.train import groups_in_order
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 
 from pipeline.arrays import FloatArray
 from pipeline.cases import Cases
-from pipeline.layered import Layered
 from pipeline.models.calibration import Affine
+from pipeline.models.layered.model import Layered
 from pipeline.policy import Policy
 from pipeline.usual import Usual
 

@@ -12,10 +12,14 @@ import pyarrow as pa
 
 from features.declarations import Group
 from pipeline.arrays import BoolArray, FloatArray
-from pipeline.baselines import BASELINES, Baseline, Settings, as_frame, out_of_fold
-from pipeline.layered import Layered, learn_opinion, settings_of
-from pipeline.model.train import TrainConfig
+from pipeline.models.baselines.columns import as_frame
+from pipeline.models.baselines.folds import out_of_fold
+from pipeline.models.baselines.protocol import Baseline, Settings
+from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.calibration import Affine, fit_affine
+from pipeline.models.layered.model import Layered, settings_of
+from pipeline.models.layered.stacking import learn_opinion
+from pipeline.models.layered.training import TrainConfig
 
 LAYERED, BOOSTING = "layered", "xgboost"
 MODELS = (LAYERED, *BASELINES)

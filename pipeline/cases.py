@@ -19,10 +19,10 @@ from safetensors.numpy import load_file, save_file
 
 from features.schema import ARROW_TYPES
 from pipeline.arrays import BoolArray, FloatArray
-from pipeline.embedding import StageFeatures
 from pipeline.flagged import NearCase
 from pipeline.lake.snapshot import History
-from pipeline.layered import Layered
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.stage_features import StageFeatures
 
 NEAREST = 3
 MOST_OF_A_KIND = 2_000  # frauds, and as many legitimate ones: with the default width, 0.75 MB on disk

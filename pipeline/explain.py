@@ -14,8 +14,9 @@ from features.declarations import CIRCLE, Feature, Group
 from features.encoder import Encoder, GroupCode
 from pipeline.arrays import FloatArray
 from pipeline.flagged import Fact, StageReason
-from pipeline.layered import CLASSICAL, Layered
 from pipeline.model.shares import stage_shares
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.stacking import CLASSICAL
 from pipeline.usual import Usual
 
 FACTS_PER_STAGE = 4

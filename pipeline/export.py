@@ -18,13 +18,15 @@ import xgboost
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
 from pipeline import alone
 from pipeline.arrays import IntArray
-from pipeline.baselines import Columns, XGBoost
 from pipeline.bundle import Bundle
-from pipeline.layered import Layered, Opinion
 from pipeline.model.export import add_networks, write_program
 from pipeline.model.graph import Graph, tensor
 from pipeline.model.trees import add_trees
+from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.baselines.columns import Columns
 from pipeline.models.calibration import Affine
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.stacking import Opinion
 
 FORMAT = 2
 

@@ -13,8 +13,9 @@ import xgboost
 
 from features.declarations import Group
 from pipeline.arrays import BoolArray
-from pipeline.baselines import Columns, Sample, as_frame, tuning_sample
 from pipeline.evaluation.metrics import log_loss
+from pipeline.models.baselines.columns import Columns, as_frame
+from pipeline.models.baselines.folds import Sample, tuning_sample
 
 TREES = {"objective": "binary:logistic", "tree_method": "hist", "max_depth": 3, "eta": 0.1, "nthread": 2}
 ROUNDS = 60

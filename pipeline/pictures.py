@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.inside import responses
+from pipeline.models.layered.diagnostics import responses
 from pipeline.train import Trained
 
 INK, ACCENT, SOFT = "#1f2933", "#1d5fa8", "#9fb3c8"

@@ -21,7 +21,7 @@ from features.build import BuildConfig, compute
 from features.engines.spark import Spark, no_word_of_pandas
 from pipeline.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from pipeline.lake.snapshot import History
-from pipeline.layered import STAGE
+from pipeline.models.layered.model import STAGE
 from pipeline.score import Champion, check_features
 
 if TYPE_CHECKING:

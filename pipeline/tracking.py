@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.bundle import read_bundle, write_bundle
 from pipeline.candidates import Candidate
 from pipeline.export import export
-from pipeline.layered import Layered
+from pipeline.models.layered.model import Layered
 from pipeline.pictures import comparison_picture, depth_picture, learning_picture, responses_picture
 from pipeline.score import Champion
 from pipeline.train import Trained

@@ -24,11 +24,11 @@ from pipeline.evaluation.bootstrap import PairedDifference, comparison_table, pa
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.evaluation.time_split import Split, known_labels, labelled_rows, split_by_time
-from pipeline.inside import ROWS, activations
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
-from pipeline.layered import Layered
-from pipeline.model.train import TrainConfig
+from pipeline.models.layered.diagnostics import ROWS, activations
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.training import TrainConfig
 from pipeline.order import by_information
 from pipeline.policy import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio

@@ -10,8 +10,8 @@ from torch import nn
 from features.declarations import Group, fact
 from features.encoder import Encoder
 from pipeline.cases import Cases
-from pipeline.layered import Layered
-from pipeline.model.network import LayeredNetwork, NetworkConfig
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 
 GROUPS = (
     Group(

@@ -14,7 +14,7 @@ from features.ip.addresses import packaged_database
 from pipeline.casework import CaseFacts, Engine, alert_page, open_casework, queue
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
-from pipeline.model.train import TrainConfig
+from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio, read_portfolio
 from pipeline.score import Champion, Scored, score
 from pipeline.simulate.simulate import SimulateConfig, simulate, write

@@ -18,7 +18,7 @@ MAY_IMPORT = {
 HOMES = {
     "prefect": "flows/",
     "mlflow": "pipeline/tracking.py",
-    "pytorch_lightning": "pipeline/model/train.py",
+    "pytorch_lightning": "pipeline/models/layered/training.py",
     "fastapi": "dashboards/",
     "jinja2": "dashboards/",
     "sqlalchemy": "pipeline/casework/",

@@ -1,4 +1,4 @@
-"""Who may act, and the record that they did: every change of casework passes here in its own transaction."""
+"""Who may do what in casework: an active user of one of the roles that an act asks for."""
 
 from typing import Literal, cast, get_args
 

@@ -1,4 +1,4 @@
-"""Users and their sessions: argon2 for passwords, a hashed token on the server for a signed-in browser."""
+"""Users and their passwords, kept as argon2 hashes."""
 
 import secrets
 from dataclasses import dataclass

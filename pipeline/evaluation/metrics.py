@@ -1,4 +1,4 @@
-"""How good one set of scores is: ranking, probability, and what analysts with a daily capacity would have found."""
+"""How good one set of scores is: ranking, and probability."""
 
 from dataclasses import asdict, dataclass
 

@@ -1,4 +1,4 @@
-"""From log-odds to a probability that can be believed: one affine map, and the tables that show whether it can."""
+"""Whether a probability can be believed: reliability tables, and the expected calibration error with its interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

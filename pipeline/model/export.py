@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.model.graph import Array, Graph
-from pipeline.model.network import CATEGORY_WIDTH, LayeredNetwork
+from pipeline.models.layered.network import CATEGORY_WIDTH, LayeredNetwork
 
 Weights = Mapping[str, npt.NDArray[np.float32]]  # by their names in the network, each [S, ...]
 

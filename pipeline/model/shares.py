@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.model.data import Tensors
-from pipeline.model.network import Facts, LayeredNetwork
+from pipeline.models.layered.network import Facts, LayeredNetwork
+from pipeline.models.layered.tensors import Tensors
 
 STEPS = 64  # points on the way
 

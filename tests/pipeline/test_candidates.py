@@ -10,13 +10,15 @@ import pytest
 
 from features.build import KEYS
 from pipeline.arrays import BoolArray
-from pipeline.baselines import BASELINES, account_folds, as_frame, out_of_fold
 from pipeline.candidates import check_models, fit_candidates
 from pipeline.evaluation.time_split import labelled_rows
 from pipeline.lake.snapshot import read_history
-from pipeline.layered import Layered
-from pipeline.model.train import TrainConfig
+from pipeline.models.baselines.columns import as_frame
+from pipeline.models.baselines.folds import account_folds, out_of_fold
+from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.calibration import fit_affine
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.training import TrainConfig
 from tests.small_network import GROUPS, SMALL, training_rows
 from tests.small_world import AS_OF, BUILDING, QUICK, START, World
 

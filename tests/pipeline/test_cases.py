@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.cases import MOST_OF_A_KIND, Cases
-from pipeline.embedding import StageFeatures
+from pipeline.models.layered.stage_features import StageFeatures
 from tests.small_network import confirmed_cases, keyed_rows, layered
 
 MODEL = layered(networks=2)

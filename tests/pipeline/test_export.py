@@ -18,14 +18,16 @@ from torch import nn
 from features.declarations import Group
 from features.encoder import Encoder
 from pipeline.alone import Scorer
-from pipeline.baselines import Logistic, XGBoost
 from pipeline.bundle import Bundle
 from pipeline.export import export
 from pipeline.lake.snapshot import read_history
-from pipeline.layered import Layered, Opinion
 from pipeline.model.export import read_program, write_program
-from pipeline.model.network import LayeredNetwork
+from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.baselines.logistic import Logistic
 from pipeline.models.calibration import Affine
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.network import LayeredNetwork
+from pipeline.models.layered.stacking import Opinion
 from pipeline.policy import Policy
 from pipeline.tracking import Tracking
 from tests.command_line import run

@@ -12,7 +12,7 @@ import pytest
 from pipeline.alone import Scorer
 from pipeline.lake.snapshot import read_history
 from pipeline.model.export import read_program
-from pipeline.model.train import increments_of
+from pipeline.models.layered.training import increments_of
 from pipeline.promote import Promotion, PromotionError, judge, promote, rollback
 from pipeline.tracking import RegistryError, Tracking, Version
 from tests.small_world import AS_OF, BUILDING, World, trained_as

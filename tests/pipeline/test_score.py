@@ -21,9 +21,9 @@ from pipeline.explain import in_words
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.snapshot import NoDataError, read_history
 from pipeline.lake.tables import Lake, LakeBusyError
-from pipeline.layered import Layered
-from pipeline.model.network import LayeredNetwork
 from pipeline.models.calibration import Affine
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.network import LayeredNetwork
 from pipeline.portfolio import Rule
 from pipeline.score import Champion
 from tests.small_world import AS_OF, NOW, Desk, World

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.model.data import Tensors
-from pipeline.model.network import LayeredNetwork
 from pipeline.model.shares import stage_shares
-from pipeline.model.train import increments_of
+from pipeline.models.layered.network import LayeredNetwork
+from pipeline.models.layered.tensors import Tensors
+from pipeline.models.layered.training import increments_of
 from tests.small_network import encoder, network, table, training_rows
 
 USUAL = {

@@ -1,1 +1,0 @@
-"""The layered network: the tensors, the training, the data."""

@@ -1,0 +1,1 @@
+"""The classical side that the layered network is measured against."""

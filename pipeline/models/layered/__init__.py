@@ -1,0 +1,1 @@
+"""The layered network: tensors, training, and what its shape gives."""

@@ -1,0 +1,93 @@
+"""Members: many networks trained as one, that share nearly all weights and judge together (TabM, Gorishniy et al. 2025).
+
+Each member scales every group's vector its own way and has last layers of its own. What is learned is told apart again into
+plain networks, so that nothing behind the training knows of members.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.models.layered.network import Facts, Head, LayeredNetwork
+
+
+class Members(nn.Module):
+    """M members around one layered network of K stages and width D; in training each is heard alone, else their mean.
+
+    Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, M, K] in training, [B, K] else.
+
+    >>> import numpy as np, pyarrow as pa
+    >>> from features.encoder import Encoder
+    >>> from features.declarations import Group, fact
+    >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
+    >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
+    >>> arrays = encoder.encode(table)
+    >>> members = Members(LayeredNetwork(encoder, base_logit=-5.0), count=4)
+    >>> members(*map(torch.from_numpy, (arrays.numbers, arrays.missing, arrays.codes))).shape
+    torch.Size([3, 4, 1])
+    """
+
+    def __init__(self, network: LayeredNetwork, *, count: int) -> None:
+        super().__init__()
+        self.network = network
+        facts, head = _stages(network)[0]
+        stages = len(network.heads)
+        self.scales = nn.Parameter(torch.randn(stages, count, facts.linear.out_features))
+        self.weights = nn.Parameter(torch.zeros(stages, count, head.last.in_features))
+        self.biases = nn.Parameter(torch.zeros(stages, count))
+
+    @property
+    def base_logit(self) -> Tensor:
+        """Log-odds of the base rate."""
+        return self.network.base_logit
+
+    @property
+    def width(self) -> int:
+        """The width D of a state."""
+        return self.network.width
+
+    @property
+    def heads(self) -> nn.ModuleList:
+        """The heads that the members share but for the last layer."""
+        return self.network.heads
+
+    def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """Return what each stage adds to the log-odds."""
+        return self.told(self.states(numbers, missing, codes))
+
+    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> list[Tensor]:
+        """What each member knows of each row after each stage, each [B, M, D]."""
+        return self.network.states(numbers, missing, codes, self.scales)
+
+    def told(self, states: Sequence[Tensor]) -> Tensor:
+        """What each stage adds to the log-odds, by its state."""
+        found = []
+        for stage, ((_, head), state) in enumerate(zip(_stages(self.network), states, strict=True)):
+            hidden = functional.relu(head.hidden(head.norm(state)))
+            found.append((hidden * self.weights[stage]).sum(dim=2) + self.biases[stage])
+        increments = torch.stack(found, dim=2)
+        return increments if self.training else increments.mean(dim=1)
+
+    def apart(self) -> list[LayeredNetwork]:
+        """Return the members as plain networks, the mean of whose increments is what they say together."""
+        return [self._alone(member) for member in range(self.scales.shape[1])]
+
+    @torch.no_grad()
+    def _alone(self, member: int) -> LayeredNetwork:
+        network = deepcopy(self.network)
+        for stage, (facts, head) in enumerate(_stages(network)):
+            scale = self.scales[stage, member]
+            facts.linear.weight.mul_(scale.unsqueeze(1))
+            facts.linear.bias.mul_(scale)
+            facts.absent.mul_(scale)
+            head.last.weight.copy_(self.weights[stage, member].unsqueeze(0))
+            head.last.bias.copy_(self.biases[stage, member].unsqueeze(0))
+        return network.eval()
+
+
+def _stages(network: LayeredNetwork) -> list[tuple[Facts, Head]]:
+    return cast(list[tuple[Facts, Head]], list(zip(network.facts, network.heads, strict=True)))

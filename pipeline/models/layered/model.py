@@ -1,0 +1,211 @@
+"""The layered network as one model: features in, each stage's increment out; kept in files without pickle.
+
+Seeds are averaged by logit: the mean of the increments, so the mean still adds up.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from safetensors.torch import load_file, save_file
+
+from features.declarations import Group
+from features.encoder import Encoder
+from pipeline.arrays import BoolArray, FloatArray, IntArray
+from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.baselines.columns import as_frame
+from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
+from pipeline.models.layered.stacking import CLASSICAL, Opinion
+from pipeline.models.layered.tensors import Tensors
+from pipeline.models.layered.training import Curve, Learned, TrainConfig, increments_of, train_layered
+from pipeline.models.layered.transfer import carried, carried_encoder
+
+STAGE = "stage_"  # before a stage's name: the column of its increments
+FINE_TUNING = 0.1  # of the pace of a training from nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Rows that were held out at first, seed by seed, and the logit that its network gave each before it learned from them."""
+
+    rows: IntArray
+    logit: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layered:
+    """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any.
+
+    The learning curves and what was told of held-out accounts are there where it has just been trained.
+    """
+
+    encoder: Encoder
+    networks: tuple[LayeredNetwork, ...]
+    shape: NetworkConfig
+    curves: tuple[Curve, ...] = field(default=())
+    held_out: HeldOut | None = None
+    opinion: Opinion | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        features: pa.Table,
+        y: BoolArray,
+        accounts: npt.NDArray[np.str_],
+        groups: Sequence[Group],
+        *,
+        config: TrainConfig,
+        resume: Path | None = None,
+        progress: bool = False,
+    ) -> "Layered":
+        """Learn from these rows; `y` and `accounts` are [R], `resume` a folder for checkpoints.
+
+        Raises ValueError where the rows do not allow it.
+        """
+        encoder = Encoder.fit(features, groups)
+        encoded = encoder.encode(features)
+        found = train_layered(encoder, encoded, y, accounts, config=config, resume=resume, progress=progress)
+        return cls(encoder=encoder, networks=(), shape=config.network)._with(found)
+
+    def grafted(self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True) -> "Layered":
+        """This model with untrained stages for groups that come behind its own; no score changes yet.
+
+        What is to be known of the new facts is learned from `features`. With `freeze` the stages it has learn no more. Raises
+        ValueError where `groups` do not begin with its own.
+        """
+        own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
+        if names[: len(own)] != own or len(names) == len(own):
+            raise ValueError(
+                f"the groups {', '.join(names)} are not the network's own and new ones behind them; "
+                f"name {', '.join(own)} in this order, then what is new"
+            )
+        encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[len(own) :]).groups))
+        grown = self._carried_to(encoder)
+        for network, known in zip(grown, self.networks, strict=True):
+            learned = known.state_dict()
+            for name, weights in network.named_parameters():
+                weights.requires_grad = not freeze or name not in learned
+        return replace(self, encoder=encoder, networks=grown, curves=(), held_out=None)
+
+    def transferred(
+        self,
+        features: pa.Table,
+        y: BoolArray,
+        accounts: npt.NDArray[np.str_],
+        groups: Sequence[Group],
+        *,
+        config: TrainConfig,
+        progress: bool = False,
+    ) -> "Layered":
+        """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows, without the classical opinion.
+
+        Groups that both have come first, in this model's order, then those that only the other portfolio has. Raises ValueError
+        where they have none in common.
+        """
+        encoder = carried_encoder(self.encoder, Encoder.fit(features, groups))
+        base = float(np.log(y.mean() / (1 - y.mean())))
+        known = self._carried_to(encoder)
+        for network in known:
+            network.base_logit.fill_(base)
+        start = tuple(known[place % len(known)] for place in range(len(config.seeds)))
+        fresh = Layered(encoder=encoder, networks=start, shape=self.shape)
+        gently = replace(config, pace=config.pace * FINE_TUNING)
+        return fresh.trained_further(features, y, accounts, config=gently, progress=progress)
+
+    def _carried_to(self, encoder: Encoder) -> tuple[LayeredNetwork, ...]:
+        return tuple(
+            carried(network, self.encoder, encoder, shape=self.shape, seed=seed) for seed, network in enumerate(self.networks)
+        )
+
+    def trained_further(
+        self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig, progress: bool = False
+    ) -> "Layered":
+        """Let the networks learn further from these rows, as far as their weights may; one seed of `config` for each."""
+        encoded = self.encoder.encode(features)
+        found = train_layered(self.encoder, encoded, y, accounts, config=config, start=self.networks, progress=progress)
+        return self._with(found)
+
+    def _with(self, found: Sequence[Learned]) -> "Layered":
+        return replace(
+            self,
+            networks=tuple(network for seed in found for network in seed.networks),
+            curves=tuple(seed.curve for seed in found),
+            held_out=HeldOut(
+                rows=np.concatenate([seed.rows for seed in found]), logit=np.concatenate([seed.logit for seed in found])
+            ),
+        )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The groups in their order, and the classical opinion behind them."""
+        return (*(group.name for group in self.encoder.groups), *([CLASSICAL] if self.opinion else []))
+
+    @property
+    def base_logit(self) -> float:
+        """Log-odds of the base rate: the logit before any fact."""
+        return float(np.mean([float(network.base_logit) for network in self.networks]))
+
+    def tensors(self, features: pa.Table) -> Tensors:
+        """The rows as the networks take them, without labels. Raises EncodeError where a feature is absent or infinite."""
+        return Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
+
+    def increments(self, features: pa.Table) -> FloatArray:
+        """What each stage adds to the log-odds, [R, K]."""
+        rows = self.tensors(features)
+        increments = np.asarray(np.mean([increments_of(network, rows) for network in self.networks], axis=0))
+        if self.opinion is None:
+            return increments
+        so_far = self.base_logit + increments.sum(axis=1)
+        return np.column_stack([increments, self.opinion.increment(so_far, self.opinion.model.logit(as_frame(features)))])
+
+    def logit(self, features: pa.Table) -> FloatArray:
+        """Log-odds before calibration, [R]."""
+        return self.score(features)[0]
+
+    def score(self, features: pa.Table) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Log-odds before calibration, [R], and the increments, [R] by the stage's column, that they are the sum of."""
+        increments = self.increments(features)
+        columns = {f"{STAGE}{name}": increments[:, place] for place, name in enumerate(self.stages)}
+        return np.asarray(self.base_logit + increments.sum(axis=1)), columns
+
+    def to_files(self, folder: Path) -> None:
+        """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""
+        (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
+        opinion = None if self.opinion is None else self.opinion.to_json()
+        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": opinion}
+        if self.opinion is not None:
+            self.opinion.model.to_files(folder)
+        (folder / "network.json").write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
+        for number, network in enumerate(self.networks):
+            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / _weights(number))
+
+    @classmethod
+    def from_files(cls, folder: Path) -> "Layered":
+        """Read what `to_files` wrote."""
+        encoder = Encoder.from_json((folder / "encoder.json").read_text(encoding="utf-8"))
+        kept = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        shape = NetworkConfig(**kept["shape"])
+        networks = []
+        for number in range(kept["networks"]):
+            network = LayeredNetwork(encoder, base_logit=0.0, config=shape)
+            network.load_state_dict(load_file(folder / _weights(number)))
+            networks.append(network.eval())
+        opinion = None if kept["opinion"] is None else Opinion.from_json(XGBoost.from_files(folder), kept["opinion"])
+        return cls(encoder=encoder, networks=tuple(networks), shape=shape, opinion=opinion)
+
+
+def _weights(number: int) -> str:
+    return f"network-{number}.safetensors"
+
+
+def settings_of(model: Layered) -> dict[str, str | int | float]:
+    """The settings and learning results worth recording."""
+    counted = {"parameters": sum(p.numel() for p in model.networks[0].parameters()), "networks": len(model.networks)}
+    best = {f"held_out_ap_seed_{curve.seed}": max(curve.precisions) for curve in model.curves}
+    trust = {} if model.opinion is None else {"trust_in_classical": model.opinion.trust}
+    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **trust, **best}

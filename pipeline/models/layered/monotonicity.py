@@ -1,0 +1,96 @@
+"""One more known fraud shall not speak for a payment: a stage whose increment would fall by it is held back in training.
+
+What each row would look like if a further fraud of its retailer, receiver, address, device or account became known is worked
+out, and the fall of that stage's increment is added to the loss (counterfactual monotonicity; point-wise penalty of Gupta et
+al. 2019, "How to incorporate monotonicity in deep networks while preserving flexibility"). Each number by itself stays free:
+frauds long known may say that a spree is over.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from features.encoder import Encoder
+from features.known_fraud import PRIOR_FRAUDS
+from pipeline.models.layered.tensors import Tensors
+
+ASKED, SHARE = 2, 4  # every second batch is asked, of it every fourth row
+FURTHER = 4  # so many further frauds, one after the other
+WEIGHT = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFraud:
+    """Where the numbers stand that tell of a key's known frauds (`features.sql.labels.known_fraud`), and at which stage."""
+
+    stage: int
+    frauds: list[int]
+    rates: list[int]
+    run: int
+    days: int
+
+    def with_more(self, rows: Tensors, further: Tensor, *, days: Tensor) -> Tensors:
+        """The rows as if so many `further` frauds of the key, [B], had become known `days` before, [B], one day at most."""
+        numbers, missing, some = rows.numbers.clone(), rows.missing.clone(), further > 0
+        each = further.unsqueeze(1)
+        counts = torch.expm1(numbers[:, self.frauds])
+        labels = (counts + PRIOR_FRAUDS) / torch.expm1(numbers[:, self.rates])
+        more = counts + each
+        numbers[:, self.frauds] = torch.log1p(more)
+        numbers[:, self.rates] = torch.log1p((more + PRIOR_FRAUDS) / (labels + each))
+        numbers[:, self.run] = torch.log1p(torch.expm1(numbers[:, self.run]) + further)
+        before = torch.where(missing[:, self.days] > 0, torch.inf, numbers[:, self.days])
+        numbers[:, self.days] = torch.where(some, torch.minimum(before, torch.log1p(days)), numbers[:, self.days])
+        missing[:, self.days] = missing[:, self.days].masked_fill(some, 0)
+        return rows._replace(numbers=numbers, missing=missing)
+
+    def is_asked(self, rows: Tensors) -> Tensor:
+        """Whether a row's key is known, [B]."""
+        return rows.missing[:, self.run] < 1
+
+
+def known_frauds(encoder: Encoder) -> list[KnownFraud]:
+    """The keys whose known frauds the groups tell of."""
+    place = {number.name: at for at, number in enumerate(number for group in encoder.groups for number in group.numbers)}
+    found = []
+    for stage, group in enumerate(encoder.groups):
+        names = [number.name for number in group.numbers]
+        for key in (name.removesuffix("_fraud_run") for name in names if name.endswith("_fraud_run")):
+            spans = [span[1] for name in names if (span := re.fullmatch(rf"{key}_known_frauds_(\w+)", name))]
+            needed = [*(f"{key}_fraud_rate_{span}" for span in spans), f"{key}_days_since_fraud"]
+            if spans and set(needed) <= set(names):
+                *rates, days = (place[name] for name in needed)
+                frauds = [place[f"{key}_known_frauds_{span}"] for span in spans]
+                found.append(KnownFraud(stage=stage, frauds=frauds, rates=rates, run=place[f"{key}_fraud_run"], days=days))
+    return found
+
+
+def falls(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Tensor:
+    """How far an increment falls by one further fraud, in the mean of the rows asked, each about one of its keys.
+
+    Some of the rows have already got up to three further frauds, so that it holds for more than were ever seen.
+    """
+    rows = Tensors(*(part[::SHARE] for part in batch))
+    count, device = rows.row_count, batch.y.device
+    key = torch.randint(len(keys), (count,)).to(device)
+    already, days = torch.randint(FURTHER, (count,)).to(device), torch.rand(count).to(device)
+    before, after, stages = [], [], []
+    for number, known in enumerate(keys):
+        own = torch.nonzero((key == number) & known.is_asked(rows)).squeeze(1)
+        some = rows.rows(own)
+        before.append(known.with_more(some, already[own], days=days[own]))
+        after.append(known.with_more(some, already[own] + 1, days=days[own]))
+        stages += [known.stage] * len(own)
+    if not stages:
+        return torch.zeros((), device=device)
+    both = Tensors(*(torch.cat(columns) for columns in zip(*before, *after, strict=True)))
+    was_training = network.training
+    network.eval()  # the same network before and after, without dropout
+    increments = network(both.numbers, both.missing, both.codes)
+    network.train(was_training)
+    told = increments.gather(1, torch.tensor(stages * 2, device=device).unsqueeze(1)).squeeze(1)
+    return WEIGHT * functional.relu(torch.sub(*told.chunk(2))).mean()

@@ -1,0 +1,67 @@
+"""The layered network as one model: what is written is what is read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.calibration import Affine, sigmoid
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.stacking import Opinion, learn_opinion
+from tests.small_network import layered, training_rows
+
+
+def test_what_is_read_scores_as_what_was_written(tmp_path: Path) -> None:
+    model, rows = layered(networks=2), training_rows()
+    model.to_files(tmp_path)
+    read = Layered.from_files(tmp_path)
+    np.testing.assert_allclose(read.logit(rows), model.logit(rows), atol=1e-5)
+    assert read.base_logit == model.base_logit == pytest.approx(-5.5)  # the mean of -5 and -6
+    assert (read.stages, read.shape, read.encoder) == (model.stages, model.shape, model.encoder)
+
+
+def test_one_file_of_weights_for_each_seed(tmp_path: Path) -> None:
+    layered(networks=3).to_files(tmp_path)
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"encoder.json", "network.json", *(f"network-{number}.safetensors" for number in range(3))}
+
+
+def with_opinion(*, trust: float) -> Layered:
+    rows = training_rows()
+    y, accounts = rows["paid"].to_numpy() > 60, np.arange(rows.num_rows).astype(str)
+    boosting = XGBoost().fit(rows.to_pandas(), y, accounts, seed=1)
+    return replace(layered(), opinion=Opinion(model=boosting, trust=trust, calibration=Affine(a=1.5, b=-0.5)))
+
+
+def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
+    model, rows = with_opinion(trust=0.25), training_rows()
+    assert model.stages == (*layered().stages, "classical")
+    assert model.opinion is not None
+    network, classical = layered().logit(rows), model.opinion.model.logit(rows.to_pandas())
+    np.testing.assert_allclose(model.logit(rows), 1.5 * (0.75 * network + 0.25 * classical) - 0.5, atol=1e-5)
+    np.testing.assert_array_equal(model.increments(rows)[:, :-1], layered().increments(rows))
+    np.testing.assert_allclose(model.base_logit + model.increments(rows).sum(axis=1), model.logit(rows), atol=1e-5)
+    model.to_files(tmp_path)
+    np.testing.assert_allclose(Layered.from_files(tmp_path).logit(rows), model.logit(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize(("right", "trust"), [("classical", 1.0), ("network", 0.0)])
+def test_the_model_that_is_right_is_trusted(right: str, trust: float) -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(-2, 2, 4000)
+    y = random.random(4000) < 1 / (1 + np.exp(-truth))
+    says = {"classical": random.normal(-2, 2, 4000), "network": random.normal(-2, 2, 4000)} | {right: truth}
+    learned = learn_opinion(XGBoost(), network=says["network"], classical=says["classical"], y=y)
+    assert learned.trust == pytest.approx(trust, abs=0.1)
+
+
+@pytest.mark.parametrize("network_off", [-2.0, 0.0, 2.0])
+def test_the_opinion_gives_out_as_many_frauds_as_there_are(network_off: float) -> None:
+    random = np.random.default_rng(1)
+    truth = random.normal(-2, 2, 4000)
+    y = random.random(4000) < sigmoid(truth)
+    network, classical = 2 * truth + network_off, truth + random.normal(0, 1, 4000)
+    learned = learn_opinion(XGBoost(), network=network, classical=classical, y=y)
+    assert sigmoid(learned.blend(network, classical)).sum() == pytest.approx(y.sum(), rel=0.01)
