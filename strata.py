@@ -311,7 +311,7 @@ def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None =
 def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
     """Collect verdicts and score; returns how many transactions were scored and how many alerts are new."""
     from pipeline.ingest.verdicts import collect_labels
-    from pipeline.score import score as run
+    from pipeline.score.score import score as run
 
     collect_labels(rooms.lake, rooms.casework)
     champion, building = rooms.tracking.champion(rooms.portfolio.name), rooms.settings.building

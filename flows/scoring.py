@@ -21,7 +21,7 @@ from pipeline.ingest.ingest import ingest
 from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
-from pipeline.score import score
+from pipeline.score.score import score
 from pipeline.settings import Settings
 from pipeline.tracking import Tracking
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from pipeline.arrays import FloatArray
-from pipeline.cases import Cases
+from pipeline.explanation.nearest_cases import Cases
+from pipeline.explanation.typical_ranges import Usual
 from pipeline.models.calibration import Affine
 from pipeline.models.layered.model import Layered
 from pipeline.policy import Policy
-from pipeline.usual import Usual
 
 FORMAT = 4
 USUAL = "usual.json"

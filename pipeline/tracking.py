@@ -22,7 +22,7 @@ from pipeline.candidates import Candidate
 from pipeline.export import export
 from pipeline.models.layered.model import Layered
 from pipeline.pictures import comparison_picture, depth_picture, learning_picture, responses_picture
-from pipeline.score import Champion
+from pipeline.score.score import Champion
 from pipeline.train import Trained
 
 Alias = Literal["champion", "challenger"]

@@ -18,12 +18,13 @@ from features.ip.addresses import database_dates
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.bundle import Bundle
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
-from pipeline.cases import Cases, currencies
 from pipeline.early_exit import stage_probabilities
 from pipeline.evaluation.bootstrap import PairedDifference, comparison_table, paired_difference
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import CalibrationError, expected_calibration_error, stage_reliability
 from pipeline.evaluation.time_split import Split, known_labels, labelled_rows, split_by_time
+from pipeline.explanation.nearest_cases import Cases, currencies
+from pipeline.explanation.typical_ranges import usual_of_all
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.diagnostics import ROWS, activations
@@ -32,7 +33,6 @@ from pipeline.models.layered.training import TrainConfig
 from pipeline.order import by_information
 from pipeline.policy import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
-from pipeline.usual import usual_of_all
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error
 DEFAULT_MODELS = ("layered", "xgboost", "logistic")

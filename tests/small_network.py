@@ -9,7 +9,7 @@ from torch import nn
 
 from features.declarations import Group, fact
 from features.encoder import Encoder
-from pipeline.cases import Cases
+from pipeline.explanation.nearest_cases import Cases
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 

@@ -16,7 +16,7 @@ from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio, read_portfolio
-from pipeline.score import Champion, Scored, score
+from pipeline.score.score import Champion, Scored, score
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
 from pipeline.train import Trained
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from pipeline.bundle import Bundle, BundleError, read_bundle, write_bundle
-from pipeline.cases import Cases
+from pipeline.explanation.nearest_cases import Cases
+from pipeline.explanation.typical_ranges import Usual
 from pipeline.models.calibration import Affine
 from pipeline.policy import Policy
-from pipeline.usual import Usual
 from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows
 
 BUNDLE = Bundle(

@@ -12,13 +12,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.build import KEYS, BuildConfig, all_features, build, lookback, shown_features
-from features.declarations import CIRCLE, LOOKBACK, Feature, Group, hidden, microseconds
-from features.sql.plan import ordered
+from features.build import KEYS, shown_features
+from features.declarations import CIRCLE, LOOKBACK, Group, microseconds
 from pipeline.arrays import FloatArray
-from pipeline.lake.snapshot import MOMENT, History
 
 LEAST_ROWS, MOST_ROWS = 5, 100  # of the account's earlier transactions: fewer say nothing, more say nothing new
 SPAN = timedelta(microseconds=microseconds(LOOKBACK))
@@ -61,40 +58,6 @@ def usual_of_accounts(features: pa.Table, earlier: pa.Table) -> list[dict[str, U
         for row in np.flatnonzero(counted >= LEAST_ROWS):
             told[row][name] = Usual(low=float(low[row]), high=float(high[row]), own=True)
     return told
-
-
-def own_rows(history: History, features: pa.Table, *, building: BuildConfig) -> pa.Table:
-    """Build what the accounts of these rows did before, from a look-back before the first of them on: their own facts alone."""
-    group = own_facts(history.groups)
-    if not features.num_rows or not group.features:
-        return pa.table({name: features[name].slice(0, 0) for name in KEYS})
-    first, last = pc.min_max(features["as_of"]).as_py().values()
-    since = first - SPAN
-    where = pc.field("account_id").isin(pc.unique(features["account_id"]).to_pylist())
-    where = where & (pc.field("as_of") >= pa.scalar(since - lookback([group]), MOMENT))
-    where = where & (pc.field("as_of") <= pa.scalar(last - APART, MOMENT))
-    rows = history.lake.read("transactions", where=where, version=history.version)
-    return build(rows, history.labels, [group], config=building, since=since)
-
-
-def own_facts(groups: Sequence[Group]) -> Group:
-    """Return the numbers that rest on nothing but the account's own transactions, with what they need, as one group.
-
-    >>> from features.groups.catalogue import portfolio_groups
-    >>> own = own_facts(portfolio_groups(["merchant_id"]))
-    >>> [feature.name in {one.name for one in own.features} for feature in shown_features(portfolio_groups(["merchant_id"]))
-    ...  if feature.name in {"amount_paid", "account_count_1h", "merchant_count_1d"}]
-    [True, False, True]
-    """
-    declared = all_features(groups)
-    own = [name for name in _numbers(groups) if all(_is_own(one) for one in ordered(declared, [name]))]
-    needed = ordered(declared, own) if own else []
-    features = tuple(one if one.name in own else hidden(one) for one in needed)
-    return Group(name="own", meaning="what rests on the account's own transactions", needs=(), features=features)
-
-
-def _is_own(feature: Feature) -> bool:
-    return not feature.key or ("account_id" in feature.key and feature.of == feature.key)
 
 
 def _numbers(groups: Iterable[Group]) -> list[str]:

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-import pipeline.alert
-import pipeline.score
+import pipeline.score.alerts
+import pipeline.score.score
 from features.declarations import fact
 from features.encoder import GroupCode
 from pipeline.bundle import BundleError
 from pipeline.casework import RaisedAlerts, raise_alerts
-from pipeline.explain import in_words
+from pipeline.explanation.reasons import in_words
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.snapshot import NoDataError, read_history
 from pipeline.lake.tables import Lake, LakeBusyError
@@ -25,7 +25,7 @@ from pipeline.models.calibration import Affine
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.portfolio import Rule
-from pipeline.score import Champion
+from pipeline.score.score import Champion
 from tests.small_world import AS_OF, NOW, Desk, World
 
 DAY = timedelta(days=1)
@@ -122,7 +122,12 @@ def test_cuts_at_any_moment_give_the_scores_of_one(desk: Desk, undisturbed: Desk
 
 @pytest.mark.parametrize(
     ("room", "name"),
-    [(Lake, "append"), (pipeline.score, "score_rows"), (pipeline.alert, "choose"), (pipeline.alert, "raise_alerts")],
+    [
+        (Lake, "append"),
+        (pipeline.score.score, "score_rows"),
+        (pipeline.score.alerts, "choose"),
+        (pipeline.score.alerts, "raise_alerts"),
+    ],
     ids=["before the scores are kept", "while scoring", "before the choice", "between scores and alerts"],
 )
 def test_a_killed_run_is_finished_by_the_next(
@@ -146,7 +151,7 @@ def test_killed_after_the_alerts_nothing_is_raised_twice(
         monkeypatch.undo()
         raise KILLED
 
-    monkeypatch.setattr(pipeline.alert, "raise_alerts", then_killed)
+    monkeypatch.setattr(pipeline.score.alerts, "raise_alerts", then_killed)
     with pytest.raises(OSError, match="killed"):
         desk.score()
     assert desk.score().alerts == RaisedAlerts(new_alerts=0, added=0, already=0)
@@ -159,7 +164,7 @@ def test_batches_left_without_alerts_are_gone_through_one_by_one(
     """Killed after the scores on two of the days: what the days raise is what they raise undisturbed."""
     for day in range(1, 8):
         if day in {2, 3}:
-            killed_once(monkeypatch, pipeline.alert, "raise_alerts")
+            killed_once(monkeypatch, pipeline.score.alerts, "raise_alerts")
             with pytest.raises(OSError, match="killed"):
                 desk.score(until=AS_OF + day * DAY)
         else:
@@ -170,7 +175,7 @@ def test_batches_left_without_alerts_are_gone_through_one_by_one(
 def test_alerts_that_wait_are_raised_whatever_until_says(
     desk: Desk, undisturbed: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed_once(monkeypatch, pipeline.alert, "raise_alerts")
+    killed_once(monkeypatch, pipeline.score.alerts, "raise_alerts")
     with pytest.raises(OSError, match="killed"):
         desk.score()
     assert desk.score(until=AS_OF + DAY).alerts.new_alerts == len(undisturbed.alerted)
@@ -234,7 +239,7 @@ def test_two_runs_at_the_same_time_score_nothing_twice(desk: Desk, undisturbed: 
         desk.score()
         return read_history(*given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline.score, "read_history", overtaken)
+    monkeypatch.setattr(pipeline.score.score, "read_history", overtaken)
     with pytest.raises(LakeBusyError, match="written to by another process at the same time; run the command again"):
         desk.score()
     assert_same_scores(desk, undisturbed)
@@ -339,7 +344,7 @@ def test_alerts_of_an_earlier_champion_keep_its_stages(desk: Desk, monkeypatch: 
     """Scored by a champion with a stage "social", killed before the alerts, finished by a champion that has none."""
     bundle = desk.world.trained.bundle
     before = Champion(version="7", bundle=replace(bundle, model=_with_stage(bundle.model, "social")))
-    killed_once(monkeypatch, pipeline.alert, "raise_alerts")
+    killed_once(monkeypatch, pipeline.score.alerts, "raise_alerts")
     with pytest.raises(OSError, match="killed"):
         desk.score(champion=before)
     desk.score()

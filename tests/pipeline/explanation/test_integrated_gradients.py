@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.model.shares import stage_shares
+from pipeline.explanation.integrated_gradients import stage_shares
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.tensors import Tensors
 from pipeline.models.layered.training import increments_of

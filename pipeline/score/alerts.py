@@ -15,16 +15,17 @@ import pyarrow.compute as pc
 from features.build import BuildConfig
 from pipeline.arrays import FloatArray
 from pipeline.bundle import Bundle
-from pipeline.cases import currencies
 from pipeline.casework import Engine, RaisedAlerts, in_alerts, raise_alerts
-from pipeline.explain import fact_shares, reasons
+from pipeline.explanation.nearest_cases import currencies
+from pipeline.explanation.reasons import fact_shares, reasons
+from pipeline.explanation.typical_ranges import usual_of_accounts
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.snapshot import History, NoDataError
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import STAGE
 from pipeline.policy import choose
 from pipeline.portfolio import Portfolio
-from pipeline.usual import own_rows, usual_of_accounts
+from pipeline.score.score.account_history import own_rows
 
 
 def alert(

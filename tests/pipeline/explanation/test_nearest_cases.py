@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.cases import MOST_OF_A_KIND, Cases
+from pipeline.explanation.nearest_cases import MOST_OF_A_KIND, Cases
 from pipeline.models.layered.stage_features import StageFeatures
 from tests.small_network import confirmed_cases, keyed_rows, layered
 
@@ -39,7 +39,7 @@ def test_all_frauds_are_kept_and_as_many_of_the_highest_scored_others() -> None:
 
 
 def test_of_more_frauds_than_there_is_room_for_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.cases.MOST_OF_A_KIND", 2)
+    monkeypatch.setattr("pipeline.explanation.nearest_cases.MOST_OF_A_KIND", 2)
     assert ids(kept([3, 200, 399]), fraud=True) == ["t200", "t399"]
 
 
@@ -80,7 +80,7 @@ def test_of_fewer_than_three_cases_all_are_told(frauds: int) -> None:
 def test_a_row_alone_has_the_neighbours_it_has_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     cases, asked = confirmed_cases(MODEL), keyed_rows(20, seed=9)
     whole = cases.nearest(MODEL, asked)
-    monkeypatch.setattr("pipeline.cases.ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("pipeline.explanation.nearest_cases.ROWS_AT_ONCE", 1)
     for alone, near in zip(cases.nearest(MODEL, asked), whole, strict=True):
         assert [case.transaction_id for case in alone] == [case.transaction_id for case in near]
         np.testing.assert_allclose([c.distance for c in alone], [c.distance for c in near], atol=5e-3)

@@ -7,9 +7,9 @@ import pytest
 
 from features.declarations import Feature, Group, fact
 from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
-from pipeline.explain import fact_shares, in_words, reasons
+from pipeline.explanation.reasons import fact_shares, in_words, reasons
+from pipeline.explanation.typical_ranges import Usual
 from pipeline.flagged import StageReason
-from pipeline.usual import Usual
 from tests.small_network import layered, table
 
 NUMBERS = {"near": 1.0, "further": 3.0, "furthest": -5.0, "middling": 0.5, "usual": 0.1}

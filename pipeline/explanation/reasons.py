@@ -1,7 +1,7 @@
 """Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
 
 The increments add up to the logit, and the shares of a stage's facts to its increment but for what it says of usual facts (see
-`pipeline.model.shares`). The facts are raw values beside what is usual: of the account, else of the portfolio.
+`pipeline.explanation.integrated_gradients`). The facts are raw values beside what is usual: of the account, else of the portfolio.
 """
 
 import math
@@ -13,11 +13,11 @@ import pyarrow as pa
 from features.declarations import CIRCLE, Feature, Group
 from features.encoder import Encoder, GroupCode
 from pipeline.arrays import FloatArray
+from pipeline.explanation.integrated_gradients import stage_shares
+from pipeline.explanation.typical_ranges import Usual
 from pipeline.flagged import Fact, StageReason
-from pipeline.model.shares import stage_shares
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import CLASSICAL
-from pipeline.usual import Usual
 
 FACTS_PER_STAGE = 4
 OPINION = Fact(name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False)

@@ -1,6 +1,6 @@
 """Score: whatever is unscored up to a moment, once and for good; then alerts for what is worth an analyst's minutes.
 
-Scores are appended with the number of their batch, and alerts are raised batch by batch (see `pipeline.alert`): a run killed
+Scores are appended with the number of their batch, and alerts are raised batch by batch (see `pipeline.score.alerts`): a run killed
 between the two is finished by the next run.
 """
 
@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
-from pipeline.alert import alert
 from pipeline.bundle import Bundle, BundleError
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
 from pipeline.policy import rules_hit
 from pipeline.portfolio import Portfolio
+from pipeline.score.alerts import alert
 
 WRITER = "score"
 MOMENT = pa.timestamp("us", tz="UTC")

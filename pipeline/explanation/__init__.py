@@ -1,0 +1,1 @@
+"""Why a transaction scored as it did."""

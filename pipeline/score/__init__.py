@@ -1,0 +1,1 @@
+"""From transactions to scores, and from scores to alerts."""

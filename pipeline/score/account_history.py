@@ -1,0 +1,46 @@
+"""What the accounts of some rows did before, as features that rest on their own transactions alone."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.build import KEYS, BuildConfig, all_features, build, lookback
+from features.declarations import Feature, Group, hidden
+from features.sql.plan import ordered
+from pipeline.explanation.typical_ranges import APART, SPAN, _numbers
+from pipeline.lake.snapshot import MOMENT, History
+
+
+def own_rows(history: History, features: pa.Table, *, building: BuildConfig) -> pa.Table:
+    """Build what the accounts of these rows did before, from a look-back before the first of them on: their own facts alone."""
+    group = own_facts(history.groups)
+    if not features.num_rows or not group.features:
+        return pa.table({name: features[name].slice(0, 0) for name in KEYS})
+    first, last = pc.min_max(features["as_of"]).as_py().values()
+    since = first - SPAN
+    where = pc.field("account_id").isin(pc.unique(features["account_id"]).to_pylist())
+    where = where & (pc.field("as_of") >= pa.scalar(since - lookback([group]), MOMENT))
+    where = where & (pc.field("as_of") <= pa.scalar(last - APART, MOMENT))
+    rows = history.lake.read("transactions", where=where, version=history.version)
+    return build(rows, history.labels, [group], config=building, since=since)
+
+
+def own_facts(groups: Sequence[Group]) -> Group:
+    """Return the numbers that rest on nothing but the account's own transactions, with what they need, as one group.
+
+    >>> from features.groups.catalogue import portfolio_groups
+    >>> own = own_facts(portfolio_groups(["merchant_id"]))
+    >>> [feature.name in {one.name for one in own.features} for feature in shown_features(portfolio_groups(["merchant_id"]))
+    ...  if feature.name in {"amount_paid", "account_count_1h", "merchant_count_1d"}]
+    [True, False, True]
+    """
+    declared = all_features(groups)
+    own = [name for name in _numbers(groups) if all(_is_own(one) for one in ordered(declared, [name]))]
+    needed = ordered(declared, own) if own else []
+    features = tuple(one if one.name in own else hidden(one) for one in needed)
+    return Group(name="own", meaning="what rests on the account's own transactions", needs=(), features=features)
+
+
+def _is_own(feature: Feature) -> bool:
+    return not feature.key or ("account_id" in feature.key and feature.of == feature.key)
