@@ -12,7 +12,7 @@ from pipeline.alone import BLOCK, Scorer
 from pipeline.bundle import Bundle
 from pipeline.candidates import Candidate
 from pipeline.export import export
-from pipeline.policy import Policy
+from pipeline.policy.selection import Policy
 from pipeline.portfolio import Review
 
 SINGLE, ROUNDS = 3000, 5  # rows scored one by one, and times that all rows are scored in blocks

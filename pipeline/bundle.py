@@ -18,7 +18,7 @@ from pipeline.explanation.nearest_cases import Cases
 from pipeline.explanation.typical_ranges import Usual
 from pipeline.models.calibration import Affine
 from pipeline.models.layered.model import Layered
-from pipeline.policy import Policy
+from pipeline.policy.selection import Policy
 
 FORMAT = 4
 USUAL = "usual.json"

@@ -18,7 +18,6 @@ from features.ip.addresses import database_dates
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.bundle import Bundle
 from pipeline.candidates import LAYERED, Candidate, check_models, fit_candidates
-from pipeline.early_exit import stage_probabilities
 from pipeline.evaluation.bootstrap import PairedDifference, comparison_table, paired_difference
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import CalibrationError, expected_calibration_error, stage_reliability
@@ -31,7 +30,8 @@ from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.order import by_information
-from pipeline.policy import Policy, learn_least_gain
+from pipeline.policy.early_exit import stage_probabilities
+from pipeline.policy.selection import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error

@@ -23,7 +23,7 @@ from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.snapshot import History, NoDataError
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import STAGE
-from pipeline.policy import choose
+from pipeline.policy.selection import choose
 from pipeline.portfolio import Portfolio
 from pipeline.score.score.account_history import own_rows
 

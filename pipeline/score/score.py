@@ -17,7 +17,7 @@ from pipeline.bundle import Bundle, BundleError
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
-from pipeline.policy import rules_hit
+from pipeline.policy.rules import rules_hit
 from pipeline.portfolio import Portfolio
 from pipeline.score.alerts import alert
 

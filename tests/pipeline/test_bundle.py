@@ -18,7 +18,7 @@ from pipeline.bundle import Bundle, BundleError, read_bundle, write_bundle
 from pipeline.explanation.nearest_cases import Cases
 from pipeline.explanation.typical_ranges import Usual
 from pipeline.models.calibration import Affine
-from pipeline.policy import Policy
+from pipeline.policy.selection import Policy
 from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows
 
 BUNDLE = Bundle(

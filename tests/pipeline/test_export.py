@@ -28,7 +28,7 @@ from pipeline.models.calibration import Affine
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.stacking import Opinion
-from pipeline.policy import Policy
+from pipeline.policy.selection import Policy
 from pipeline.tracking import Tracking
 from tests.command_line import run
 from tests.small_network import COLUMNS, GROUPS, SMALL, layered, network, table, training_rows

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.policy import Policy, choose, learn_least_gain, rules_hit
+from pipeline.policy.rules import rules_hit
+from pipeline.policy.selection import Policy, choose, learn_least_gain
 from pipeline.portfolio import Review, Rule
 
 NOBODY = pd.DataFrame({"account_id": pd.Series(dtype="string"), "day": pd.Series(dtype="datetime64[us, UTC]")})

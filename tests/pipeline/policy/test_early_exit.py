@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import FloatArray
-from pipeline.early_exit import bound_violations, exits, stage_probabilities
 from pipeline.models.calibration import Affine, sigmoid
+from pipeline.policy.early_exit import bound_violations, exits, stage_probabilities
 
 STAGES = ("amount", "ip", "retailer")
 PRICES = {"ip": 0.01, "retailer": 0.1}
