@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pipeline.ingest.ingest import Ingested
     from pipeline.lake.tables import Lake
     from pipeline.portfolio import Portfolio
+    from pipeline.registry.versions import Registry
     from pipeline.settings import Settings
-    from pipeline.tracking import Tracking
-    from pipeline.train import Trained
+    from pipeline.train.report import Trained
 
 
 class Moment(click.ParamType[datetime]):
@@ -50,7 +50,7 @@ class Rooms:
     portfolio: "Portfolio"
     lake: "Lake"
     casework: "Engine"
-    tracking: "Tracking"
+    registry: "Registry"
 
 
 MOMENT = Moment()
@@ -102,17 +102,17 @@ def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
     rooms = open_rooms(portfolio)
     trained, version = train_and_record(rooms, as_of, bundle)
-    click.echo(f"{trained.told}\nregistered as challenger: version {version}; next: strata promote {portfolio}")
+    click.echo(f"{format_report(trained)}\nregistered as challenger: version {version}; next: strata promote {portfolio}")
 
 
 @cli.command()
 @PORTFOLIO
 def promote(portfolio: Path) -> None:
     """Make the challenger champion, if its figures allow it."""
-    from pipeline.promote import promote as run
+    from pipeline.registry.promotion import promote as run
 
     rooms = open_rooms(portfolio)
-    result = run(rooms.tracking, rooms.portfolio.name)
+    result = run(rooms.registry, rooms.portfolio.name)
     for reason in result.reasons:
         click.echo(reason)
     if not result.allowed:
@@ -126,10 +126,10 @@ def promote(portfolio: Path) -> None:
 @PORTFOLIO
 def rollback(portfolio: Path) -> None:
     """Bring back the version the champion took over from."""
-    from pipeline.promote import rollback as run
+    from pipeline.registry.promotion import rollback as run
 
     rooms = open_rooms(portfolio)
-    result = run(rooms.tracking, rooms.portfolio.name)
+    result = run(rooms.registry, rooms.portfolio.name)
     click.echo(f"version {result.version} is champion again; {result.reasons[0]}")
 
 
@@ -148,10 +148,10 @@ def score(portfolio: Path, until: datetime | None) -> None:
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder to write to.")
 def export(portfolio: Path, to: Path) -> None:
     """Write the champion as an ONNX bundle, which onnxruntime and numpy alone score with."""
-    from pipeline.export import export as run
+    from pipeline.export.export import export as run
 
     rooms = open_rooms(portfolio)
-    champion = rooms.tracking.champion(rooms.portfolio.name)
+    champion = rooms.registry.champion(rooms.portfolio.name)
     click.echo(f"version {champion.version} is in {run(champion.bundle, to)}; its scorer.py says how to score with it")
 
 
@@ -175,9 +175,9 @@ def backtest(
     out: Path,
 ) -> None:
     """Train as one would have on a day, and score the weeks after it."""
-    from pipeline.backtest import backtest as run
-    from pipeline.backtest import write_scores
     from pipeline.evaluation.time_split import Split
+    from pipeline.train.backtest import backtest as run
+    from pipeline.train.backtest import write_scores
 
     settings, described, lake = open_lake(portfolio)
     split = Split(train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until)
@@ -197,7 +197,7 @@ def status(portfolio: Path | None, as_json: bool) -> None:
 
     settings = read_settings()
     names = [read(portfolio).name] if portfolio else known_portfolios(settings)
-    found = {name: run(name, lake_of(settings, name), casework_of(settings), tracking_of(settings)) for name in names}
+    found = {name: run(name, lake_of(settings, name), casework_of(settings), registry_of(settings)) for name in names}
     if as_json:
         click.echo(json.dumps(found[names[0]] if portfolio else found, indent=1))
         return
@@ -231,7 +231,7 @@ def add(name: str, role: str) -> None:
 @click.option("--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one.")
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
-    from dashboards.desk import create_app, serve
+    from dashboards.app import create_app, serve
     from pipeline.child_process import beside
 
     settings = read_settings()
@@ -253,10 +253,10 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     """Ingest, collect verdicts and score on a schedule until interrupted."""
     from datetime import timedelta
 
-    from flows.serving import serve_portfolios
+    from flows.server import serve_portfolios
 
     for portfolio in portfolios:
-        tracking_of(read_settings()).champion(read(portfolio).name)
+        registry_of(read_settings()).champion(read(portfolio).name)
     click.echo(f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)")
     serve_portfolios(portfolios, every=timedelta(seconds=every), port=port)
 
@@ -269,7 +269,7 @@ def demo(transactions: int, seed: int) -> None:
     from datetime import timedelta
 
     from pipeline.ingest.ingest import ingest as take_in
-    from pipeline.promote import promote as decide
+    from pipeline.registry.promotion import promote as decide
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
 
@@ -282,8 +282,8 @@ def demo(transactions: int, seed: int) -> None:
         done = take_in(rooms.portfolio, rooms.lake, now=now(), progress=progress)
     click.echo(f"2 ingest    {counted(done)}")
     trained, version = train_and_record(rooms, config.start + timedelta(days=config.days - 7))
-    click.echo(f"3 train     candidates compared on the same later weeks\n{trained.told}")
-    promotion = decide(rooms.tracking, rooms.portfolio.name)
+    click.echo(f"3 train     candidates compared on the same later weeks\n{format_report(trained)}")
+    promotion = decide(rooms.registry, rooms.portfolio.name)
     click.echo(f"4 promote   version {version}: {'champion' if promotion.allowed else 'not allowed'}")
     for reason in promotion.reasons:
         click.echo(f"            {reason}")
@@ -295,17 +295,18 @@ def demo(transactions: int, seed: int) -> None:
 
 def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None = None) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it; returns the training and the version registered."""
-    from pipeline.bundle import read_bundle
     from pipeline.ingest.verdicts import collect_labels
     from pipeline.lake.snapshot import last_moment
-    from pipeline.train import train as run
+    from pipeline.registry.bundle import read_bundle
+    from pipeline.train.recording import record
+    from pipeline.train.train import train as run
 
     collect_labels(rooms.lake, rooms.casework)
     moment = as_of or last_moment(rooms.portfolio, rooms.lake)
     start, resume = read_bundle(bundle) if bundle else None, rooms.settings.home / "training" / rooms.portfolio.name
     with working("training"):
         trained = run(rooms.portfolio, rooms.lake, as_of=moment, building=rooms.settings.building, start=start, resume=resume)
-        return trained, rooms.tracking.record(trained).number
+        return trained, record(rooms.registry, trained).number
 
 
 def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
@@ -314,7 +315,7 @@ def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
     from pipeline.score.score import score as run
 
     collect_labels(rooms.lake, rooms.casework)
-    champion, building = rooms.tracking.champion(rooms.portfolio.name), rooms.settings.building
+    champion, building = rooms.registry.champion(rooms.portfolio.name), rooms.settings.building
     with working("scoring"):
         done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, building=building, now=now(), until=until)
     return done.scored, done.alerts.new_alerts
@@ -364,11 +365,11 @@ def casework_of(settings: "Settings") -> "Engine":
     return open_casework(settings.database_url)
 
 
-def tracking_of(settings: "Settings") -> "Tracking":
-    """The MLflow tracking server."""
-    from pipeline.tracking import Tracking
+def registry_of(settings: "Settings") -> "Registry":
+    """The MLflow registry server."""
+    from pipeline.registry.versions import Registry
 
-    return Tracking(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
+    return Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
 
 
 def known_portfolios(settings: "Settings") -> list[str]:
@@ -387,7 +388,7 @@ def open_rooms(file: Path) -> Rooms:
     """What a command needs that touches everything."""
     settings, portfolio, lake = open_lake(file)
     return Rooms(
-        settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), tracking=tracking_of(settings)
+        settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), registry=registry_of(settings)
     )
 
 

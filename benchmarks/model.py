@@ -28,7 +28,6 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks import bare, handbook, onnx_speed, rivals, tasks
 from benchmarks.tasks import Fold, Task
 from pipeline.arrays import FloatArray
-from pipeline.candidates import BOOSTING, LAYERED, Candidate, Classical, fit_classical, with_opinion
 from pipeline.evaluation.metrics import average_precision, calibration_error
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import as_frame
@@ -37,6 +36,7 @@ from pipeline.models.layered.network import NetworkConfig
 from pipeline.models.layered.stage_features import StageFeatures
 from pipeline.models.layered.training import TrainConfig
 from pipeline.policy.early_exit import bound_violations, stage_probabilities
+from pipeline.train.candidates import BOOSTING, LAYERED, Candidate, Classical, fit_classical, with_opinion
 
 SEEDS = (1, 2, 3)
 CLASSICAL_SEED = 1

@@ -8,12 +8,12 @@ from time import perf_counter
 import numpy as np
 import pyarrow as pa
 
-from pipeline.alone import BLOCK, Scorer
-from pipeline.bundle import Bundle
-from pipeline.candidates import Candidate
-from pipeline.export import export
+from pipeline.export.export import export
+from pipeline.export.scorer import BLOCK, Scorer
 from pipeline.policy.selection import Policy
 from pipeline.portfolio import Review
+from pipeline.registry.bundle import Bundle
+from pipeline.train.candidates import Candidate
 
 SINGLE, ROUNDS = 3000, 5  # rows scored one by one, and times that all rows are scored in blocks
 

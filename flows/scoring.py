@@ -21,9 +21,9 @@ from pipeline.ingest.ingest import ingest
 from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
+from pipeline.registry.versions import Registry
 from pipeline.score.score import score
 from pipeline.settings import Settings
-from pipeline.tracking import Tracking
 
 POLICY: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30, "timeout_seconds": 3600, "cache_policy": NO_CACHE}
 
@@ -41,7 +41,7 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
     settings = Settings.read(os.environ)
     portfolio = read_portfolio(Path(portfolio_file))
     lake, casework = Lake(settings.lake_url, portfolio.name), open_casework(settings.database_url)
-    champion = Tracking(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(portfolio.name)
+    champion = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(portfolio.name)
     taken = ingest_rows(portfolio, lake, now=now)
     verdicts = collect_verdicts(lake, casework)
     done = score_rows(portfolio, lake, casework, champion, building=settings.building, now=now)

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from pipeline.casework import AlertCounts, Engine, counts
 from pipeline.lake.tables import Lake
-from pipeline.tracking import Alias, Tracking
+from pipeline.registry.versions import Alias, Registry
 
 
 class VersionStatus(TypedDict):
@@ -39,7 +39,7 @@ class Status(TypedDict):
     last_score: LastScore | None
 
 
-def status(portfolio: str, lake: Lake, casework: Engine, tracking: Tracking) -> Status:
+def status(portfolio: str, lake: Lake, casework: Engine, registry: Registry) -> Status:
     """Count what the portfolio has; what it has not is 0 or None."""
     cases = counts(casework, portfolio)
     return Status(
@@ -49,14 +49,14 @@ def status(portfolio: str, lake: Lake, casework: Engine, tracking: Tracking) -> 
         scored=lake.count("scores"),
         alerts=cases["alerts"],
         holds=cases["holds"],
-        champion=_version(tracking, portfolio, "champion"),
-        challenger=_version(tracking, portfolio, "challenger"),
+        champion=_version(registry, portfolio, "champion"),
+        challenger=_version(registry, portfolio, "challenger"),
         last_score=_last_score(lake),
     )
 
 
-def _version(tracking: Tracking, portfolio: str, alias: Alias) -> VersionStatus | None:
-    found = tracking.version(portfolio, alias)
+def _version(registry: Registry, portfolio: str, alias: Alias) -> VersionStatus | None:
+    found = registry.version(portfolio, alias)
     return None if found is None else VersionStatus(version=found.number, model=f"strata-{portfolio}", metrics=found.metrics)
 
 

@@ -16,9 +16,10 @@ from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio, read_portfolio
-from pipeline.score.score import Champion, Scored, score
+from pipeline.registry.champion import Champion
+from pipeline.score.score import Scored, score
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
-from pipeline.train import Trained
+from pipeline.train.report import Trained
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=35)

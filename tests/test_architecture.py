@@ -17,7 +17,7 @@ MAY_IMPORT = {
 }
 HOMES = {
     "prefect": "flows/",
-    "mlflow": "pipeline/tracking.py",
+    "mlflow": "pipeline/registry/versions.py",
     "pytorch_lightning": "pipeline/models/layered/training.py",
     "fastapi": "dashboards/",
     "jinja2": "dashboards/",

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from features.build import BuildConfig
 from pipeline.arrays import FloatArray
-from pipeline.bundle import Bundle
 from pipeline.casework import Engine, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.explanation.nearest_cases import currencies
 from pipeline.explanation.reasons import fact_shares, reasons
@@ -25,7 +24,8 @@ from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import STAGE
 from pipeline.policy.selection import choose
 from pipeline.portfolio import Portfolio
-from pipeline.score.score.account_history import own_rows
+from pipeline.registry.bundle import Bundle
+from pipeline.score.account_history import own_rows
 
 
 def alert(

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
-from pipeline.bundle import Bundle, BundleError
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
 from pipeline.lake.snapshot import History, read_history
 from pipeline.lake.tables import Lake
 from pipeline.policy.rules import rules_hit
 from pipeline.portfolio import Portfolio
+from pipeline.registry.bundle import BundleError
+from pipeline.registry.champion import Champion
 from pipeline.score.alerts import alert
 
 WRITER = "score"
@@ -26,14 +27,6 @@ MOMENT = pa.timestamp("us", tz="UTC")
 NO_SCORES = pa.schema(
     [("transaction_id", pa.string()), ("as_of", MOMENT), ("batch", pa.int64()), ("scored_from", MOMENT)]
 ).empty_table()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Champion:
-    """The model that decides: its version in the registry and its bundle."""
-
-    version: str
-    bundle: Bundle
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ import torch
 
 from features.build import BuildConfig, compute
 from features.engines.spark import Spark, no_word_of_pandas
-from pipeline.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from pipeline.lake.snapshot import History
 from pipeline.models.layered.model import STAGE
-from pipeline.score.score import Champion, check_features
+from pipeline.registry.bundle import MANIFEST, Bundle, BundleError, read_bundle
+from pipeline.registry.champion import Champion
+from pipeline.score.score import check_features
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from sqlalchemy import Engine
 
-from dashboards.desk import create_app
+from dashboards.app import create_app
 from pipeline.casework import active_holds, labels_after, queue
 from tests.casework_examples import NOW, PASSWORD, casework_with_people
 from tests.seeded_desk import seed

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.tracking import Tracking
-from pipeline.train import train
+from pipeline.registry.versions import Registry
+from pipeline.train.train import train
 from tests.small_world import AS_OF, BUILDING, MODELS, QUICK, World, simulated
 
 
@@ -16,7 +16,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(scope="session")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """One registry for all tests, as making one takes seconds; each test has a portfolio of its own."""
     folder = tmp_path_factory.mktemp("mlflow")
-    return Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    return Registry(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from pipeline.casework import open_casework
 from pipeline.lake.tables import Lake
-from pipeline.promote import promote
+from pipeline.registry.promotion import promote
+from pipeline.registry.versions import Registry
 from pipeline.status import status
-from pipeline.tracking import Tracking
+from pipeline.train.recording import record
 from tests.small_world import Desk, World, trained_as
 
 
-def test_status_of_an_empty_home_is_all_nothing(tracking: Tracking, tmp_path: Path) -> None:
+def test_status_of_an_empty_home_is_all_nothing(registry: Registry, tmp_path: Path) -> None:
     casework = open_casework(f"sqlite:///{tmp_path / 'casework.db'}")
-    assert status("empty", Lake(str(tmp_path / "lake"), "empty"), casework, tracking) == {
+    assert status("empty", Lake(str(tmp_path / "lake"), "empty"), casework, registry) == {
         "transactions": 0,
         "quarantined": 0,
         "labels": 0,
@@ -26,13 +27,13 @@ def test_status_of_an_empty_home_is_all_nothing(tracking: Tracking, tmp_path: Pa
     }
 
 
-def test_status_counts_what_was_done(tracking: Tracking, world: World, tmp_path: Path) -> None:
+def test_status_counts_what_was_done(registry: Registry, world: World, tmp_path: Path) -> None:
     desk = Desk.open(world, tmp_path / "desk")
-    tracking.record(trained_as(world, "world"))
-    promote(tracking, "world")
-    tracking.record(trained_as(world, "world", ap=0.25))
-    done = desk.score(champion=tracking.champion("world"))
-    told = status("world", desk.lake, desk.casework, tracking)
+    record(registry, trained_as(world, "world"))
+    promote(registry, "world")
+    record(registry, trained_as(world, "world", ap=0.25))
+    done = desk.score(champion=registry.champion("world"))
+    told = status("world", desk.lake, desk.casework, registry)
     labels = desk.lake.read("labels")
     assert labels is not None
     assert (told["transactions"], told["labels"], told["scored"]) == (4000, labels.num_rows, done.scored)

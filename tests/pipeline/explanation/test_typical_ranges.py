@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pipeline.score.score.account_history import own_facts, own_rows
 
 from features.declarations import Group, fact
 from pipeline.explanation.typical_ranges import Usual, usual_of_accounts, usual_of_all
 from pipeline.lake.snapshot import read_history
+from pipeline.score.account_history import own_facts, own_rows
 from tests.small_world import AS_OF, BUILDING, Desk, World
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

@@ -15,7 +15,6 @@ import pipeline.score.alerts
 import pipeline.score.score
 from features.declarations import fact
 from features.encoder import GroupCode
-from pipeline.bundle import BundleError
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explanation.reasons import in_words
 from pipeline.flagged import FlaggedTransaction
@@ -25,7 +24,8 @@ from pipeline.models.calibration import Affine
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.portfolio import Rule
-from pipeline.score.score import Champion
+from pipeline.registry.bundle import BundleError
+from pipeline.registry.champion import Champion
 from tests.small_world import AS_OF, NOW, Desk, World
 
 DAY = timedelta(days=1)

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.engines.spark import Spark
-from pipeline.bundle import BundleError, write_bundle
 from pipeline.lake.snapshot import read_history
+from pipeline.registry.bundle import BundleError, write_bundle
 from pipeline.score.spark import _bundle, score_on_spark, score_table
 from tests.small_world import AS_OF, BUILDING, World
 from tests.spark_here import local_spark, needs_spark

@@ -1,0 +1,1 @@
+"""The review desk, one file a page."""

@@ -1,0 +1,1 @@
+"""The champion for machines without this code."""

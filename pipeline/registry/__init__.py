@@ -1,0 +1,1 @@
+"""Bundles, their versions, and which one decides."""

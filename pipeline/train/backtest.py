@@ -1,0 +1,68 @@
+"""Backtest: train as one would have on a day, score the weeks that came after, write every score.
+
+Training rows are those of the train span whose label was known when the test span begins; a test row's features use every
+earlier transaction and every label known at its own moment.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.build import BuildConfig
+from pipeline.evaluation.time_split import Split, labelled_rows, rows_between
+from pipeline.lake.snapshot import NoDataError, read_history
+from pipeline.lake.tables import Lake
+from pipeline.models.layered.model import Layered
+from pipeline.models.layered.training import TrainConfig
+from pipeline.portfolio import Portfolio
+from pipeline.train.candidates import Candidate, check_models, fit_candidates
+from pipeline.train.train import groups_in_order
+
+
+def backtest(
+    portfolio: Portfolio,
+    lake: Lake,
+    split: Split,
+    models: Sequence[str],
+    *,
+    building: BuildConfig,
+    seed: int = 1,
+    config: TrainConfig | None = None,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
+    check_models(models)
+    history = read_history(portfolio, lake, until=split.test_until)
+    features = history.features(building=building, since=split.train_from)
+    rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
+    test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
+    if not test.num_rows:
+        span = f"{split.test_from:%Y-%m-%d %H:%M:%S} to {split.test_until:%Y-%m-%d %H:%M:%S} UTC"
+        raise NoDataError(f"portfolio {portfolio.name} has no transactions from {span}; name other spans")
+    groups = groups_in_order(portfolio, history.groups, rows, y, seed=seed)
+    candidates = fit_candidates(models, rows, y, groups, seed=seed, config=config, progress=progress)
+    return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
+
+
+def scored(candidate: Candidate, features: pa.Table) -> pd.DataFrame:
+    """Score the rows with one model; the layered network also tells its stages."""
+    table = pd.DataFrame({"transaction_id": features["transaction_id"].to_pandas(), "model": candidate.name})
+    if not isinstance(candidate.model, Layered):
+        logit = candidate.logit(features)
+        return table.assign(score=candidate.calibration.probability(logit), logit=logit)
+    logit, stages = candidate.model.score(features)
+    return table.assign(score=candidate.calibration.probability(logit), logit=logit, **stages)
+
+
+def write_scores(scores: pd.DataFrame, file: Path) -> None:
+    """Write the scores as Parquet, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

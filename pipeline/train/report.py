@@ -1,0 +1,81 @@
+"""What a training gives: the candidates, how they did on the test weeks, the bundle, and the report a terminal shows."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation.bootstrap import PairedDifference, comparison_table
+from pipeline.evaluation.metrics import Metrics
+from pipeline.evaluation.reliability import CalibrationError
+from pipeline.evaluation.time_split import Split
+from pipeline.registry.bundle import Bundle
+from pipeline.train.candidates import LAYERED, Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training gives: the candidates, how they did on the test weeks, and the bundle that may become champion.
+
+    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after each stage,
+    `stage_reliability` says whether what it gives out after each stage is a probability, `stage_error` how far it is from one,
+    `activations` how active its stages are.
+    """
+
+    as_of: datetime
+    split: Split
+    train_rows: int
+    train_frauds: int
+    candidates: dict[str, Candidate]
+    metrics: dict[str, Metrics]
+    differences: dict[str, PairedDifference]
+    stage_ap: dict[str, float]
+    stage_reliability: pd.DataFrame
+    stage_error: dict[str, CalibrationError]
+    activations: pd.DataFrame
+    bundle: Bundle
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a model, best first; differences are the model's AP minus the layered network's."""
+        turned = {
+            name: PairedDifference(difference=-d.difference, low=-d.high, high=-d.low, draws=d.draws)
+            for name, d in self.differences.items()
+        }
+        return comparison_table(self.metrics, turned, reference=LAYERED)
+
+
+def format_report(trained: Trained) -> str:
+    """The comparison with all that is needed to believe it, as a terminal shows it."""
+    test = trained.metrics[LAYERED]
+    split = trained.split
+    train_span = _format_span(split.train_from, split.train_until)
+    test_span = _format_span(split.test_from, split.test_until)
+    stages = ", ".join(f"{name} {ap:.3f}" for name, ap in trained.stage_ap.items())
+    return "\n".join(
+        [
+            f"  train {train_span}: {_format_counts(trained.train_frauds, trained.train_rows)}",
+            f"  test  {test_span}: {_format_counts(test.frauds, test.rows)}",
+            "  model      AP     AUC    accounts found  AP minus layered's [95 %]",
+            *(_format_model(row) for row in trained.table.reset_index().to_dict("records")),
+            f"  AP after each stage: {stages}",
+        ]
+    )
+
+
+def _format_span(since: datetime, until: datetime) -> str:
+    return f"{since:%Y-%m-%d} to {until:%Y-%m-%d}"
+
+
+def _format_counts(frauds: int, rows: int) -> str:
+    return f"{frauds:,} frauds in {rows:,} labelled, base rate {frauds / rows:.2%}"
+
+
+def _format_model(row: Mapping[Hashable, Any]) -> str:
+    figures = f"{row['model']:<10} {row['ap']:.3f}  {row['auc']:.3f}  {row['recall_at_capacity']:<14.0%}"
+    if row["model"] == LAYERED:
+        return f"  {figures}  "
+    interval = f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+    return f"  {figures}  {row['ap_difference']:+.3f} {interval}"
