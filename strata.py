@@ -31,19 +31,25 @@ class Moment(click.ParamType[datetime]):
 
     name = "time"
 
-    def convert(self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+    def convert(
+        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
         """Return the moment in UTC."""
         if isinstance(value, datetime):
             return value
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no ISO 8601 time; write it like 2025-03-01 or 2025-03-01T12:00:00Z", param, ctx)
+            self.fail(
+                f"{value!r} is no ISO 8601 time; write it like 2025-03-01 or 2025-03-01T12:00:00Z",
+                param,
+                ctx,
+            )
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rooms:
+class Workspace:
     """What a command works with: the settings, a portfolio, its lake, the casework database and the registry."""
 
     settings: "Settings"
@@ -66,14 +72,27 @@ def cli() -> None:
 @click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
 @click.option("--transactions", default=200_000, show_default=True)
 @click.option("--days", default=90, show_default=True)
-@click.option("--fraud-rate", default=0.005, show_default=True, help="Share of the transactions that are fraud.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to.")
+@click.option(
+    "--fraud-rate",
+    default=0.005,
+    show_default=True,
+    help="Share of the transactions that are fraud.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write to.",
+)
 def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Path) -> None:
     """Write a seeded world with planted fraud: Parquet files and the portfolio.toml that describes them."""
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
 
-    file = write(run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)), out)
+    file = write(
+        run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)),
+        out,
+    )
     click.echo(f"{transactions:,} transactions written; next: strata ingest {file}")
 
 
@@ -96,13 +115,26 @@ def ingest(portfolio: Path) -> None:
 
 @cli.command()
 @PORTFOLIO
-@click.option("--as-of", type=MOMENT, help="Train on what was known at this moment  [default: the last row's].")
-@click.option("--from", "bundle", type=click.Path(path_type=Path), help="Begin with what this bundle's network knows.")
+@click.option(
+    "--as-of",
+    type=MOMENT,
+    help="Train on what was known at this moment  [default: the last row's].",
+)
+@click.option(
+    "--from",
+    "bundle",
+    type=click.Path(path_type=Path),
+    help="Begin with what this bundle's network knows.",
+)
 def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
-    rooms = open_rooms(portfolio)
-    trained, version = train_and_record(rooms, as_of, bundle)
-    click.echo(f"{format_report(trained)}\nregistered as challenger: version {version}; next: strata promote {portfolio}")
+    from pipeline.train.report import format_report
+
+    workspace = open_workspace(portfolio)
+    trained, version = train_and_record(workspace, as_of, bundle)
+    click.echo(
+        f"{format_report(trained)}\nregistered as challenger: version {version}; next: strata promote {portfolio}"
+    )
 
 
 @cli.command()
@@ -111,8 +143,8 @@ def promote(portfolio: Path) -> None:
     """Make the challenger champion, if its figures allow it."""
     from pipeline.registry.promotion import promote as run
 
-    rooms = open_rooms(portfolio)
-    result = run(rooms.registry, rooms.portfolio.name)
+    workspace = open_workspace(portfolio)
+    result = run(workspace.registry, workspace.portfolio.name)
     for reason in result.reasons:
         click.echo(reason)
     if not result.allowed:
@@ -128,31 +160,40 @@ def rollback(portfolio: Path) -> None:
     """Bring back the version the champion took over from."""
     from pipeline.registry.promotion import rollback as run
 
-    rooms = open_rooms(portfolio)
-    result = run(rooms.registry, rooms.portfolio.name)
+    workspace = open_workspace(portfolio)
+    result = run(workspace.registry, workspace.portfolio.name)
     click.echo(f"version {result.version} is champion again; {result.reasons[0]}")
 
 
 @cli.command()
 @PORTFOLIO
-@click.option("--until", type=MOMENT, help="Score what stands before this moment  [default: everything].")
+@click.option(
+    "--until", type=MOMENT, help="Score what stands before this moment  [default: everything]."
+)
 def score(portfolio: Path, until: datetime | None) -> None:
     """Score whatever is unscored, and raise alerts."""
-    rooms = open_rooms(portfolio)
-    scored, new_alerts = score_and_alert(rooms, until)
+    workspace = open_workspace(portfolio)
+    scored, new_alerts = score_and_alert(workspace, until)
     click.echo(f"scored {scored:,}, new alerts {new_alerts:,}; next: strata dashboard")
 
 
 @cli.command()
 @PORTFOLIO
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="New folder to write to.")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="New folder to write to.",
+)
 def export(portfolio: Path, to: Path) -> None:
     """Write the champion as an ONNX bundle, which onnxruntime and numpy alone score with."""
     from pipeline.export.export import export as run
 
-    rooms = open_rooms(portfolio)
-    champion = rooms.registry.champion(rooms.portfolio.name)
-    click.echo(f"version {champion.version} is in {run(champion.bundle, to)}; its scorer.py says how to score with it")
+    workspace = open_workspace(portfolio)
+    champion = workspace.registry.champion(workspace.portfolio.name)
+    click.echo(
+        f"version {champion.version} is in {run(champion.bundle, to)}; its scorer.py says how to score with it"
+    )
 
 
 @cli.command()
@@ -161,9 +202,16 @@ def export(portfolio: Path, to: Path) -> None:
 @click.option("--train-until", type=MOMENT, required=True)
 @click.option("--test-from", type=MOMENT, required=True)
 @click.option("--test-until", type=MOMENT, required=True)
-@click.option("--models", default="layered,xgboost", show_default=True, help="Names with commas between them.")
+@click.option(
+    "--models", default="layered,xgboost", show_default=True, help="Names with commas between them."
+)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Parquet file to write.",
+)
 def backtest(
     portfolio: Path,
     train_from: datetime,
@@ -180,10 +228,12 @@ def backtest(
     from pipeline.train.backtest import write_scores
 
     settings, described, lake = open_lake(portfolio)
-    split = Split(train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until)
+    split = Split(
+        train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until
+    )
     names = tuple(name.strip() for name in models.split(",") if name.strip())
     with working("backtest"):
-        scores = run(described, lake, split, names, building=settings.building, seed=seed)
+        scores = run(described, lake, split, names, build_config=settings.build_config, seed=seed)
     write_scores(scores, out)
     click.echo(f"{len(scores) // len(names):,} transactions scored by {', '.join(names)}: {out}")
 
@@ -197,7 +247,10 @@ def status(portfolio: Path | None, as_json: bool) -> None:
 
     settings = read_settings()
     names = [read(portfolio).name] if portfolio else known_portfolios(settings)
-    found = {name: run(name, lake_of(settings, name), casework_of(settings), registry_of(settings)) for name in names}
+    found = {
+        name: run(name, lake_of(settings, name), casework_of(settings), registry_of(settings))
+        for name in names
+    }
     if as_json:
         click.echo(json.dumps(found[names[0]] if portfolio else found, indent=1))
         return
@@ -206,7 +259,9 @@ def status(portfolio: Path | None, as_json: bool) -> None:
         for key, value in facts.items():
             click.echo(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
     if not found:
-        click.echo(f"nothing in {settings.lake_url} yet; start with strata demo or strata ingest PORTFOLIO")
+        click.echo(
+            f"nothing in {settings.lake_url} yet; start with strata demo or strata ingest PORTFOLIO"
+        )
 
 
 @cli.group()
@@ -216,7 +271,9 @@ def user() -> None:
 
 @user.command()
 @click.argument("name")
-@click.option("--role", type=click.Choice(["analyst", "senior", "manager", "viewer"]), required=True)
+@click.option(
+    "--role", type=click.Choice(["analyst", "senior", "manager", "viewer"]), required=True
+)
 def add(name: str, role: str) -> None:
     """Add a person and print the password made for them, once."""
     from typing import cast
@@ -228,7 +285,9 @@ def add(name: str, role: str) -> None:
 
 
 @cli.command()
-@click.option("--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one.")
+@click.option(
+    "--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one."
+)
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.app import create_app, serve
@@ -239,15 +298,26 @@ def dashboard(port: int) -> None:
     options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
     command = [sys.executable, "-m", "mlflow", "server", *options]
     with beside(command, os.environ):
-        click.echo(f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)")
+        click.echo(
+            f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)"
+        )
         serve(app, port=port)
 
 
 @cli.command()
 @click.argument("portfolios", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--every", default=3600, show_default=True, type=click.IntRange(min=1), help="Seconds between two runs.")
 @click.option(
-    "--port", default=4200, show_default=True, help="Of the Prefect server started here if PREFECT_API_URL names none."
+    "--every",
+    default=3600,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Seconds between two runs.",
+)
+@click.option(
+    "--port",
+    default=4200,
+    show_default=True,
+    help="Of the Prefect server started here if PREFECT_API_URL names none.",
 )
 def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     """Ingest, collect verdicts and score on a schedule until interrupted."""
@@ -257,7 +327,9 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
 
     for portfolio in portfolios:
         registry_of(read_settings()).champion(read(portfolio).name)
-    click.echo(f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)")
+    click.echo(
+        f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)"
+    )
     serve_portfolios(portfolios, every=timedelta(seconds=every), port=port)
 
 
@@ -272,58 +344,99 @@ def demo(transactions: int, seed: int) -> None:
     from pipeline.registry.promotion import promote as decide
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
+    from pipeline.train.report import format_report
 
     settings = read_settings()
     config = SimulateConfig(seed=seed, transactions=transactions)
-    click.echo(f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud")
+    click.echo(
+        f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud"
+    )
     file = write(run(config), settings.home / "world")
-    rooms = open_rooms(file)
+    workspace = open_workspace(file)
     with working("reading") as progress:
-        done = take_in(rooms.portfolio, rooms.lake, now=now(), progress=progress)
+        done = take_in(workspace.portfolio, workspace.lake, now=now(), progress=progress)
     click.echo(f"2 ingest    {counted(done)}")
-    trained, version = train_and_record(rooms, config.start + timedelta(days=config.days - 7))
+    trained, version = train_and_record(workspace, config.start + timedelta(days=config.days - 7))
     click.echo(f"3 train     candidates compared on the same later weeks\n{format_report(trained)}")
-    promotion = decide(rooms.registry, rooms.portfolio.name)
-    click.echo(f"4 promote   version {version}: {'champion' if promotion.allowed else 'not allowed'}")
+    promotion = decide(workspace.registry, workspace.portfolio.name)
+    click.echo(
+        f"4 promote   version {version}: {'champion' if promotion.allowed else 'not allowed'}"
+    )
     for reason in promotion.reasons:
         click.echo(f"            {reason}")
-    scored, new_alerts = score_and_alert(rooms, None)
+    scored, new_alerts = score_and_alert(workspace, None)
     click.echo(f"5 score     {scored:,} transactions of the last week, {new_alerts:,} new alerts")
-    click.echo(f"\nReview desk: http://127.0.0.1:8600    MLflow: http://127.0.0.1:8601\nServe both with: {program()} dashboard")
+    click.echo(
+        f"\nReview desk: http://127.0.0.1:8600    MLflow: http://127.0.0.1:8601\nServe both with: {program()} dashboard"
+    )
     click.echo(f"A name to sign in with: {program()} user add YOU --role analyst")
 
 
-def train_and_record(rooms: Rooms, as_of: datetime | None, bundle: Path | None = None) -> tuple["Trained", str]:
-    """Train as of a moment, from a bundle or from nothing, and record it; returns the training and the version registered."""
+def train_and_record(
+    workspace: Workspace, as_of: datetime | None, bundle: Path | None = None
+) -> tuple["Trained", str]:
+    """Train as of a moment, from a bundle or from nothing, and record it.
+
+    Returns the training and the version registered.
+    """
     from pipeline.ingest.verdicts import collect_labels
     from pipeline.lake.snapshot import last_moment
     from pipeline.registry.bundle import read_bundle
     from pipeline.train.recording import record
     from pipeline.train.train import train as run
 
-    collect_labels(rooms.lake, rooms.casework)
-    moment = as_of or last_moment(rooms.portfolio, rooms.lake)
-    start, resume = read_bundle(bundle) if bundle else None, rooms.settings.home / "training" / rooms.portfolio.name
+    collect_labels(workspace.lake, workspace.casework)
+    moment = as_of or last_moment(workspace.portfolio, workspace.lake)
+    start, resume = (
+        read_bundle(bundle) if bundle else None,
+        workspace.settings.home / "training" / workspace.portfolio.name,
+    )
     with working("training"):
-        trained = run(rooms.portfolio, rooms.lake, as_of=moment, building=rooms.settings.building, start=start, resume=resume)
-        return trained, record(rooms.registry, trained).number
+        trained = run(
+            workspace.portfolio,
+            workspace.lake,
+            as_of=moment,
+            build_config=workspace.settings.build_config,
+            start=start,
+            resume=resume,
+        )
+        return trained, record(workspace.registry, trained).number
 
 
-def score_and_alert(rooms: Rooms, until: datetime | None) -> tuple[int, int]:
-    """Collect verdicts and score; returns how many transactions were scored and how many alerts are new."""
+def score_and_alert(workspace: Workspace, until: datetime | None) -> tuple[int, int]:
+    """Collect verdicts and score.
+
+    Returns how many transactions were scored and how many alerts are new.
+    """
     from pipeline.ingest.verdicts import collect_labels
     from pipeline.score.score import score as run
 
-    collect_labels(rooms.lake, rooms.casework)
-    champion, building = rooms.registry.champion(rooms.portfolio.name), rooms.settings.building
+    collect_labels(workspace.lake, workspace.casework)
+    champion, build_config = (
+        workspace.registry.champion(workspace.portfolio.name),
+        workspace.settings.build_config,
+    )
     with working("scoring"):
-        done = run(rooms.portfolio, rooms.lake, rooms.casework, champion, building=building, now=now(), until=until)
+        done = run(
+            workspace.portfolio,
+            workspace.lake,
+            workspace.casework,
+            champion,
+            build_config=build_config,
+            now=now(),
+            until=until,
+        )
     return done.scored, done.alerts.new_alerts
 
 
 def counted(done: "Ingested") -> str:
     """What became of the rows read."""
-    fates = {"read": done.read, "taken": done.taken, "already known": done.known, "quarantined": done.quarantined}
+    fates = {
+        "read": done.read,
+        "taken": done.taken,
+        "already known": done.known,
+        "quarantined": done.quarantined,
+    }
     return ", ".join(f"{name} {count:,}" for name, count in fates.items())
 
 
@@ -375,7 +488,9 @@ def registry_of(settings: "Settings") -> "Registry":
 def known_portfolios(settings: "Settings") -> list[str]:
     """Names of the portfolios in a lake on this machine."""
     folder = Path(settings.lake_url)
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    )
 
 
 def open_lake(file: Path) -> tuple["Settings", "Portfolio", "Lake"]:
@@ -384,11 +499,15 @@ def open_lake(file: Path) -> tuple["Settings", "Portfolio", "Lake"]:
     return settings, portfolio, lake_of(settings, portfolio.name)
 
 
-def open_rooms(file: Path) -> Rooms:
+def open_workspace(file: Path) -> Workspace:
     """What a command needs that touches everything."""
     settings, portfolio, lake = open_lake(file)
-    return Rooms(
-        settings=settings, portfolio=portfolio, lake=lake, casework=casework_of(settings), registry=registry_of(settings)
+    return Workspace(
+        settings=settings,
+        portfolio=portfolio,
+        lake=lake,
+        casework=casework_of(settings),
+        registry=registry_of(settings),
     )
 
 
@@ -398,8 +517,15 @@ def working(what: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[rows]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[rows]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
         task = bar.add_task(what, total=None, rows="")
         yield lambda rows: bar.update(task, rows=f"{rows:,} rows")
 
@@ -407,7 +533,8 @@ def working(what: str) -> Iterator[Callable[[int], None]]:
 def main() -> None:
     """Run the command line; what a person can mend is said in one sentence, with exit code 2."""
     quiet_environment()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs beside us is ended too
+    # so that what runs beside us is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -421,7 +548,9 @@ def main() -> None:
 
 def quiet_environment() -> None:
     """Nothing that runs under us calls home, unpickles, or talks over our own words."""
-    os.environ.setdefault("PREFECT_HOME", str(Path(os.environ.get("STRATA_HOME") or ".strata").absolute() / "prefect"))
+    os.environ.setdefault(
+        "PREFECT_HOME", str(Path(os.environ.get("STRATA_HOME") or ".strata").absolute() / "prefect")
+    )
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -2,8 +2,8 @@
 
     python benchmarks/handbook.py --shared ../shared [--models layered,xgboost] [--home DIR]
 
-Prints a table of AUC, AP and CP100, the paired difference of AP, and seconds and memory of ingest and features; the last line
-is one JSON object with the figures.
+Prints a table of AUC, AP and CP100, the paired difference of AP, and seconds and memory of ingest
+and features; the last line is one JSON object with the figures.
 """
 
 import argparse
@@ -26,22 +26,29 @@ FEATURES = """
 import sys
 from pathlib import Path
 from strata import open_lake
-from pipeline.lake.snapshot import read_history
+from pipeline.lake.snapshot import read_snapshot
 settings, portfolio, lake = open_lake(Path(sys.argv[1]))
-features = read_history(portfolio, lake).features(building=settings.building)
+features = read_snapshot(portfolio, lake).features(building=settings.building)
 print(features.num_rows, features.num_columns)
 """
 
 
 def main() -> None:
     """Run everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--models", default="layered,xgboost")
     parser.add_argument("--home", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = run(arguments.shared, arguments.models.split(","), arguments.home or Path(folder), Path(folder))
+        figures = run(
+            arguments.shared,
+            arguments.models.split(","),
+            arguments.home or Path(folder),
+            Path(folder),
+        )
     for name, value in figures.items():
         print(f"{name:<32} {value}")
     print(json.dumps(figures))
@@ -51,8 +58,12 @@ def run(shared: Path, models: list[str], home: Path, folder: Path) -> dict[str, 
     """Ingest, build, backtest each fold, judge; returns the figures."""
     portfolio = str(ROOT / "examples" / "handbook.toml")
     figures: dict[str, float] = {}
-    figures["ingest_seconds"], figures["ingest_peak_gb"] = measured([str(ROOT / "strata.py"), "ingest", portfolio], home)
-    figures["features_seconds"], figures["features_peak_gb"] = measured(["-c", FEATURES, portfolio], home)
+    figures["ingest_seconds"], figures["ingest_peak_gb"] = measured(
+        [str(ROOT / "strata.py"), "ingest", portfolio], home
+    )
+    figures["features_seconds"], figures["features_peak_gb"] = measured(
+        ["-c", FEATURES, portfolio], home
+    )
     folds = []
     for fold, start in enumerate(STARTS):
         out = folder / f"fold{fold}.parquet"
@@ -62,9 +73,21 @@ def run(shared: Path, models: list[str], home: Path, folder: Path) -> dict[str, 
             "test-from": start + 2 * WEEK,
             "test-until": start + 3 * WEEK,
         }
-        words = [word for name, moment in spans.items() for word in (f"--{name}", moment.isoformat())]
+        words = [
+            word for name, moment in spans.items() for word in (f"--{name}", moment.isoformat())
+        ]
         seconds, _ = measured(
-            [str(ROOT / "strata.py"), "backtest", portfolio, *words, "--models", ",".join(models), "--out", str(out)], home
+            [
+                str(ROOT / "strata.py"),
+                "backtest",
+                portfolio,
+                *words,
+                "--models",
+                ",".join(models),
+                "--out",
+                str(out),
+            ],
+            home,
         )
         figures[f"fold{fold}_seconds"] = seconds
         folds.append(pd.read_parquet(out).assign(fold=fold))
@@ -72,7 +95,10 @@ def run(shared: Path, models: list[str], home: Path, folder: Path) -> dict[str, 
 
 
 def measured(words: list[str], home: Path) -> tuple[float, float]:
-    """Run Python with these words; returns seconds and the peak memory in GB of the largest child so far."""
+    """Run Python with these words.
+
+    Returns seconds and the peak memory in GB of the largest child so far.
+    """
     started = time.perf_counter()
     environment = {**os.environ, "STRATA_HOME": str(home), "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, *words], env=environment, check=True)
@@ -81,10 +107,15 @@ def measured(words: list[str], home: Path) -> tuple[float, float]:
 
 
 def judged(scores: pd.DataFrame, shared: Path, models: list[str], folder: Path) -> dict[str, float]:
-    """Hand the test rows of each model to the judge; the first model is compared with each other one."""
+    """Hand the test rows of each model to the judge.
+
+    The first model is compared with each other one.
+    """
     transactions = shared / "data" / "handbook" / "transactions.parquet"
     judge = shared / "judge" / "handbook.py"
-    subprocess.run([sys.executable, judge, "folds", transactions, folder / "folds.parquet"], check=True)
+    subprocess.run(
+        [sys.executable, judge, "folds", transactions, folder / "folds.parquet"], check=True
+    )
     plan = pd.read_parquet(folder / "folds.parquet").query("part == 'test'")
     scores = scores.assign(TRANSACTION_ID=scores["transaction_id"].astype("int64"))
     figures: dict[str, float] = {}
@@ -102,8 +133,12 @@ def judged(scores: pd.DataFrame, shared: Path, models: list[str], folder: Path) 
             text=True,
         )
         report = json.loads(answer.stdout)
-        figures |= {f"{model}_{name.lower()}": report[name]["mean"] for name in ("AUC", "AP", "CP100")}
-        figures |= {f"{model}_ap_fold{fold}": value for fold, value in enumerate(report["AP"]["folds"])}
+        figures |= {
+            f"{model}_{name.lower()}": report[name]["mean"] for name in ("AUC", "AP", "CP100")
+        }
+        figures |= {
+            f"{model}_ap_fold{fold}": value for fold, value in enumerate(report["AP"]["folds"])
+        }
         if against:
             paired = report["paired"]
             figures |= {

@@ -1,8 +1,8 @@
 """The Handbook's 15 features the Handbook's way: pandas, one account and one terminal after the other.
 
-Fraud Detection Handbook, chapter 3, "Baseline feature transformation": payments and mean amount of the customer over 1, 7 and
-30 days, the payment itself counted in; payments and share of frauds of the terminal over the same days, seven days earlier,
-when its labels are known; weekend and night.
+Fraud Detection Handbook, chapter 3, "Baseline feature transformation": payments and mean amount of
+the customer over 1, 7 and 30 days, the payment itself counted in; payments and share of frauds of
+the terminal over the same days, seven days earlier, when its labels are known; weekend and night.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,10 @@ def of_account(payments: pd.DataFrame) -> pd.DataFrame:
 def of_terminal(payments: pd.DataFrame) -> pd.DataFrame:
     """One terminal's payments, with how many it had over each number of days before the delay, and the frauds among them."""
     payments = payments.sort_values("event_time").set_index("event_time", drop=False)
-    late_frauds, late = payments["fraud"].rolling(f"{DELAY}D").sum(), payments["fraud"].rolling(f"{DELAY}D").count()
+    late_frauds, late = (
+        payments["fraud"].rolling(f"{DELAY}D").sum(),
+        payments["fraud"].rolling(f"{DELAY}D").count(),
+    )
     for days in DAYS:
         frauds = payments["fraud"].rolling(f"{DELAY + days}D").sum() - late_frauds
         known = payments["fraud"].rolling(f"{DELAY + days}D").count() - late

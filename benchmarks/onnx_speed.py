@@ -36,9 +36,12 @@ def figures(candidate: Candidate, rows: pa.Table) -> dict[str, float]:
     inputs = scorer.inputs(rows.to_pydict())
     ours = bundle.probability(bundle.model.logit(rows))
     said = scorer.score(rows.to_pydict()).score
-    one = [{name: values[row : row + 1] for name, values in inputs.items()} for row in range(SINGLE)]
+    one = [
+        {name: values[row : row + 1] for name, values in inputs.items()} for row in range(SINGLE)
+    ]
     blocks = [
-        {name: values[start : start + BLOCK] for name, values in inputs.items()} for start in range(0, len(said) - BLOCK, BLOCK)
+        {name: values[start : start + BLOCK] for name, values in inputs.items()}
+        for start in range(0, len(said) - BLOCK, BLOCK)
     ]
     for row in one[:500]:
         scorer.session.run(None, row)

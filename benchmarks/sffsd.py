@@ -1,18 +1,22 @@
 """S-FFSD by time through `strata ingest` and `strata backtest`: the last 40 % of labelled rows, learned from the first 60 %.
 
-    python benchmarks/sffsd.py --shared ../shared [--models xgboost,layered,logistic] [--seeds 1,2,3] [--within-training]
+    python benchmarks/sffsd.py --shared ../shared [--models xgboost,layered,logistic] [--seeds
+    1,2,3] [--within-training]
 
-Time is an order, so a place in it becomes a minute: the rows then span 54 days, and windows of 1 h to 30 d hold 60 to 43,200
-of them. Labels are told in two ways:
+Time is an order, so a place in it becomes a minute: the rows then span 54 days, and windows of 1 h
+to 30 d hold 60 to 43,200 of them. Labels are told in two ways:
 
-    never    those of the training part come all at once, when the test begins; those of the test part never. The source
+    never    those of the training part come all at once, when the test begins; those of the test
+    part never. The source
              has no moment at which a label was known, so no model learns from facts about labels
-    delayed  every label comes 7 days (10,080 rows) after its row, as in examples/s-ffsd.toml; training has those that came
+    delayed  every label comes 7 days (10,080 rows) after its row, as in examples/s-ffsd.toml;
+    training has those that came
              before the test, and a test row's facts those that came before it
 
-The bar is held against "never", the stricter one. Figures are means over the seeds, by which the gradient boosting deals
-accounts into the folds that choose its trees; "low" is the least of them. `--within-training` does the same inside the first
-60 %, where choices are made. The last line is one JSON object with the figures.
+The bar is held against "never", the stricter one. Figures are means over the seeds, by which the
+gradient boosting deals accounts into the folds that choose its trees; "low" is the least of them.
+`--within-training` does the same inside the first 60 %, where choices are made. The last line is
+one JSON object with the figures.
 """
 
 import argparse
@@ -49,12 +53,16 @@ class Task:
     @property
     def test(self) -> pd.DataFrame:
         """The labelled rows of the test part."""
-        return self.rows[self.rows["is_fraud"].notna() & (self.rows["event_time"] >= self.test_from)]
+        return self.rows[
+            self.rows["is_fraud"].notna() & (self.rows["event_time"] >= self.test_from)
+        ]
 
 
 def main() -> None:
     """Run everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shared", type=Path, required=True)
     parser.add_argument("--models", default="xgboost,layered,logistic")
     parser.add_argument("--seeds", default="1,2,3")
@@ -63,17 +71,23 @@ def main() -> None:
     arguments = parser.parse_args()
     file = arguments.shared / "data" / "s-ffsd" / "transactions.parquet"
     if not file.is_file():
-        sys.exit(f"S-FFSD is measured on {file}, and there is no such file; name the folder that has data/s-ffsd with --shared")
+        sys.exit(
+            f"S-FFSD is measured on {file}, and there is no such file; name the folder that has data/s-ffsd with --shared"
+        )
     task = read_task(file, within_training=arguments.within_training)
     models, seeds = arguments.models.split(","), arguments.seeds.split(",")
     with tempfile.TemporaryDirectory() as folder:
         home = arguments.home or Path(folder)
         figures = {way: run(task, way, models, seeds, home / way) for way in WAYS}
-    print(f"{len(task.test):,} labelled test rows, {task.test['is_fraud'].mean():.1%} of them fraud")
+    print(
+        f"{len(task.test):,} labelled test rows, {task.test['is_fraud'].mean():.1%} of them fraud"
+    )
     print(f"{'test labels':<12}{'model':<10}{'AP':>7}{'low':>7}{'AUC':>7}{'low':>7}")
     for way in WAYS:
         for model in models:
-            told = [figures[way][f"{model}_{figure}"] for figure in ("ap", "ap_low", "auc", "auc_low")]
+            told = [
+                figures[way][f"{model}_{figure}"] for figure in ("ap", "ap_low", "auc", "auc_low")
+            ]
             print(f"{way:<12}{model:<10}" + "".join(f"{figure:>7.3f}" for figure in told))
     bar = {} if arguments.within_training else BAR
     if bar:
@@ -103,7 +117,10 @@ def _test_from(rows: pd.DataFrame) -> pd.Timestamp:
 
 
 def prepare(task: Task, way: str, folder: Path) -> Path:
-    """Write what the lake may know, and the portfolio that describes it; returns the portfolio file."""
+    """Write what the lake may know, and the portfolio that describes it.
+
+    Returns the portfolio file.
+    """
     rows = task.rows
     if way == "never":
         is_training = rows["event_time"] < task.test_from

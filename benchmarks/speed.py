@@ -2,8 +2,9 @@
 
     python -m benchmarks.speed [--home DIR] [--sizes 200000 2000000 10000000]
 
-Simulates and ingests three worlds of a year (a home keeps them for the next time), runs everything in processes of their own,
-and prints a table; the last line is one JSON object with the figures. Other answers count only where they are equal to ours.
+Simulates and ingests three worlds of a year (a home keeps them for the next time), runs everything
+in processes of their own, and prints a table; the last line is one JSON object with the figures.
+Other answers count only where they are equal to ours.
 """
 
 import argparse
@@ -40,7 +41,9 @@ SIZES, DAYS = (200_000, 2_000_000, 10_000_000), 365
 MEMORY = BuildConfig().memory_limit  # of the engine; what Python holds comes on top of it
 NEW_ROWS, BATCHES = 1_000, 5
 SHORT, TIMES = 5.0, 3  # a run of fewer seconds is done three times, and the middle one counts
-NEAR = 1e-9  # how far two answers may be apart: of the larger number where that is above 1, so that counts are equal exactly
+# how far two answers may be apart: of the larger number where that is above 1, so that counts are
+# equal exactly
+NEAR = 1e-9
 BARS = {
     "vs_duckdb": ">= 0.9",
     "vs_pandas": ">= 30",
@@ -55,8 +58,19 @@ CORE_COLUMNS = (
     *("merchant_id", "merchant_category", "counterparty_id", "account_opened_at", "channel"),
 )
 NEAREST = frozenset(  # to the 15 of the Handbook
-    ["amount_paid", "clock_weekend", "clock_night", "account_mean_1d", "amount_mean_7d", "amount_mean_30d"]
-    + [f"{name}_{span}" for name in ("account_count", "merchant_count", "merchant_fraud_rate") for span in ("1d", "7d", "30d")]
+    [
+        "amount_paid",
+        "clock_weekend",
+        "clock_night",
+        "account_mean_1d",
+        "amount_mean_7d",
+        "amount_mean_30d",
+    ]
+    + [
+        f"{name}_{span}"
+        for name in ("account_count", "merchant_count", "merchant_fraud_rate")
+        for span in ("1d", "7d", "30d")
+    ]
 )
 
 
@@ -107,7 +121,12 @@ class World:
 
     def _strata(self, *words: str) -> None:
         environment = {**os.environ, "STRATA_HOME": str(self.folder)}
-        subprocess.run([sys.executable, ROOT / "strata.py", *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, ROOT / "strata.py", *words],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def all_groups(world: World) -> tuple[Group, ...]:
@@ -123,14 +142,23 @@ def core_groups() -> tuple[Group, ...]:
 def nearest_groups() -> tuple[Group, ...]:
     """The 15 features nearest to the Handbook's, and what serves them."""
     return tuple(
-        replace(group, features=tuple(one for one in group.features if not one.shown or one.name in NEAREST))
+        replace(
+            group,
+            features=tuple(one for one in group.features if not one.shown or one.name in NEAREST),
+        )
         for group in core_groups()
     )
 
 
-def build_ours(world: World, groups: Sequence[Group], to: Path, *, since: datetime | None = None) -> None:
+def build_ours(
+    world: World, groups: Sequence[Group], to: Path, *, since: datetime | None = None
+) -> None:
     """Build features from the files of the lake and write them to a Parquet file piece by piece."""
-    config = BuildConfig(ip_databases=(packaged_database(),), memory_limit=MEMORY, spill_folder=world.folder / "spill")
+    config = BuildConfig(
+        ip_databases=(packaged_database(),),
+        memory_limit=MEMORY,
+        spill_folder=world.folder / "spill",
+    )
     built = pieces(world.transactions, world.labels, groups, config=config, since=since)
     first = next(built)
     with pq.ParquetWriter(to, first.schema) as writer:
@@ -142,15 +170,24 @@ def build_ours(world: World, groups: Sequence[Group], to: Path, *, since: dateti
 
 def build_by_hand(world: World, to: Path) -> None:
     """Run the query by hand and write its answer to a Parquet file."""
-    with duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}) as connection:
-        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false")
+    with duckdb.connect(
+        config={"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}
+    ) as connection:
+        connection.execute(
+            "SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false"
+        )
         connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
         connection.read_parquet(world.labels, union_by_name=True).create_view("labels")
-        connection.execute(f"COPY ({BY_HAND.read_text(encoding='utf-8')}) TO '{to}' (FORMAT parquet)")
+        connection.execute(
+            f"COPY ({BY_HAND.read_text(encoding='utf-8')}) TO '{to}' (FORMAT parquet)"
+        )
 
 
 def build_micro_batches(world: World, to: Path) -> float:
-    """Build the features of the last rows again and again; returns the seconds that the middle one took."""
+    """Build the features of the last rows again and again.
+
+    Returns the seconds that the middle one took.
+    """
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
@@ -164,13 +201,26 @@ def build_micro_batches(world: World, to: Path) -> float:
     return median(seconds)
 
 
-Way: TypeAlias = Callable[[World, Path], float | None]  # writes its answers to a file; may say itself how long it took
+# writes its answers to a file; may say itself how long it took
+Way: TypeAlias = Callable[[World, Path], float | None]
 WAYS: dict[str, tuple[str, Way]] = {
-    "core": ("ours: amount, clock, retailer, receiver, sender", lambda world, to: build_ours(world, core_groups(), to)),
+    "core": (
+        "ours: amount, clock, retailer, receiver, sender",
+        lambda world, to: build_ours(world, core_groups(), to),
+    ),
     "by_hand": ("the same, one DuckDB query by hand", build_by_hand),
-    "in_polars": ("the same, Polars", lambda world, to: in_polars.build(world.transactions, world.labels, to)),
-    "nearest": ("ours: the 15 nearest to the Handbook's", lambda world, to: build_ours(world, nearest_groups(), to)),
-    "in_pandas": ("the Handbook's 15, its pandas way", lambda world, to: in_pandas.build(world.transactions, world.labels, to)),
+    "in_polars": (
+        "the same, Polars",
+        lambda world, to: in_polars.build(world.transactions, world.labels, to),
+    ),
+    "nearest": (
+        "ours: the 15 nearest to the Handbook's",
+        lambda world, to: build_ours(world, nearest_groups(), to),
+    ),
+    "in_pandas": (
+        "the Handbook's 15, its pandas way",
+        lambda world, to: in_pandas.build(world.transactions, world.labels, to),
+    ),
     "all_groups": ("ours: all groups", lambda world, to: build_ours(world, all_groups(world), to)),
     "micro_batch": (f"ours: all groups of the last {NEW_ROWS:,} rows", build_micro_batches),
 }
@@ -214,7 +264,9 @@ class Benchmark:
     def agree(self, theirs: str, ours: str, world: World) -> None:
         """Check that two ways gave equal answers to all that `theirs` answers. Raises SystemExit where they did not."""
         if differing := differences(world.answers(ours), world.answers(theirs)):
-            raise SystemExit(f"{theirs} differs from {ours} on {world.rows:,} transactions, in so many rows: {differing}")
+            raise SystemExit(
+                f"{theirs} differs from {ours} on {world.rows:,} transactions, in so many rows: {differing}"
+            )
         self._say(f"{theirs} equals {ours} on {world.rows:,} transactions")
 
     def _say(self, what: str) -> None:
@@ -222,7 +274,16 @@ class Benchmark:
 
 
 def _in_a_process(way: str, world: World) -> Run:
-    command = [sys.executable, "-m", "benchmarks.speed", "--home", str(world.home), "--run", way, str(world.rows)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed",
+        "--home",
+        str(world.home),
+        "--run",
+        way,
+        str(world.rows),
+    ]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -252,7 +313,10 @@ def differences(ours: Path, theirs: Path) -> dict[str, int]:
             table.create_view(name)
         shared = [name for name in kinds[0] if name in kinds[1] and name != "transaction_id"]
         told = ["count(*) FILTER (WHERE ours.transaction_id IS NULL) AS transaction_id"]
-        told += [f"count(*) FILTER (WHERE NOT {_same(name, kinds[0][name])}) AS {name}" for name in shared]
+        told += [
+            f"count(*) FILTER (WHERE NOT {_same(name, kinds[0][name])}) AS {name}"
+            for name in shared
+        ]
         told += [f"count(*) AS {name}" for name in sorted(kinds[0].keys() ^ kinds[1].keys())]
         query = f"SELECT {', '.join(told)} FROM ours RIGHT JOIN theirs USING (transaction_id)"  # noqa: S608
         counted = connection.sql(query).to_arrow_table().to_pylist()[0]
@@ -271,7 +335,9 @@ def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
     """Run everything; returns the figures."""
     small, middle = (benchmark.world(rows) for rows in sizes[:2])
     for world in (small, middle):
-        core, by_hand, polars = (benchmark.run(way, world) for way in ("core", "by_hand", "in_polars"))
+        core, by_hand, polars = (
+            benchmark.run(way, world) for way in ("core", "by_hand", "in_polars")
+        )
         for way in ("by_hand", "in_polars"):
             benchmark.agree(way, "core", world)
     nearest, pandas = (benchmark.run(way, small) for way in ("nearest", "in_pandas"))
@@ -280,7 +346,9 @@ def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
     micro_batch = benchmark.run("micro_batch", large)
     benchmark.agree("micro_batch", "all_groups", large)
     large.answers("all_groups").unlink()
-    growth = linear_regression([log(run.rows) for run in scaled], [log(run.seconds) for run in scaled])
+    growth = linear_regression(
+        [log(run.rows) for run in scaled], [log(run.seconds) for run in scaled]
+    )
     return {
         "vs_duckdb": round(by_hand.seconds / core.seconds, 2),
         "vs_polars": round(polars.seconds / core.seconds, 2),
@@ -304,10 +372,14 @@ def table(runs: Iterable[Run]) -> list[str]:
 
 def main() -> None:
     """Run everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--home", type=Path)
     parser.add_argument("--sizes", type=int, nargs=3, default=SIZES)
-    parser.add_argument("--run", nargs=2, metavar=("WAY", "ROWS"), help="only this, in this process")
+    parser.add_argument(
+        "--run", nargs=2, metavar=("WAY", "ROWS"), help="only this, in this process"
+    )
     arguments = parser.parse_args()
     if arguments.run:
         way, rows = arguments.run

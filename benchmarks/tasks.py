@@ -1,6 +1,7 @@
 """What models are measured on: the Handbook's weekly folds with its published or with our features, a simulated world, S-FFSD.
 
-Features are built once and kept in a folder. `EARLIER` leads to weeks before the judged ones: there settings are chosen.
+Features are built once and kept in a folder. `EARLIER` leads to weeks before the judged ones: there
+settings are chosen.
 """
 
 import subprocess
@@ -21,7 +22,7 @@ from benchmarks import sffsd
 from features.declarations import Group, fact
 from pipeline.arrays import BoolArray
 from pipeline.evaluation.time_split import labelled_rows, split_by_time
-from pipeline.lake.snapshot import History, read_history
+from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.settings import Settings
@@ -32,8 +33,14 @@ EARLIER = timedelta(days=35)
 PUBLISHED = {
     "amount": ("TX_AMOUNT",),
     "clock": ("TX_DURING_WEEKEND", "TX_DURING_NIGHT"),
-    "sender": tuple(f"CUSTOMER_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "AVG_AMOUNT") for days in (1, 7, 30)),
-    "retailer": tuple(f"TERMINAL_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "RISK") for days in (1, 7, 30)),
+    "sender": tuple(
+        f"CUSTOMER_ID_{what}_{days}DAY_WINDOW"
+        for what in ("NB_TX", "AVG_AMOUNT")
+        for days in (1, 7, 30)
+    ),
+    "retailer": tuple(
+        f"TERMINAL_ID_{what}_{days}DAY_WINDOW" for what in ("NB_TX", "RISK") for days in (1, 7, 30)
+    ),
 }
 
 
@@ -67,28 +74,47 @@ def accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
 
 
 def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = timedelta()) -> Task:
-    """The judge's four folds, or folds as long `back` before them; with the 15 published features or all of ours."""
+    """The judge's four folds, or folds as long `back` before them.
+
+    With the 15 published features or all of ours.
+    """
     file = shared / "data" / "handbook" / "transactions.parquet"
     plan = _judged_rows(shared, file, home, back)
-    history = _ingested(ROOT / "examples" / "handbook.toml", home / "handbook")
+    snapshot = _ingested(ROOT / "examples" / "handbook.toml", home / "handbook")
     if published:
         groups = tuple(
-            Group(name=name, meaning=name, needs=(), features=tuple(fact(column, column, column) for column in columns))
+            Group(
+                name=name,
+                meaning=name,
+                needs=(),
+                features=tuple(fact(column, column, column) for column in columns),
+            )
             for name, columns in PUBLISHED.items()
         )
         features = _kept(home / "published.parquet", lambda: published_features(file))
     else:
-        groups = history.groups
-        features = _kept(home / "handbook.parquet", lambda: _built(history, home / "handbook"))
-    place = pd.Series(np.arange(features.num_rows), index=features["transaction_id"].to_numpy(zero_copy_only=False).astype(int))
+        groups = snapshot.groups
+        features = _kept(home / "handbook.parquet", lambda: _built(snapshot, home / "handbook"))
+    place = pd.Series(
+        np.arange(features.num_rows),
+        index=features["transaction_id"].to_numpy(zero_copy_only=False).astype(int),
+    )
     fraud = pd.read_parquet(file).set_index("TRANSACTION_ID")["TX_FRAUD"].astype(bool)
     folds = []
     for _, rows in plan.groupby("fold"):
-        ids = {part: np.sort(own["TRANSACTION_ID"].to_numpy()) for part, own in rows.groupby("part")}
+        ids = {
+            part: np.sort(own["TRANSACTION_ID"].to_numpy()) for part, own in rows.groupby("part")
+        }
         parts = {part: features.take(place[own].to_numpy()) for part, own in ids.items()}
         truth = {part: fraud[own].to_numpy() for part, own in ids.items()}
-        folds.append(Fold(train=parts["train"], y=truth["train"], test=parts["test"], truth=truth["test"]))
-    return Task(name=f"handbook, {'published' if published else 'own'} features", groups=groups, folds=tuple(folds))
+        folds.append(
+            Fold(train=parts["train"], y=truth["train"], test=parts["test"], truth=truth["test"])
+        )
+    return Task(
+        name=f"handbook, {'published' if published else 'own'} features",
+        groups=groups,
+        folds=tuple(folds),
+    )
 
 
 def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
@@ -97,40 +123,59 @@ def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
     if not (folder / "portfolio.toml").is_file():
         words = ["simulate", "--seed", str(seed), "--transactions", str(rows), "--out", str(folder)]
         sffsd.strata(words, home)
-    history = _ingested(folder / "portfolio.toml", folder)
-    moments = history.transactions(["as_of"])["as_of"].to_pandas()
+    snapshot = _ingested(folder / "portfolio.toml", folder)
+    moments = snapshot.transactions(["as_of"])["as_of"].to_pandas()
     portfolio = read_portfolio(folder / "portfolio.toml")
     split = split_by_time(moments.min(), moments.max(), label_delay=portfolio.label_delay)
-    features = _kept(folder / "features.parquet", lambda: _built(history, folder))
-    train, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
-    test, truth = labelled_rows(features, history.labels, split.test_from, split.test_until, known_by=moments.max())
-    return Task(name="simulated world", groups=history.groups, folds=(Fold(train=train, y=y, test=test, truth=truth),))
+    features = _kept(folder / "features.parquet", lambda: _built(snapshot, folder))
+    train, y = labelled_rows(
+        features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
+    )
+    test, truth = labelled_rows(
+        features, snapshot.labels, split.test_from, split.test_until, known_by=moments.max()
+    )
+    return Task(
+        name="simulated world",
+        groups=snapshot.groups,
+        folds=(Fold(train=train, y=y, test=test, truth=truth),),
+    )
 
 
 def s_ffsd(shared: Path, home: Path, *, within_training: bool = False) -> Task:
-    """S-FFSD by time, its test labels never known to a feature; or the same inside its first 60 %."""
-    task = sffsd.read_task(shared / "data" / "s-ffsd" / "transactions.parquet", within_training=within_training)
+    """S-FFSD by time, its test labels never known to a feature.
+
+    Or the same inside its first 60 %.
+    """
+    task = sffsd.read_task(
+        shared / "data" / "s-ffsd" / "transactions.parquet", within_training=within_training
+    )
     folder = home / f"s-ffsd-{'within' if within_training else 'whole'}"
     portfolio = sffsd.prepare(task, "never", folder)
-    history = _ingested(portfolio, folder)
-    features = _kept(folder / "features.parquet", lambda: _built(history, folder))
+    snapshot = _ingested(portfolio, folder)
+    features = _kept(folder / "features.parquet", lambda: _built(snapshot, folder))
     since, until = sffsd.START, task.test_from
-    train, y = labelled_rows(features, history.labels, since, until, known_by=until)
+    train, y = labelled_rows(features, snapshot.labels, since, until, known_by=until)
     judged = task.test.set_index("transaction_id")["is_fraud"].astype(bool)
     ids = features["transaction_id"].to_pandas()
     test = features.filter(pa.array(ids.isin(judged.index)))
     truth = judged[test["transaction_id"].to_pandas()].to_numpy()
-    return Task(name="s-ffsd", groups=history.groups, folds=(Fold(train=train, y=y, test=test, truth=truth),))
+    return Task(
+        name="s-ffsd",
+        groups=snapshot.groups,
+        folds=(Fold(train=train, y=y, test=test, truth=truth),),
+    )
 
 
-def _ingested(file: Path, home: Path) -> History:
+def _ingested(file: Path, home: Path) -> Snapshot:
     sffsd.strata(["ingest", str(file)], home)  # again changes nothing
     portfolio = read_portfolio(file)
-    return read_history(portfolio, Lake(Settings.read({"STRATA_HOME": str(home)}).lake_url, portfolio.name))
+    return read_snapshot(
+        portfolio, Lake(Settings.read({"STRATA_HOME": str(home)}).lake_url, portfolio.name)
+    )
 
 
-def _built(history: History, home: Path) -> pa.Table:
-    return history.features(building=Settings.read({"STRATA_HOME": str(home)}).building)
+def _built(snapshot: Snapshot, home: Path) -> pa.Table:
+    return snapshot.features(build_config=Settings.read({"STRATA_HOME": str(home)}).build_config)
 
 
 def _kept(file: Path, make: Callable[[], pa.Table]) -> pa.Table:
@@ -140,7 +185,10 @@ def _kept(file: Path, make: Callable[[], pa.Table]) -> pa.Table:
 
 
 def _judged_rows(shared: Path, file: Path, home: Path, back: timedelta) -> pd.DataFrame:
-    """TRANSACTION_ID, fold and part, as the judge deals them; of folds further back, as it would have then."""
+    """TRANSACTION_ID, fold and part, as the judge deals them.
+
+    Of folds further back, as it would have then.
+    """
     home.mkdir(parents=True, exist_ok=True)
     moved, plan = home / "moved.parquet", home / "folds.parquet"
     transactions = pd.read_parquet(file)
@@ -152,4 +200,6 @@ def _judged_rows(shared: Path, file: Path, home: Path, back: timedelta) -> pd.Da
 
 def published_features(file: Path) -> pa.Table:
     """The Handbook's 15 features of the rows in a file."""
-    return duckdb.sql(PUBLISHED_SQL.read_text(encoding="utf-8"), params=[str(file)]).to_arrow_table()
+    return duckdb.sql(
+        PUBLISHED_SQL.read_text(encoding="utf-8"), params=[str(file)]
+    ).to_arrow_table()

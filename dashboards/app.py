@@ -1,4 +1,7 @@
-"""The review desk: what waits, one case, the holds; each page answers one question and has a .json twin."""
+"""The review desk: what waits, one case, the holds.
+
+Each page answers one question and has a .json twin.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -66,16 +69,22 @@ def show_queue(
 ) -> Response:
     """What should I review next?"""
     state_of = request.app.state
-    facts = queue_page(state_of.engine, portfolio=portfolio or None, state=state, number=page, now=state_of.clock())
+    facts = queue_page(
+        state_of.engine, portfolio=portfolio or None, state=state, number=page, now=state_of.clock()
+    )
     return _page_or_twin(request, "queue.html", facts, user)
 
 
 @reading_routes.get("/alerts/{alert_id:int}")
 @reading_routes.get("/alerts/{alert_id:int}.json")
-def show_case(request: Request, user: SignedIn, alert_id: int, transaction: str | None = None) -> Response:
+def show_case(
+    request: Request, user: SignedIn, alert_id: int, transaction: str | None = None
+) -> Response:
     """Is this fraud?"""
     state_of = request.app.state
-    facts = case_page(state_of.engine, alert_id, transaction_id=transaction, user=user, now=state_of.clock())
+    facts = case_page(
+        state_of.engine, alert_id, transaction_id=transaction, user=user, now=state_of.clock()
+    )
     return _page_or_twin(request, "case.html", facts, user)
 
 
@@ -84,14 +93,18 @@ def show_case(request: Request, user: SignedIn, alert_id: int, transaction: str 
 def show_holds(request: Request, user: SignedIn) -> Response:
     """Which accounts are frozen?"""
     state_of = request.app.state
-    return _page_or_twin(request, "holds.html", holds_page(state_of.engine, user=user, now=state_of.clock()), user)
+    return _page_or_twin(
+        request, "holds.html", holds_page(state_of.engine, user=user, now=state_of.clock()), user
+    )
 
 
 def _page_or_twin(request: Request, template: str, facts: object, user: User) -> Response:
     if request.url.path.endswith(".json"):
         return json_twin(facts)
     pages: Pages = request.app.state.pages
-    return pages.html(template, user=user, page=facts, told=told(request.app.state.engine, request.query_params))
+    return pages.html(
+        template, user=user, page=facts, told=told(request.app.state.engine, request.query_params)
+    )
 
 
 def _to_sign_in(request: Request, _error: Exception) -> Response:
@@ -119,9 +132,15 @@ def _said(request: Request, error: Exception) -> tuple[str, int]:
             return str(error), 409
         case RequestValidationError():
             first = error.errors()[0]
-            return f"the field {first['loc'][-1]} is not right ({first['msg']}); go back and correct it", 422
+            return (
+                f"the field {first['loc'][-1]} is not right ({first['msg']}); go back and correct it",
+                422,
+            )
         case HTTPException(status_code=404):
             return f"there is no page {request.url.path}; begin at the queue", 404
         case HTTPException(status_code=status):
-            return f"the page {request.url.path} cannot be asked that way; begin at the queue", status
+            return (
+                f"the page {request.url.path} cannot be asked that way; begin at the queue",
+                status,
+            )
     raise error

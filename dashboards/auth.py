@@ -9,7 +9,9 @@ from dashboards.security import GuessLimit
 from pipeline.casework import User, check_password, close_session, open_session, session_user
 
 COOKIE = "strata_session"
-WRONG = "That name and password do not go together. Ask for a new account with: strata user add NAME."
+WRONG = (
+    "That name and password do not go together. Ask for a new account with: strata user add NAME."
+)
 TOO_MANY = "Too many wrong passwords for this name. Wait five minutes and try again."
 
 signing_in_routes = APIRouter()
@@ -70,16 +72,25 @@ def logout(request: Request, strata_session: Annotated[str | None, Cookie()] = N
     return response
 
 
-def _login_page(request: Request, *, wanted: str, name: str = "", sentence: str | None = None, status: int = 200) -> Response:
+def _login_page(
+    request: Request, *, wanted: str, name: str = "", sentence: str | None = None, status: int = 200
+) -> Response:
     page: Response = request.app.state.pages.html(
-        "login.html", user=None, status=status, wanted=_own_path(wanted), name=name, sentence=sentence
+        "login.html",
+        user=None,
+        status=status,
+        wanted=_own_path(wanted),
+        name=name,
+        sentence=sentence,
     )
     return page
 
 
 def _own_path(wanted: str) -> str:
     """Only a path of this desk: //elsewhere and /\\elsewhere are other hosts to a browser."""
-    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    is_ours = (
+        wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    )
     return wanted if is_ours else "/"
 
 

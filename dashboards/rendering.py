@@ -29,12 +29,18 @@ class Pages:
         self._templates.filters["counted"] = formatting.counted
         self._templates.globals["desk_title"] = title
 
-    def html(self, template: str, *, user: User | None, status: int = 200, **facts: Any) -> HTMLResponse:
+    def html(
+        self, template: str, *, user: User | None, status: int = 200, **facts: Any
+    ) -> HTMLResponse:
         """One template filled with its page model."""
-        text = self._templates.get_template(template).render(user=user, told=facts.pop("told", None), **facts)
+        text = self._templates.get_template(template).render(
+            user=user, told=facts.pop("told", None), **facts
+        )
         return HTMLResponse(text, status_code=status)
 
-    def refusal(self, request: Request, sentence: str, *, status: int, user: User | None) -> Response:
+    def refusal(
+        self, request: Request, sentence: str, *, status: int, user: User | None
+    ) -> Response:
         """One sentence, as a page or for a JSON twin as JSON."""
         said = sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
         if request.url.path.endswith(".json"):

@@ -40,9 +40,13 @@ def refuse_foreign_forms(request: Request) -> None:
         return
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin", "")
-    is_ours = site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host")
+    is_ours = (
+        site == "same-origin" if site else urlsplit(origin).netloc == request.headers.get("host")
+    )
     if not is_ours:
-        raise ForbiddenError("this form was not sent from a page of the review desk; open the page and send it there")
+        raise ForbiddenError(
+            "this form was not sent from a page of the review desk; open the page and send it there"
+        )
 
 
 class GuessLimit:
@@ -75,5 +79,8 @@ class GuessLimit:
             self._attempts.pop(name, None)
 
     def _forget_before(self, oldest: datetime) -> None:
-        recent = {name: [at for at in attempts if at > oldest] for name, attempts in self._attempts.items()}
+        recent = {
+            name: [at for at in attempts if at > oldest]
+            for name, attempts in self._attempts.items()
+        }
         self._attempts = {name: attempts for name, attempts in recent.items() if attempts}

@@ -21,7 +21,8 @@ from features.sql.plan import Part, Plan, only, reach
 from features.sql.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
 from features.sql.windows import lookup_query, select
 
-KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")  # stand before the features in every table built
+# stand before the features in every table built
+KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,10 @@ class BuildConfig:
     spill_folder: Path | None = None
 
     def start(self) -> Engine:
-        """Start the engine; it is a context manager. Raises ValueError where Spark is asked for and not there."""
+        """Start the engine.
+
+        It is a context manager. Raises ValueError where Spark is asked for and not there.
+        """
         kind = Spark if self.engine == "spark" else DuckDB
         return kind(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
@@ -50,11 +54,14 @@ def build(
 ) -> pa.Table:
     """Return one row per transaction, in order of as_of: its KEYS, then the groups' shown features.
 
-    `transactions` has the columns of `features.schema.transactions_schema`, `labels` those of `features.schema.LABELS`; with
-    `since` only rows from that as_of on come back, the earlier ones being their history. Numbers and flags are float64,
-    categories text; null is as each feature declares. Raises SchemaError on a missing column or a doubled transaction_id.
+    `transactions` has the columns of `features.schema.transactions_schema`, `labels` those of
+    `features.schema.LABELS`; with `since` only rows from that as_of on come back, the earlier ones
+    being their history. Numbers and flags are float64, categories text; null is as each feature
+    declares. Raises SchemaError on a missing column or a doubled transaction_id.
     """
-    return pa.concat_tables(pieces(transactions, labels, groups, config=config, since=since, until=until))
+    return pa.concat_tables(
+        pieces(transactions, labels, groups, config=config, since=since, until=until)
+    )
 
 
 def pieces(
@@ -69,7 +76,9 @@ def pieces(
     """Yield what `build` returns in pieces, one at least: for more rows than memory holds."""
     config = config or BuildConfig()
     with config.start() as engine:
-        built = compute(engine, transactions, labels, groups, config=config, since=since, until=until)
+        built = compute(
+            engine, transactions, labels, groups, config=config, since=since, until=until
+        )
         for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
             yield engine.fetch(f"{built.query(start, start + engine.piece - 1)} ORDER BY row_id")
 
@@ -102,11 +111,16 @@ def compute(
     """Compute what `build` returns and leave it in the engine's tables."""
     plan, shown = Plan(all_features(groups)), shown_features(groups)
     columns = _given(engine, transactions, labels, _bounds(groups, since, until))
-    few = since is not None and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
+    few = (
+        since is not None
+        and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
+    )
     if few and since is not None:
         steps = few_rows(plan, since, columns, _names(shown))
     else:
-        steps = whole_history(plan, columns, _names(shown), slices=_slices(engine), shards=engine.shards)
+        steps = whole_history(
+            plan, columns, _names(shown), slices=_slices(engine), shards=engine.shards
+        )
     _run(engine, steps, config)
     _check_once(engine)
     first = 1 if since is None or few else 1 + _count(engine, f"rows WHERE as_of < {moment(since)}")
@@ -117,7 +131,8 @@ def lookback(groups: Sequence[Group]) -> timedelta:
     """How far the history of a batch must go back before its first row, for `since` to equal the full build.
 
     >>> from features.groups.catalogue import portfolio_groups
-    >>> lookback(portfolio_groups([], order=("amount",))).days  # payments of 14 days, each against the 90 days before it
+    # payments of 14 days, each against the 90 days before it
+    >>> lookback(portfolio_groups([], order=("amount",))).days
     104
     """
     return timedelta(microseconds=reach(all_features(groups)))
@@ -134,11 +149,17 @@ def all_features(groups: Iterable[Group]) -> list[Feature]:
 
 
 def whole_history(
-    plan: Plan, columns: Sequence[str], names: Iterable[str], *, slices: Sequence[str] = ("TRUE",), shards: Shards | None = None
+    plan: Plan,
+    columns: Sequence[str],
+    names: Iterable[str],
+    *,
+    slices: Sequence[str] = ("TRUE",),
+    shards: Shards | None = None,
 ) -> Iterator[Step]:
     """The tables of a plan for all transactions: windows over everything.
 
-    More rows than are sorted at a time come slice by slice of time, and windows over them shard by shard of their keys.
+    More rows than are sorted at a time come slice by slice of time, and windows over them shard by
+    shard of their keys.
     """
     yield from all_rows(plan.rows, {*plan.words, *names}, columns, slices=slices)
     if any(part.is_of_labels for part in plan.parts):
@@ -147,12 +168,21 @@ def whole_history(
         key, of = part.features[0].key, part.features[0].of
         sharded = shards(key[0], len(slices)) if shards and key and key == of else ["TRUE"]
         for place, shard in enumerate(sharded):
-            yield Table(name=part.table, query=_part_query(plan, part, shard), in_order=True, more=bool(place))
+            yield Table(
+                name=part.table,
+                query=_part_query(plan, part, shard),
+                in_order=True,
+                more=bool(place),
+            )
 
 
-def few_rows(plan: Plan, since: datetime, columns: Sequence[str], names: Iterable[str]) -> Iterator[Step]:
+def few_rows(
+    plan: Plan, since: datetime, columns: Sequence[str], names: Iterable[str]
+) -> Iterator[Step]:
     """The tables of a plan for the transactions from a moment on, few as they are: each joined with its own past."""
-    yield from some_rows(plan.rows, {*plan.words, *names}, columns, where=[f"as_of >= {moment(since)}"])
+    yield from some_rows(
+        plan.rows, {*plan.words, *names}, columns, where=[f"as_of >= {moment(since)}"]
+    )
     yield from batch_tables(plan, since, columns)
 
 
@@ -161,7 +191,9 @@ def _part_query(plan: Plan, part: Part, shard: str) -> str:
     if part.is_lookup:
         rows = sorted({feature.lookup for feature in features})
         words = {word for feature in features for word in feature.needs() - {feature.lookup}}
-        return lookup_query(f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features)
+        return lookup_query(
+            f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features
+        )
     if part.is_of_labels:
         return label_query(f"({only(plan.read([*features[0].key, 'as_of_us']), shard)})", features)
     return plan.windows(part, shard=shard)
@@ -174,7 +206,9 @@ def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
             if isinstance(step, Table):
                 engine.table(step.name, step.query, in_order=step.in_order, more=step.more)
                 continue
-            addresses = engine.fetch(f"SELECT DISTINCT ip_address FROM {step.table} WHERE ip_address IS NOT NULL")["ip_address"]  # noqa: S608
+            addresses = engine.fetch(
+                f"SELECT DISTINCT ip_address FROM {step.table} WHERE ip_address IS NOT NULL"  # noqa: S608
+            )["ip_address"]
             if len(addresses) and not config.ip_databases:
                 raise SchemaError(
                     f"{len(addresses)} IP addresses are to be looked up, and there is no database; name an .mmdb file"
@@ -190,7 +224,9 @@ def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> 
         ("labels", engine.give("labels", labels, {"known_us": "known_at"}), LABELS.names),
     ):
         if missing := [column for column in needed if column not in found]:
-            raise SchemaError(f"{name} lack {', '.join(missing)}; found {', '.join(found)}; read them from the lake")
+            raise SchemaError(
+                f"{name} lack {', '.join(missing)}; found {', '.join(found)}; read them from the lake"
+            )
     return [*columns, *(own for own, column in DERIVED.items() if column in columns)]
 
 
@@ -202,15 +238,23 @@ def _bounds(groups: Sequence[Group], since: datetime | None, until: datetime | N
 
 
 def _check_once(engine: Engine) -> None:
-    doubled = engine.fetch("SELECT transaction_id FROM rows GROUP BY transaction_id HAVING count(*) > 1 LIMIT 1")
+    doubled = engine.fetch(
+        "SELECT transaction_id FROM rows GROUP BY transaction_id HAVING count(*) > 1 LIMIT 1"
+    )
     if doubled.num_rows:
         name = doubled["transaction_id"][0].as_py()
-        raise SchemaError(f"the transaction_id {name!r} stands twice among the transactions; ingest keeps each once")
+        raise SchemaError(
+            f"the transaction_id {name!r} stands twice among the transactions; ingest keeps each once"
+        )
 
 
 def _slices(engine: Engine) -> list[str]:
     """Conditions that part the transactions by time, so that none has many more rows than the engine sorts at a time."""
-    told = engine.fetch(select(["count(*) AS rows", "min(as_of_us) AS first", "max(as_of_us) AS last"], TRANSACTIONS))
+    told = engine.fetch(
+        select(
+            ["count(*) AS rows", "min(as_of_us) AS first", "max(as_of_us) AS last"], TRANSACTIONS
+        )
+    )
     rows, first, last = (told[name][0].as_py() for name in ("rows", "first", "last"))
     number = -(-rows // engine.slice)
     if number <= 1:

@@ -15,10 +15,19 @@ NAMED = 5  # features of a kind that are named in a difference
 
 def digest(groups: Sequence[Group]) -> str:
     """Fingerprint of all features: of their names, kinds, groups and the whole SQL."""
-    names = [f"{group.name}: {', '.join(f'{f.name} {f.kind}' for f in group.features if f.shown)}" for group in groups]
+    names = [
+        f"{group.name}: {', '.join(f'{f.name} {f.kind}' for f in group.features if f.shown)}"
+        for group in groups
+    ]
     plan = Plan(all_features(groups))
     tables = whole_history(plan, [*BY_NAME, *DERIVED, *plan.words], KEYS)
-    return _print([*names, *(table.query for table in tables if isinstance(table, Table)), plan.read(plan.features)])
+    return _print(
+        [
+            *names,
+            *(table.query for table in tables if isinstance(table, Table)),
+            plan.read(plan.features),
+        ]
+    )
 
 
 def fingerprints(groups: Sequence[Group]) -> dict[str, str]:
@@ -26,7 +35,8 @@ def fingerprints(groups: Sequence[Group]) -> dict[str, str]:
     features = all_features(groups)
     return {
         shown.name: _print(
-            f"{one.name} {one.kind} {one.sql} {one.key} {one.of} {one.span} {one.stream} {one.lookup}" for one in needed
+            f"{one.name} {one.kind} {one.sql} {one.key} {one.of} {one.span} {one.stream} {one.lookup}"
+            for one in needed
         )
         for shown in shown_features(groups)
         for needed in [ordered(features, [shown.name])]
@@ -45,7 +55,10 @@ def difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
         _said([name for name in theirs if name not in ours], "is gone", "are gone"),
         _said([name for name in ours if name not in theirs], "is new", "are new"),
     ]
-    return ", ".join(filter(None, said)) or "the order of groups or the way windows are computed has changed"
+    return (
+        ", ".join(filter(None, said))
+        or "the order of groups or the way windows are computed has changed"
+    )
 
 
 def _said(names: Sequence[str], one: str, many: str) -> str:

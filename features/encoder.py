@@ -1,7 +1,8 @@
 """What is learned of the features from the training period alone: knots, scales, vocabularies; to and from JSON.
 
-Numbers go through the signed logarithm sign(x) log(1 + |x|), so that cents and thousands, seconds and months are told apart
-on one scale. Knots lie at its quantiles and, closer, in both tails: a rule such as "above the 99.8th percentile" is kept.
+Numbers go through the signed logarithm sign(x) log(1 + |x|), so that cents and thousands, seconds
+and months are told apart on one scale. Knots lie at its quantiles and, closer, in both tails: a
+rule such as "above the 99.8th percentile" is kept.
 """
 
 import json
@@ -17,8 +18,9 @@ import pyarrow.compute as pc
 from features.declarations import Group
 
 QUANTILES = np.unique([*np.linspace(0, 1, 9), 0.0005, 0.005, 0.99, 0.995, 0.998, 0.999, 0.9995])
-LEAST_SEEN = 20  # a category seen less often is as good as unknown
-MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2  # codes before the vocabulary, and of its most frequent value
+MIN_SEEN = 20  # a category seen less often is as good as unknown
+# codes before the vocabulary, and of its most frequent value
+MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -58,7 +60,8 @@ class GroupCode:
 class Encoded:
     """Features as arrays, in the groups' order.
 
-    `numbers` [rows, N] are on the log scale and 0 where missing, `missing` [rows, N] is 1 there, `codes` are [rows, C].
+    `numbers` [rows, N] are on the log scale and 0 where missing, `missing` [rows, N] is 1 there,
+    `codes` are [rows, C].
     """
 
     numbers: FloatArray
@@ -88,8 +91,14 @@ class Encoder:
         """Return the arrays of these rows. Raises EncodeError when a feature is absent or infinite."""
         numbers = [code.name for group in self.groups for code in group.numbers]
         categories = [code for group in self.groups for code in group.categories]
-        if absent := [name for name in (*numbers, *(code.name for code in categories)) if name not in features.column_names]:
-            raise EncodeError(f"the features lack {', '.join(absent)}; build them with the groups the encoder was fitted on")
+        if absent := [
+            name
+            for name in (*numbers, *(code.name for code in categories))
+            if name not in features.column_names
+        ]:
+            raise EncodeError(
+                f"the features lack {', '.join(absent)}; build them with the groups the encoder was fitted on"
+            )
         values = np.empty((features.num_rows, len(numbers)), dtype=np.float32)
         for position, name in enumerate(numbers):
             values[:, position] = _signed_log(features, name)
@@ -97,7 +106,11 @@ class Encoder:
         codes = np.empty((features.num_rows, len(categories)), dtype=np.int64)
         for position, code in enumerate(categories):
             codes[:, position] = _codes(features[code.name], code.vocabulary)
-        return Encoded(numbers=np.where(missing, np.float32(0), values), missing=missing.astype(np.float32), codes=codes)
+        return Encoded(
+            numbers=np.where(missing, np.float32(0), values),
+            missing=missing.astype(np.float32),
+            codes=codes,
+        )
 
     def to_json(self) -> str:
         """Return all that was learned as JSON."""
@@ -112,8 +125,13 @@ class Encoder:
 def _group_from_json(group: dict[str, Any]) -> GroupCode:
     return GroupCode(
         name=group["name"],
-        numbers=tuple(NumberCode(**number | {"knots": tuple(number["knots"])}) for number in group["numbers"]),
-        categories=tuple(CategoryCode(name=c["name"], vocabulary=tuple(c["vocabulary"])) for c in group["categories"]),
+        numbers=tuple(
+            NumberCode(**number | {"knots": tuple(number["knots"])}) for number in group["numbers"]
+        ),
+        categories=tuple(
+            CategoryCode(name=c["name"], vocabulary=tuple(c["vocabulary"]))
+            for c in group["categories"]
+        ),
     )
 
 
@@ -121,8 +139,12 @@ def _fit_group(features: pa.Table, group: Group) -> GroupCode:
     shown = [feature for feature in group.features if feature.shown]
     return GroupCode(
         name=group.name,
-        numbers=tuple(_fit_number(features, feature.name) for feature in shown if feature.kind != "category"),
-        categories=tuple(_fit_category(features, feature.name) for feature in shown if feature.kind == "category"),
+        numbers=tuple(
+            _fit_number(features, feature.name) for feature in shown if feature.kind != "category"
+        ),
+        categories=tuple(
+            _fit_category(features, feature.name) for feature in shown if feature.kind == "category"
+        ),
     )
 
 
@@ -135,19 +157,28 @@ def _fit_number(features: pa.Table, name: str) -> NumberCode:
     if len(knots) < 2:
         knots = np.array([knots[0], knots[0] + 1], dtype=np.float32)
     middle, spread = float(np.median(values)), float(values.std())
-    return NumberCode(name=name, knots=tuple(knots.tolist()), middle=middle, spread=spread if spread > 1e-6 else 1.0)
+    return NumberCode(
+        name=name,
+        knots=tuple(knots.tolist()),
+        middle=middle,
+        spread=spread if spread > 1e-6 else 1.0,
+    )
 
 
 def _fit_category(features: pa.Table, name: str) -> CategoryCode:
     counted = features[name].drop_null().value_counts().to_pylist()
-    often = sorted((-entry["counts"], entry["values"]) for entry in counted if entry["counts"] >= LEAST_SEEN)
+    often = sorted(
+        (-entry["counts"], entry["values"]) for entry in counted if entry["counts"] >= MIN_SEEN
+    )
     return CategoryCode(name=name, vocabulary=tuple(value for _, value in often))
 
 
 def _signed_log(features: pa.Table, name: str) -> FloatArray:
     values = features[name].to_numpy(zero_copy_only=False).astype(np.float64)
     if np.isinf(values).any():
-        raise EncodeError(f"the feature {name} is infinite in {int(np.isinf(values).sum())} rows; a missing value is null")
+        raise EncodeError(
+            f"the feature {name} is infinite in {int(np.isinf(values).sum())} rows; a missing value is null"
+        )
     return cast(FloatArray, (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32))
 
 

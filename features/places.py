@@ -1,4 +1,7 @@
-"""Places as points on the unit sphere, so that they can be averaged across the date line; distances along great circles."""
+"""Places as points on the unit sphere, so that they can be averaged across the date line.
+
+Distances along great circles.
+"""
 
 from features.declarations import LOOKBACK, PAST, Feature, fact, from_row, hidden, past
 
@@ -12,14 +15,24 @@ def point(name: str, latitude: str, longitude: str, meaning: str) -> tuple[Featu
         "y": f"cos(radians({latitude})) * sin(radians({longitude}))",
         "z": f"sin(radians({latitude}))",
     }
-    return tuple(hidden(fact(f"{name}_{axis}", sql, f"{meaning}, axis {axis}", null="unknown")) for axis, sql in axes.items())
+    return tuple(
+        hidden(fact(f"{name}_{axis}", sql, f"{meaning}, axis {axis}", null="unknown"))
+        for axis, sql in axes.items()
+    )
 
 
 def usual_point(name: str, here: str, meaning: str) -> tuple[Feature, ...]:
     """Declare the mean of the points `here` that the account had within the look-back."""
     return tuple(
         hidden(
-            past(f"{name}_{axis}", f"avg({here}_{axis}) {PAST}", "account_id", LOOKBACK, f"{meaning}, axis {axis}", null="none")
+            past(
+                f"{name}_{axis}",
+                f"avg({here}_{axis}) {PAST}",
+                "account_id",
+                LOOKBACK,
+                f"{meaning}, axis {axis}",
+                null="none",
+            )
         )
         for axis in "xyz"
     )
@@ -27,7 +40,10 @@ def usual_point(name: str, here: str, meaning: str) -> tuple[Feature, ...]:
 
 def point_of_row(name: str, here: str, row: str, meaning: str) -> tuple[Feature, ...]:
     """Declare the point `here` of the row that a `previous` found."""
-    return tuple(hidden(from_row(f"{name}_{axis}", f"{here}_{axis}", row, f"{meaning}, axis {axis}")) for axis in "xyz")
+    return tuple(
+        hidden(from_row(f"{name}_{axis}", f"{here}_{axis}", row, f"{meaning}, axis {axis}"))
+        for axis in "xyz"
+    )
 
 
 def distance(name: str, here: str, there: str, meaning: str, *, null: str) -> tuple[Feature, ...]:
@@ -36,9 +52,14 @@ def distance(name: str, here: str, there: str, meaning: str, *, null: str) -> tu
     Kahan's 2 atan2(|u - v|, |u + v|): an arc cosine would lose all digits at short distances.
     """
     squares = " + ".join(f"{there}_{axis} * {there}_{axis}" for axis in "xyz")
-    length = hidden(fact(f"{there}_length", f"nullif(sqrt({squares}), 0)", "length of the vector", null=null))
+    length = hidden(
+        fact(f"{there}_length", f"nullif(sqrt({squares}), 0)", "length of the vector", null=null)
+    )
     minus, plus = (
-        " + ".join(f"power({here}_{axis} {sign} {there}_{axis} / {length.name}, 2)" for axis in "xyz") for sign in "-+"
+        " + ".join(
+            f"power({here}_{axis} {sign} {there}_{axis} / {length.name}, 2)" for axis in "xyz"
+        )
+        for sign in "-+"
     )
     sql = f"{2 * EARTH_RADIUS_KM} * atan2(sqrt({minus}), sqrt({plus}))"
     return length, fact(name, sql, meaning, unit="km", null=null)

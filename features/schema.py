@@ -23,7 +23,8 @@ class SchemaError(ValueError):
 class Column:
     """One column: what it holds, and what a value of it must satisfy.
 
-    `least` and `most` are inclusive bounds of a number; `pattern` is a regular expression that a text matches whole.
+    `least` and `most` are inclusive bounds of a number; `pattern` is a regular expression that a
+    text matches whole.
     """
 
     name: str
@@ -38,27 +39,72 @@ class Column:
 COUNTRY = "[A-Z]{2}"
 
 COLUMNS: tuple[Column, ...] = (
-    Column(name="transaction_id", kind="text", meaning="unique name of the transaction", required=True),
+    Column(
+        name="transaction_id", kind="text", meaning="unique name of the transaction", required=True
+    ),
     Column(name="event_time", kind="time", meaning="when it happened, UTC", required=True),
     Column(name="known_at", kind="time", meaning="when it reached us, UTC"),
     Column(name="account_id", kind="text", meaning="who pays: sender, card, user", required=True),
-    Column(name="amount", kind="number", meaning="major units of the currency", required=True, least=0.0),
+    Column(
+        name="amount",
+        kind="number",
+        meaning="major units of the currency",
+        required=True,
+        least=0.0,
+    ),
     Column(name="currency", kind="text", meaning="ISO 4217 code", pattern="[A-Z]{3}"),
     Column(name="ip_address", kind="text", meaning="IPv4 or IPv6 address"),
     Column(name="device_id", kind="text", meaning="the device that was used"),
-    Column(name="latitude", kind="number", meaning="where it happened, degrees", least=-90.0, most=90.0),
-    Column(name="longitude", kind="number", meaning="where it happened, degrees", least=-180.0, most=180.0),
-    Column(name="country", kind="text", meaning="country of the card or account, ISO 3166 alpha-2", pattern=COUNTRY),
+    Column(
+        name="latitude", kind="number", meaning="where it happened, degrees", least=-90.0, most=90.0
+    ),
+    Column(
+        name="longitude",
+        kind="number",
+        meaning="where it happened, degrees",
+        least=-180.0,
+        most=180.0,
+    ),
+    Column(
+        name="country",
+        kind="text",
+        meaning="country of the card or account, ISO 3166 alpha-2",
+        pattern=COUNTRY,
+    ),
     Column(name="merchant_id", kind="text", meaning="the retailer"),
-    Column(name="merchant_category", kind="text", meaning="merchant category code, ISO 18245", pattern="[0-9]{4}"),
-    Column(name="merchant_latitude", kind="number", meaning="where the retailer is, degrees", least=-90.0, most=90.0),
-    Column(name="merchant_longitude", kind="number", meaning="where the retailer is, degrees", least=-180.0, most=180.0),
-    Column(name="merchant_country", kind="text", meaning="country of the retailer, ISO 3166 alpha-2", pattern=COUNTRY),
+    Column(
+        name="merchant_category",
+        kind="text",
+        meaning="merchant category code, ISO 18245",
+        pattern="[0-9]{4}",
+    ),
+    Column(
+        name="merchant_latitude",
+        kind="number",
+        meaning="where the retailer is, degrees",
+        least=-90.0,
+        most=90.0,
+    ),
+    Column(
+        name="merchant_longitude",
+        kind="number",
+        meaning="where the retailer is, degrees",
+        least=-180.0,
+        most=180.0,
+    ),
+    Column(
+        name="merchant_country",
+        kind="text",
+        meaning="country of the retailer, ISO 3166 alpha-2",
+        pattern=COUNTRY,
+    ),
     Column(name="counterparty_id", kind="text", meaning="who receives the money"),
     Column(name="account_opened_at", kind="time", meaning="when the account was opened, UTC"),
     Column(name="channel", kind="text", meaning="how it was paid: online, pos, transfer, ..."),
     Column(name="declined", kind="flag", meaning="the payment was refused"),
-    Column(name="credit_score", kind="number", meaning="the payer's credit score, points of its source"),
+    Column(
+        name="credit_score", kind="number", meaning="the payer's credit score, points of its source"
+    ),
     Column(name="social_event", kind="text", meaning="what was last seen of the user in public"),
     Column(name="social_event_at", kind="time", meaning="when that was seen, UTC"),
 )

@@ -1,6 +1,7 @@
 """The scheduled way of a portfolio: take rows in, collect the analysts' verdicts, score what is new, raise alerts.
 
-`strata flows PORTFOLIO...` serves it. Settings come from the environment of the process that runs the flow.
+`strata flows PORTFOLIO...` serves it. Settings come from the environment of the process that runs
+the flow.
 """
 
 import os
@@ -25,7 +26,12 @@ from pipeline.registry.versions import Registry
 from pipeline.score.score import score
 from pipeline.settings import Settings
 
-POLICY: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 30, "timeout_seconds": 3600, "cache_policy": NO_CACHE}
+POLICY: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": 30,
+    "timeout_seconds": 3600,
+    "cache_policy": NO_CACHE,
+}
 
 ingest_rows = prefect.task(**POLICY, name="ingest")(ingest)
 collect_verdicts = prefect.task(**POLICY, name="collect labels")(collect_labels)
@@ -41,10 +47,14 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
     settings = Settings.read(os.environ)
     portfolio = read_portfolio(Path(portfolio_file))
     lake, casework = Lake(settings.lake_url, portfolio.name), open_casework(settings.database_url)
-    champion = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(portfolio.name)
+    champion = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(
+        portfolio.name
+    )
     taken = ingest_rows(portfolio, lake, now=now)
     verdicts = collect_verdicts(lake, casework)
-    done = score_rows(portfolio, lake, casework, champion, building=settings.building, now=now)
+    done = score_rows(
+        portfolio, lake, casework, champion, build_config=settings.build_config, now=now
+    )
     rows = f"taken {taken.taken}, quarantined {taken.quarantined}, verdicts {verdicts}"
     return Completed(message=f"{rows}, scored {done.scored}, new alerts {done.alerts.new_alerts}")
 
@@ -56,12 +66,18 @@ def staleness(due: datetime, now: datetime, *, every_seconds: float) -> str:
     'skipped: due at 2025-01-01 06:00:00 UTC, 10800 s ago'
     """
     late_seconds = (now - due).total_seconds()
-    return f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago" if late_seconds > every_seconds else ""
+    return (
+        f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago"
+        if late_seconds > every_seconds
+        else ""
+    )
 
 
 def serve(portfolio_files: Sequence[Path], *, every: timedelta) -> None:
     """Serve one deployment a portfolio on its schedule, until interrupted."""
-    prefect.serve(*(_deployment(file, every) for file in portfolio_files), limit=len(portfolio_files))
+    prefect.serve(
+        *(_deployment(file, every) for file in portfolio_files), limit=len(portfolio_files)
+    )
 
 
 def _deployment(file: Path, every: timedelta) -> RunnerDeployment:

@@ -30,12 +30,25 @@ def serve_portfolios(files: Sequence[Path], *, every: timedelta, port: int) -> N
 
 @contextmanager
 def api(environment: Mapping[str, str], *, port: int) -> Iterator[str]:
-    """The address of a running Prefect server; one is started on this machine, and stopped in the end, where none is named."""
+    """The address of a running Prefect server.
+
+    One is started on this machine, and stopped in the end, where none is named.
+    """
     if named := environment.get("PREFECT_API_URL"):
         yield named
         return
     url = f"http://127.0.0.1:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with beside(command, environment) as process:
         _wait_for(url, process)
         yield url

@@ -10,10 +10,17 @@ PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
-def beside(command: Sequence[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the program in a session of its own, silent; in the end its whole session is asked to stop, then made to."""
+def beside(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the program in a session of its own, silent.
+
+    In the end its whole session is asked to stop, then made to.
+    """
     silent = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=dict(environment), stdout=silent, stderr=silent, start_new_session=True)
+    process = subprocess.Popen(
+        command, env=dict(environment), stdout=silent, stderr=silent, start_new_session=True
+    )
     try:
         yield process
     finally:

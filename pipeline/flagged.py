@@ -48,8 +48,8 @@ class NearCase:
 class FlaggedTransaction:
     """One flagged transaction: `score` is a calibrated probability, `base` + the stage increments are `logit`.
 
-    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the rules that hit; `nearest` are
-    the confirmed cases most like it, the nearest first.
+    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the
+    rules that hit; `nearest` are the confirmed cases most like it, the nearest first.
     """
 
     transaction_id: str

@@ -1,4 +1,7 @@
-"""A portfolio: what a data set's columns mean, and how its alerts are to be reviewed; read from portfolio.toml."""
+"""A portfolio: what a data set's columns mean, and how its alerts are to be reviewed.
+
+Read from portfolio.toml.
+"""
 
 import math
 import re
@@ -64,8 +67,8 @@ class Rule:
 class Portfolio:
     """One data set: its source, its columns (theirs to ours), its groups in order, its labels, reviews and rules.
 
-    `prices` are of one look-up of a group, in the portfolio's currency. With `is_ordered_by_information` a training decides
-    the order, and `order` is empty.
+    `prices` are of one look-up of a group, in the portfolio's currency. With
+    `is_ordered_by_information` a training decides the order, and `order` is empty.
     """
 
     name: str
@@ -93,7 +96,10 @@ class Portfolio:
     @property
     def extra_kinds(self) -> dict[str, Kind]:
         """Arrow kinds of the portfolio's own columns."""
-        return {name: "number" if extra.kind == "number" else "text" for name, extra in self.extra.items()}
+        return {
+            name: "number" if extra.kind == "number" else "text"
+            for name, extra in self.extra.items()
+        }
 
     def groups(self, columns: list[str]) -> tuple[Group, ...]:
         """The groups of facts that data with these columns has."""
@@ -109,7 +115,9 @@ def read_portfolio(file: Path) -> Portfolio:
     try:
         text = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PortfolioError(f"there is no portfolio file {file}; name an existing portfolio.toml") from None
+        raise PortfolioError(
+            f"there is no portfolio file {file}; name an existing portfolio.toml"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PortfolioError(f"{file} cannot be read as TOML: {error}; mend it there") from error
     allowed = {"name", "source", "columns", "groups", "labels", "review", "rules"}
@@ -128,7 +136,10 @@ def read_portfolio(file: Path) -> Portfolio:
         extra={n: _section(Extra, e, f"[groups.extra.{n}] of {file}") for n, e in extra.items()},
         labels=_section(Labels, _table(text, "labels", file), f"[labels] of {file}"),
         review=_section(Review, _table(text, "review", file), f"[review] of {file}"),
-        rules={n: _section(Rule, r, f"[rules.{n}] of {file}") for n, r in _table(text, "rules", file).items()},
+        rules={
+            n: _section(Rule, r, f"[rules.{n}] of {file}")
+            for n, r in _table(text, "rules", file).items()
+        },
     )
     _check(portfolio, file)
     return portfolio
@@ -144,7 +155,10 @@ def _section(kind: type[Section], values: Any, where: str) -> Section:
     types = {f.name: f.type for f in fields(cast(Any, kind))}
     _known_keys(values, set(types), where=where)
     for name, value in values.items():
-        expected = cast(Any, {str: str, bool: bool, int: int, float: (int, float)}.get(cast(Any, types[name]), str))
+        expected = cast(
+            Any,
+            {str: str, bool: bool, int: int, float: (int, float)}.get(cast(Any, types[name]), str),
+        )
         if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
             raise PortfolioError(
                 f"{name} in {where} is {value!r}; it must be of type {getattr(types[name], '__name__', 'text')}"
@@ -159,14 +173,18 @@ def _known_keys(values: Mapping[str, Any], allowed: set[str], *, where: str) -> 
     for name in values:
         if name not in allowed:
             close = get_close_matches(name, allowed, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(allowed))}"
+            hint = (
+                f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(allowed))}"
+            )
             raise PortfolioError(f"{where} has {name!r}, which means nothing to Strata; {hint}")
 
 
 def _table(text: dict[str, Any], name: str, file: Path, *, inside: str = "") -> dict[str, Any]:
     value = text.get(name, {})
     if not isinstance(value, dict):
-        raise PortfolioError(f"{name} of {file} is {value!r}; write it as the table [{inside}{name}]")
+        raise PortfolioError(
+            f"{name} of {file} is {value!r}; write it as the table [{inside}{name}]"
+        )
     return value
 
 
@@ -174,7 +192,9 @@ def _order(value: object, file: Path) -> tuple[str, ...]:
     if value == AUTO:
         return ()
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise PortfolioError(f"order in [groups] of {file} is {value!r}; write it as a list of group names, or as {AUTO!r}")
+        raise PortfolioError(
+            f"order in [groups] of {file} is {value!r}; write it as a list of group names, or as {AUTO!r}"
+        )
     return tuple(value)
 
 
@@ -184,22 +204,32 @@ def _prices(values: dict[str, Any], file: Path) -> dict[str, float]:
             raise PortfolioError(
                 f"[groups.prices] of {file} names {name!r}, which is no group; choose from {', '.join(GROUPS)}"
             )
-        if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
-            raise PortfolioError(f"the price of {name} in [groups.prices] of {file} is {price!r}; give a number of 0 or more")
+        if (
+            isinstance(price, bool)
+            or not isinstance(price, int | float)
+            or not 0 <= price < math.inf
+        ):
+            raise PortfolioError(
+                f"the price of {name} in [groups.prices] of {file} is {price!r}; give a number of 0 or more"
+            )
     return {name: float(price) for name, price in values.items()}
 
 
 def _name(text: dict[str, Any], file: Path) -> str:
     name = text.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
-        raise PortfolioError(f"the name of {file} is {name!r}; give it one of lower-case letters, digits, - and _")
+        raise PortfolioError(
+            f"the name of {file} is {name!r}; give it one of lower-case letters, digits, - and _"
+        )
     return name
 
 
 def _columns(values: dict[str, Any], file: Path) -> dict[str, str]:
     for theirs, ours in values.items():
         if not isinstance(ours, str):
-            raise PortfolioError(f"{theirs!r} in [columns] of {file} is mapped to {ours!r}; map it to the name of a column")
+            raise PortfolioError(
+                f"{theirs!r} in [columns] of {file} is mapped to {ours!r}; map it to the name of a column"
+            )
     return values
 
 
@@ -210,7 +240,9 @@ def _check(portfolio: Portfolio, file: Path) -> None:
         if ours not in known:
             close = get_close_matches(ours, known, n=1)
             hint = (
-                f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
             )
             raise PortfolioError(
                 f"{theirs!r} in [columns] of {file} is mapped to {ours!r}, which is no column of Strata; {hint}"
@@ -222,7 +254,9 @@ def _check(portfolio: Portfolio, file: Path) -> None:
         raise PortfolioError(f"[source] of {file} has {found} of path and url; give one of them")
     if bool(source.url) != bool(source.query):
         there, absent = ("url", "query") if source.url else ("query", "url")
-        raise PortfolioError(f"[source] of {file} has a {there} and no {absent}; a database needs both")
+        raise PortfolioError(
+            f"[source] of {file} has a {there} and no {absent}; a database needs both"
+        )
     _check_spans(portfolio, file)
     _check_extra(portfolio, file)
     try:
@@ -232,7 +266,9 @@ def _check(portfolio: Portfolio, file: Path) -> None:
     _check_review(portfolio.review, file)
     for name, rule in portfolio.rules.items():
         if rule.action != "alert":
-            raise PortfolioError(f"action in [rules.{name}] of {file} is {rule.action!r}; it must be 'alert'")
+            raise PortfolioError(
+                f"action in [rules.{name}] of {file} is {rule.action!r}; it must be 'alert'"
+            )
 
 
 def _check_spans(portfolio: Portfolio, file: Path) -> None:
@@ -247,7 +283,9 @@ def _check_extra(portfolio: Portfolio, file: Path) -> None:
     for name, extra in portfolio.extra.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in OWN_NAMES:
             told = f"[groups.extra.{name}] of {file} cannot be called {name!r}"
-            raise PortfolioError(f"{told}; take lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}")
+            raise PortfolioError(
+                f"{told}; take lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}"
+            )
         if extra.kind not in get_args(ExtraKind):
             raise PortfolioError(
                 f"kind in [groups.extra.{name}] of {file} is {extra.kind!r}; it must be 'number' or 'category'"
@@ -266,4 +304,6 @@ def _check_review(review: Review, file: Path) -> None:
         value = getattr(review, name)
         if not (least <= value <= most and math.isfinite(value)):
             to = "at least {}" if most == math.inf else "from {} to {}"
-            raise PortfolioError(f"{name} in [review] of {file} is {value}; it must be {to.format(least, most)}")
+            raise PortfolioError(
+                f"{name} in [review] of {file} is {value}; it must be {to.format(least, most)}"
+            )

@@ -23,17 +23,19 @@ class Settings:
     engine: EngineName
 
     @property
-    def building(self) -> BuildConfig:
+    def build_config(self) -> BuildConfig:
         """How features are built."""
-        return BuildConfig(ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.home / "spill")
+        return BuildConfig(
+            ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.home / "spill"
+        )
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; what is not set lies under STRATA_HOME (default `.strata` in the working folder).
 
-        STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on Windows); a fact of an address
-        comes from the first that has it. STRATA_ENGINE is what builds features, "duckdb" or "spark". Raises ValueError where
-        one of these cannot serve.
+        STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on
+        Windows); a fact of an address comes from the first that has it. STRATA_ENGINE is what
+        builds features, "duckdb" or "spark". Raises ValueError where one of these cannot serve.
 
         >>> Settings.read({"STRATA_HOME": "/var/strata"}).database_url
         'sqlite:////var/strata/casework.db'
@@ -42,8 +44,10 @@ class Settings:
         return cls(
             home=home,
             lake_url=environment.get("STRATA_LAKE_URL") or str(home / "lake"),
-            database_url=environment.get("STRATA_DATABASE_URL") or f"sqlite:///{home / 'casework.db'}",
-            mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+            database_url=environment.get("STRATA_DATABASE_URL")
+            or f"sqlite:///{home / 'casework.db'}",
+            mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI")
+            or f"sqlite:///{home / 'mlflow.db'}",
             ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
             engine=_engine(environment.get("STRATA_ENGINE") or "duckdb"),
         )
@@ -51,12 +55,17 @@ class Settings:
 
 def _engine(named: str) -> EngineName:
     if named not in get_args(EngineName):
-        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {', '.join(get_args(EngineName))}, or unset it")
+        raise ValueError(
+            f"STRATA_ENGINE is {named!r}; set it to one of {', '.join(get_args(EngineName))}, or unset it"
+        )
     return cast(EngineName, named)
 
 
 def _ip_databases(named: str) -> tuple[Path, ...]:
-    """The .mmdb files that are named, as a search path is written; the packaged one where none is."""
+    """The .mmdb files that are named, as a search path is written.
+
+    The packaged one where none is.
+    """
     databases = tuple(Path(file) for file in named.split(os.pathsep) if file)
     try:
         check_databases(databases)

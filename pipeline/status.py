@@ -57,12 +57,18 @@ def status(portfolio: str, lake: Lake, casework: Engine, registry: Registry) -> 
 
 def _version(registry: Registry, portfolio: str, alias: Alias) -> VersionStatus | None:
     found = registry.version(portfolio, alias)
-    return None if found is None else VersionStatus(version=found.number, model=f"strata-{portfolio}", metrics=found.metrics)
+    return (
+        None
+        if found is None
+        else VersionStatus(version=found.number, model=f"strata-{portfolio}", metrics=found.metrics)
+    )
 
 
 def _last_score(lake: Lake) -> LastScore | None:
     stored = lake.read("scores", columns=["scored_at", "as_of"])
     if stored is None or not stored.num_rows:
         return None
-    latest: dict[str, datetime] = {name: pc.max(stored[name]).as_py() for name in ("scored_at", "as_of")}
+    latest: dict[str, datetime] = {
+        name: pc.max(stored[name]).as_py() for name in ("scored_at", "as_of")
+    }
     return LastScore(at=latest["scored_at"].isoformat(), until=latest["as_of"].isoformat())

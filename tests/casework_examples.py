@@ -12,7 +12,13 @@ from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 
 NOW = datetime(2025, 3, 10, 9, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
-PEOPLE: dict[str, Role] = {"ann": "analyst", "ben": "analyst", "sue": "senior", "max": "manager", "vic": "viewer"}
+PEOPLE: dict[str, Role] = {
+    "ann": "analyst",
+    "ben": "analyst",
+    "sue": "senior",
+    "max": "manager",
+    "vic": "viewer",
+}
 
 
 def casework_with_people(folder: Path) -> Engine:
@@ -37,7 +43,12 @@ def near(transaction_id: str, *, is_fraud: bool = True, distance: float = 0.5) -
     """A confirmed case of a week ago."""
     at = NOW - timedelta(days=7)
     return NearCase(
-        transaction_id=transaction_id, event_time=at, amount=80.0, currency="EUR", is_fraud=is_fraud, distance=distance
+        transaction_id=transaction_id,
+        event_time=at,
+        amount=80.0,
+        currency="EUR",
+        is_fraud=is_fraud,
+        distance=distance,
     )
 
 
@@ -65,12 +76,20 @@ def flagged(
         rules=("huge_amount",),
         stages=(
             StageReason(
-                group="amount", increment=1.0, facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False, share=0.75),)
+                group="amount",
+                increment=1.0,
+                facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False, share=0.75),),
             ),
             StageReason(
                 group="ip",
                 increment=2.0,
-                facts=(Fact(name="ip_country", text="Country of the IP: RO, card country: DE", unusual=True),),
+                facts=(
+                    Fact(
+                        name="ip_country",
+                        text="Country of the IP: RO, card country: DE",
+                        unusual=True,
+                    ),
+                ),
             ),
         ),
         nearest=nearest,

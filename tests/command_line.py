@@ -6,7 +6,10 @@ import strata
 
 
 def run(capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run the command line that `sys.argv` holds; returns exit code, standard output and standard error."""
+    """Run the command line that `sys.argv` holds.
+
+    Returns exit code, standard output and standard error.
+    """
     code = 0
     try:
         strata.main()

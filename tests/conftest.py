@@ -6,7 +6,8 @@ import pytest
 
 from tests.demo_home import Demo
 
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # as the command line sets it, before MLflow is imported
+# as the command line sets it, before MLflow is imported
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,23 @@ class Demo:
     @property
     def environment(self) -> dict[str, str]:
         """That of this process, without the addresses that MLflow and Prefect leave in it."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PREFECT_", "STRATA_"))}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MLFLOW_", "PREFECT_", "STRATA_"))
+        }
         return {**own, "STRATA_HOME": str(self.home), "PYTHONPATH": str(ROOT)}
 
     def strata(self, *words: str, expect: int = 0) -> str:
         """Run the command line as its user does; returns what it printed."""
         done = subprocess.run(
-            [sys.executable, str(ROOT / "strata.py"), *words], env=self.environment, capture_output=True, text=True, check=False
+            [sys.executable, str(ROOT / "strata.py"), *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert done.returncode == expect, f"strata {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == expect, (
+            f"strata {' '.join(words)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout if expect == 0 else done.stderr

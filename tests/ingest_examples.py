@@ -20,7 +20,13 @@ Row = Mapping[str, Any]
 
 def row(name: object = "t1", **changes: object) -> dict[str, Any]:
     """A good row whose values are all text, as a csv file has them."""
-    good = {"transaction_id": name, "event_time": "2025-05-01T10:00:00Z", "account_id": "a1", "amount": "12.5", "is_fraud": "0"}
+    good = {
+        "transaction_id": name,
+        "event_time": "2025-05-01T10:00:00Z",
+        "account_id": "a1",
+        "amount": "12.5",
+        "is_fraud": "0",
+    }
     return {**good, **changes}
 
 
@@ -35,7 +41,9 @@ def portfolio_of(folder: Path, *, source: str = PARQUET, more: str = "") -> Port
 def write_rows(portfolio: Portfolio, rows: Sequence[Row]) -> None:
     """Write the rows as the portfolio's source; a column some rows lack is null there."""
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names} or {name: pa.array([], pa.string()) for name in row()}
+    columns = {name: [row.get(name) for row in rows] for name in names} or {
+        name: pa.array([], pa.string()) for name in row()
+    }
     pq.write_table(pa.table(columns), portfolio.file.parent / portfolio.source.path)
 
 

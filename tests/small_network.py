@@ -9,7 +9,7 @@ from torch import nn
 
 from features.declarations import Group, fact
 from features.encoder import Encoder
-from pipeline.explanation.nearest_cases import Cases
+from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 
@@ -18,17 +18,30 @@ GROUPS = (
         name="amount",
         meaning="what is paid",
         needs=(),
-        features=(fact("paid", "paid", "paid", unit="currency"), fact("channel", "channel", "channel", kind="category")),
+        features=(
+            fact("paid", "paid", "paid", unit="currency"),
+            fact("channel", "channel", "channel", kind="category"),
+        ),
     ),
     Group(
         name="place",
         meaning="where",
         needs=(),
-        features=(fact("far", "far", "distance", unit="km"), fact("country", "country", "country", kind="category")),
+        features=(
+            fact("far", "far", "distance", unit="km"),
+            fact("country", "country", "country", kind="category"),
+        ),
     ),
 )
 SMALL = NetworkConfig(width=16, head_width=8, blocks=1)
-COLUMNS = pa.schema([("paid", pa.float64()), ("channel", pa.string()), ("far", pa.float64()), ("country", pa.string())])
+COLUMNS = pa.schema(
+    [
+        ("paid", pa.float64()),
+        ("channel", pa.string()),
+        ("far", pa.float64()),
+        ("country", pa.string()),
+    ]
+)
 
 
 def table(rows: list[dict[str, object]]) -> pa.Table:
@@ -72,17 +85,24 @@ def layered(networks: int = 2) -> Layered:
 def keyed_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
     """The training rows with what tells a transaction: t000 and on, one a minute, from an account each."""
     start = datetime(2025, 1, 1, tzinfo=UTC)
-    moments = pa.array([start + timedelta(minutes=row) for row in range(rows)], pa.timestamp("us", tz="UTC"))
+    moments = pa.array(
+        [start + timedelta(minutes=row) for row in range(rows)], pa.timestamp("us", tz="UTC")
+    )
     features = training_rows(rows, seed=seed)
-    keys = {"transaction_id": [f"t{row:03}" for row in range(rows)], "account_id": [f"a{row}" for row in range(rows)]}
+    keys = {
+        "transaction_id": [f"t{row:03}" for row in range(rows)],
+        "account_id": [f"a{row}" for row in range(rows)],
+    }
     return pa.table(
         {**keys, "event_time": moments, "as_of": moments, "amount": features["paid"]}
         | {name: features[name] for name in features.column_names}
     )
 
 
-def confirmed_cases(model: Layered) -> Cases:
+def confirmed_cases(model: Layered) -> CaseIndex:
     """Ten frauds, every second row at first, and ten legitimate rows, those paid most."""
     rows = keyed_rows()
     is_fraud = np.isin(np.arange(rows.num_rows), np.arange(0, 20, 2))
-    return Cases.of(model, rows, is_fraud, rows["paid"].to_numpy(), pa.nulls(rows.num_rows, pa.string()))
+    return CaseIndex.of(
+        model, rows, is_fraud, rows["paid"].to_numpy(), pa.nulls(rows.num_rows, pa.string())
+    )

@@ -24,7 +24,7 @@ from pipeline.train.report import Trained
 START = datetime(2025, 1, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=35)
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
-BUILDING = BuildConfig(ip_databases=(packaged_database(),))
+BUILD_CONFIG = BuildConfig(ip_databases=(packaged_database(),))
 QUICK = TrainConfig(seeds=(1,), epochs=2)
 MODELS = ("layered", "logistic")
 CHANGES = {
@@ -57,12 +57,16 @@ class World:
     @property
     def unscored(self) -> pa.Table:
         """What stands at or after the training's moment."""
-        return self.transactions.filter(pc.field("as_of") >= pa.scalar(AS_OF, pa.timestamp("us", tz="UTC")))
+        return self.transactions.filter(
+            pc.field("as_of") >= pa.scalar(AS_OF, pa.timestamp("us", tz="UTC"))
+        )
 
 
 def simulated(folder: Path) -> tuple[Portfolio, Lake]:
     """Write the world's files and take them in."""
-    file = write(simulate(SimulateConfig(transactions=4000, days=42, fraud_rate=0.03)), folder / "world")
+    file = write(
+        simulate(SimulateConfig(transactions=4000, days=42, fraud_rate=0.03)), folder / "world"
+    )
     text = file.read_text(encoding="utf-8")
     for before, after in CHANGES.items():
         assert before in text
@@ -101,14 +105,25 @@ class Desk:
         if transactions is not None:
             shutil.rmtree(Path(lake.uri("transactions")))
             lake.append("transactions", transactions, writer="ingest", number=0)
-        return cls(world=world, lake=lake, casework=open_casework(f"sqlite:///{folder / 'casework.db'}"))
+        return cls(
+            world=world, lake=lake, casework=open_casework(f"sqlite:///{folder / 'casework.db'}")
+        )
 
     def add(self, transactions: pa.Table) -> None:
         """Take further transactions in."""
-        self.lake.append("transactions", transactions, writer="ingest", number=self.lake.version("transactions") + 1)
+        self.lake.append(
+            "transactions",
+            transactions,
+            writer="ingest",
+            number=self.lake.version("transactions") + 1,
+        )
 
     def score(
-        self, *, champion: Champion | None = None, portfolio: Portfolio | None = None, until: datetime | None = None
+        self,
+        *,
+        champion: Champion | None = None,
+        portfolio: Portfolio | None = None,
+        until: datetime | None = None,
     ) -> Scored:
         """Score with the champion."""
         return score(
@@ -116,7 +131,7 @@ class Desk:
             self.lake,
             self.casework,
             champion or self.world.champion,
-            building=BUILDING,
+            build_config=BUILD_CONFIG,
             now=NOW,
             until=until,
         )
@@ -130,9 +145,15 @@ class Desk:
 
     @property
     def cases(self) -> list[CaseFacts]:
-        return [alert_page(self.casework, one.id) for one in queue(self.casework, self.lake.portfolio, limit=1000)]
+        return [
+            alert_page(self.casework, one.id)
+            for one in queue(self.casework, self.lake.portfolio, limit=1000)
+        ]
 
     @property
     def alerted(self) -> dict[str, set[str]]:
         """The transactions of each account's alert."""
-        return {one.alert.account_id: {row.transaction_id for row in one.transactions} for one in self.cases}
+        return {
+            one.alert.account_id: {row.transaction_id for row in one.transactions}
+            for one in self.cases
+        }

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from features.engines.spark import no_word_of_pandas
+from features.engines.spark import without_pandas_warning
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_missing = [name for name, there in (("pyspark", find_spec("pyspark")), ("java", shutil.which("java"))) if not there]
-needs_spark = pytest.mark.skipif(bool(_missing) and not os.environ.get("CI"), reason=f"not installed: {', '.join(_missing)}")
+_missing = [
+    name
+    for name, there in (("pyspark", find_spec("pyspark")), ("java", shutil.which("java")))
+    if not there
+]
+needs_spark = pytest.mark.skipif(
+    bool(_missing) and not os.environ.get("CI"), reason=f"not installed: {', '.join(_missing)}"
+)
 
 FRUGAL = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -38,7 +44,12 @@ FRUGAL = {
 def local_spark() -> "SparkSession":
     """The session, on two cores, whose Python workers are this Python."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    with no_word_of_pandas():
+    with without_pandas_warning():
         from pyspark.sql import SparkSession
 
-        return SparkSession.builder.master("local[2]").appName("tests").config(map={**FRUGAL}).getOrCreate()
+        return (
+            SparkSession.builder.master("local[2]")
+            .appName("tests")
+            .config(map={**FRUGAL})
+            .getOrCreate()
+        )

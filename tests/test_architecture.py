@@ -64,30 +64,46 @@ def test_each_framework_has_one_home(framework: str) -> None:
 def test_features_know_no_torch_no_database_and_no_clock() -> None:
     for file in files_of("features"):
         assert not imported(file) & {"torch", "sqlalchemy", "deltalake", "time"}, file
-        calls = [node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)]
+        calls = [
+            node.attr
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Attribute)
+        ]
         assert not CLOCKS & set(calls), file
 
 
 def test_nothing_unpickles() -> None:
     for file in own_files():
-        assert not imported(file) & {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}, file
+        assert not imported(file) & {
+            "pickle",
+            "cloudpickle",
+            "joblib",
+            "dill",
+            "shelve",
+            "marshal",
+        }, file
         calls = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         loads = [
             node
             for node in calls
-            if isinstance(node, ast.Attribute) and ast.unparse(node) in {"torch.load", "np.load", "pd.read_pickle"}
+            if isinstance(node, ast.Attribute)
+            and ast.unparse(node) in {"torch.load", "np.load", "pd.read_pickle"}
         ]
         assert not loads, file
 
 
 def test_no_file_is_named_like_a_package() -> None:
-    names = {file.stem for room in ("flows", "dashboards") for file in files_of(room)} - {"__init__"}
+    names = {file.stem for room in ("flows", "dashboards") for file in files_of(room)} - {
+        "__init__"
+    }
     assert not names & {*sys.stdlib_module_names, *HOMES, *ROOMS, "features", "torch", "pandas"}
 
 
 def test_importing_everything_makes_no_folder_and_starts_nothing(tmp_path: Path) -> None:
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in own_files()]
-    wanted = [name for name in modules if "migrations" not in name and not name.endswith("__init__")]
+    wanted = [
+        name for name in modules if "migrations" not in name and not name.endswith("__init__")
+    ]
     script = f"import importlib, threading\nfor name in {wanted}: importlib.import_module(name)\n"
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -14,7 +14,8 @@ from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from tests.ingest_examples import NOW
 
-LABELS = [0, 2, 1, 0, 2, 0, 1]  # five labelled rows: three train, the test begins at the row whose Time is 5
+# five labelled rows: three train, the test begins at the row whose Time is 5
+LABELS = [0, 2, 1, 0, 2, 0, 1]
 TEST_FROM = START + 5 * UNIT
 
 
@@ -22,7 +23,9 @@ TEST_FROM = START + 5 * UNIT
 def source(tmp_path: Path) -> Path:
     rows = {"Time": range(7), "Source": list("aabbaba"), "Target": ["t"] * 7, "Amount": [1.0] * 7}
     file = tmp_path / "transactions.parquet"
-    pd.DataFrame(rows | {"Location": ["l"] * 7, "Type": ["p"] * 7, "Labels": LABELS}).to_parquet(file)
+    pd.DataFrame(rows | {"Location": ["l"] * 7, "Type": ["p"] * 7, "Labels": LABELS}).to_parquet(
+        file
+    )
     return file
 
 
@@ -42,7 +45,10 @@ def test_within_training_the_test_part_is_never_read(source: Path) -> None:
     ("way", "known"),
     [
         ("never", {"0": TEST_FROM, "2": TEST_FROM, "3": TEST_FROM}),
-        ("delayed", {str(time): START + time * UNIT + pd.Timedelta(days=7) for time in (0, 2, 3, 5, 6)}),
+        (
+            "delayed",
+            {str(time): START + time * UNIT + pd.Timedelta(days=7) for time in (0, 2, 3, 5, 6)},
+        ),
     ],
 )
 def test_the_lake_knows_the_labels_of_each_way_and_no_more(
@@ -62,9 +68,14 @@ def test_a_row_without_a_score_is_not_left_out_of_the_figures(source: Path) -> N
         judged(task.test, scores, ["xgboost"])
 
 
-def test_without_the_data_the_benchmark_says_where_it_looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_data_the_benchmark_says_where_it_looked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys, "argv", ["sffsd.py", "--shared", str(tmp_path)])
-    with pytest.raises(SystemExit, match=rf"{tmp_path}/data/s-ffsd/transactions\.parquet, and there is no such file; name the"):
+    with pytest.raises(
+        SystemExit,
+        match=rf"{tmp_path}/data/s-ffsd/transactions\.parquet, and there is no such file; name the",
+    ):
         main()
 
 
@@ -80,17 +91,33 @@ def test_answers_of_the_features_benchmark_agree_only_where_they_are_equal(tmp_p
     assert differences(ours, written(tmp_path / "near.parquet", **near)) == {}
     some = {name: values[:1] for name, values in told.items()}
     assert differences(ours, written(tmp_path / "some.parquet", **some)) == {}
-    other = {"transaction_id": ["a", "b", "d"], "count": [1.0, 3.0, None], "kind": ["x", "y", "y"], "more": [1.0, 1.0, 1.0]}
+    other = {
+        "transaction_id": ["a", "b", "d"],
+        "count": [1.0, 3.0, None],
+        "kind": ["x", "y", "y"],
+        "more": [1.0, 1.0, 1.0],
+    }
     found = differences(ours, written(tmp_path / "other.parquet", **other))
     assert found == {"transaction_id": 1, "count": 1, "kind": 2, "more": 3}
 
 
-def test_the_published_features_count_the_payment_itself_and_a_terminals_past_until_seven_days_before(tmp_path: Path) -> None:
-    """Monday the 2nd; the fraud at the terminal is known a week later, when the account pays there again."""
+def test_the_published_features_count_the_payment_itself_and_a_terminals_past_until_seven_days_before(
+    tmp_path: Path,
+) -> None:
+    """Monday the 2nd.
+
+    The fraud at the terminal is known a week later, when the account pays there again.
+    """
     file = tmp_path / "transactions.parquet"
     moments = ["2018-07-02 03:00", "2018-07-02 12:00", "2018-07-09 12:00", "2018-07-14 12:00"]
-    rows = {"TRANSACTION_ID": range(4), "TX_DATETIME": pd.to_datetime(moments), "CUSTOMER_ID": [1, 1, 1, 2]}
-    pd.DataFrame(rows | {"TERMINAL_ID": 5, "TX_AMOUNT": [10.0, 20.0, 60.0, 1.0], "TX_FRAUD": [0, 1, 0, 0]}).to_parquet(file)
+    rows = {
+        "TRANSACTION_ID": range(4),
+        "TX_DATETIME": pd.to_datetime(moments),
+        "CUSTOMER_ID": [1, 1, 1, 2],
+    }
+    pd.DataFrame(
+        rows | {"TERMINAL_ID": 5, "TX_AMOUNT": [10.0, 20.0, 60.0, 1.0], "TX_FRAUD": [0, 1, 0, 0]}
+    ).to_parquet(file)
     found = published_features(file).to_pandas().set_index("transaction_id").loc[list("0123")]
     assert found["TX_DURING_NIGHT"].tolist() == [1, 0, 0, 0]
     assert found["TX_DURING_WEEKEND"].tolist() == [0, 0, 0, 1]

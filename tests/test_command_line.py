@@ -26,7 +26,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process; returns exit code, standard output and standard error."""
+    """Run the command line in this process.
+
+    Returns exit code, standard output and standard error.
+    """
 
     def called(*arguments: object, into: Path = home) -> tuple[int, str, str]:
         monkeypatch.setenv("STRATA_HOME", str(into))
@@ -59,13 +62,19 @@ def assert_one_sentence(outcome: tuple[int, str, str], sentence: str) -> None:
             id="wrong type",
         ),
         pytest.param(
-            {"amount": "-5"}, r"amount is -5\.0, below 0; mend them in the source and ingest again", id="negative amount"
+            {"amount": "-5"},
+            r"amount is -5\.0, below 0; mend them in the source and ingest again",
+            id="negative amount",
         ),
         pytest.param(
-            {"event_time": "2999-01-01"}, r"event_time is 2999-01-01T00:00:00Z, in the future \(now is 2", id="future time"
+            {"event_time": "2999-01-01"},
+            r"event_time is 2999-01-01T00:00:00Z, in the future \(now is 2",
+            id="future time",
         ),
         pytest.param(
-            {"transaction_id": "good", "amount": "7"}, r"transaction_id is 'good', a duplicate of a row", id="duplicate id"
+            {"transaction_id": "good", "amount": "7"},
+            r"transaction_id is 'good', a duplicate of a row",
+            id="duplicate id",
         ),
     ],
 )
@@ -80,10 +89,20 @@ def test_a_bad_row_goes_to_quarantine_and_the_good_ones_of_its_file_go_in(
     assert len(reasons(lake)) == 1
 
 
-def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_known(tmp_path: Path, run: Run) -> None:
+def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_known(
+    tmp_path: Path, run: Run
+) -> None:
     file = portfolio(tmp_path, row("t1"), row("t2"))
-    assert run("ingest", file, into=tmp_path) == (0, "read 2, taken 2, already known 0, quarantined 0, labels 2\n", "")
-    assert run("ingest", file, into=tmp_path) == (0, "read 2, taken 0, already known 2, quarantined 0, labels 0\n", "")
+    assert run("ingest", file, into=tmp_path) == (
+        0,
+        "read 2, taken 2, already known 0, quarantined 0, labels 2\n",
+        "",
+    )
+    assert run("ingest", file, into=tmp_path) == (
+        0,
+        "read 2, taken 0, already known 2, quarantined 0, labels 0\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,21 +114,32 @@ def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_kn
             r"lacks account_id; it has .*; map them in",
             id="missing column",
         ),
-        pytest.param("", b"", r"rows\.csv cannot be read .*; check that it is a whole", id="unreadable file"),
-        pytest.param("", None, r"rows\.csv of portfolio small is no file; put it there", id="missing source"),
         pytest.param(
-            "[colums]", b"", r"portfolio\.toml has 'colums', .*; did you mean 'columns'\?", id="portfolio with a typo"
+            "", b"", r"rows\.csv cannot be read .*; check that it is a whole", id="unreadable file"
+        ),
+        pytest.param(
+            "", None, r"rows\.csv of portfolio small is no file; put it there", id="missing source"
+        ),
+        pytest.param(
+            "[colums]",
+            b"",
+            r"portfolio\.toml has 'colums', .*; did you mean 'columns'\?",
+            id="portfolio with a typo",
         ),
     ],
 )
 def test_a_source_or_portfolio_that_cannot_be_used_leaves_nothing_written(
     tmp_path: Path, run: Run, text: str, content: bytes | None, sentence: str
 ) -> None:
-    (tmp_path / "portfolio.toml").write_text(f'name = "small"\n[source]\npath = "rows.csv"\n{text}\n')
+    (tmp_path / "portfolio.toml").write_text(
+        f'name = "small"\n[source]\npath = "rows.csv"\n{text}\n'
+    )
     if content is not None:
         (tmp_path / "rows.csv").write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
-    assert_one_sentence(run("ingest", tmp_path / "portfolio.toml", into=tmp_path / "home"), sentence)
+    assert_one_sentence(
+        run("ingest", tmp_path / "portfolio.toml", into=tmp_path / "home"), sentence
+    )
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -122,14 +152,30 @@ def test_a_source_or_portfolio_that_cannot_be_used_leaves_nothing_written(
             id="portfolio",
         ),
         pytest.param("ingset x", r"No such command 'ingset'.*see strata --help", id="command"),
-        pytest.param("ingest x --frobnicate", r"No such option.*--frobnicate.*see strata --help", id="option"),
+        pytest.param(
+            "ingest x --frobnicate", r"No such option.*--frobnicate.*see strata --help", id="option"
+        ),
         pytest.param("ingest", r"Missing argument 'PORTFOLIO'.*see strata --help", id="argument"),
-        pytest.param("train x --as-of tomorrow", r"'tomorrow' is no ISO 8601 time; write it like 2025-03-01", id="time"),
-        pytest.param("simulate --transactions many --out y", r"'many' is not a valid integer.*see strata --help", id="number"),
-        pytest.param("user add ann --role king", r"'king' is not one of 'analyst'.*see strata --help", id="role"),
+        pytest.param(
+            "train x --as-of tomorrow",
+            r"'tomorrow' is no ISO 8601 time; write it like 2025-03-01",
+            id="time",
+        ),
+        pytest.param(
+            "simulate --transactions many --out y",
+            r"'many' is not a valid integer.*see strata --help",
+            id="number",
+        ),
+        pytest.param(
+            "user add ann --role king",
+            r"'king' is not one of 'analyst'.*see strata --help",
+            id="role",
+        ),
     ],
 )
-def test_a_command_line_that_means_nothing_is_refused(tmp_path: Path, run: Run, arguments: str, sentence: str) -> None:
+def test_a_command_line_that_means_nothing_is_refused(
+    tmp_path: Path, run: Run, arguments: str, sentence: str
+) -> None:
     assert_one_sentence(run(*arguments.split(), into=tmp_path / "home"), sentence)
     assert list(tmp_path.iterdir()) == []
 
@@ -143,12 +189,15 @@ def test_a_command_line_that_means_nothing_is_refused(tmp_path: Path, run: Run, 
             id="spans in the wrong order",
         ),
         pytest.param(
-            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01") + " --models layered,oracle",
+            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01")
+            + " --models layered,oracle",
             r"'?oracle'?.*xgboost",
             id="unknown model",
         ),
         pytest.param(
-            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "soon"), r"'soon' is no ISO 8601 time", id="bad time"
+            SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "soon"),
+            r"'soon' is no ISO 8601 time",
+            id="bad time",
         ),
         pytest.param(
             SPANS.format("2025-01-01", "2025-02-01", "2025-03-01", "2025-04-01"),
@@ -157,24 +206,41 @@ def test_a_command_line_that_means_nothing_is_refused(tmp_path: Path, run: Run, 
         ),
     ],
 )
-def test_a_backtest_that_cannot_be_is_refused_and_writes_no_file(tmp_path: Path, run: Run, options: str, sentence: str) -> None:
+def test_a_backtest_that_cannot_be_is_refused_and_writes_no_file(
+    tmp_path: Path, run: Run, options: str, sentence: str
+) -> None:
     out = tmp_path / "scores.parquet"
-    assert_one_sentence(run("backtest", portfolio(tmp_path), *options.split(), "--out", out, into=tmp_path), sentence)
+    assert_one_sentence(
+        run("backtest", portfolio(tmp_path), *options.split(), "--out", out, into=tmp_path),
+        sentence,
+    )
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        pytest.param("train", r"portfolio small has no transactions; run strata ingest", id="train without data"),
-        pytest.param("score", r"small has no champion; run strata", id="score without a champion"),
-        pytest.param("promote", r"small has no challenger; run strata train first", id="promote without a challenger"),
         pytest.param(
-            "rollback", r"small .*took over from nobody; there is nothing to roll back to", id="rollback without history"
+            "train",
+            r"portfolio small has no transactions; run strata ingest",
+            id="train without data",
+        ),
+        pytest.param("score", r"small has no champion; run strata", id="score without a champion"),
+        pytest.param(
+            "promote",
+            r"small has no challenger; run strata train first",
+            id="promote without a challenger",
+        ),
+        pytest.param(
+            "rollback",
+            r"small .*took over from nobody; there is nothing to roll back to",
+            id="rollback without history",
         ),
     ],
 )
-def test_a_command_that_comes_too_early_says_what_comes_first(tmp_path: Path, run: Run, command: str, sentence: str) -> None:
+def test_a_command_that_comes_too_early_says_what_comes_first(
+    tmp_path: Path, run: Run, command: str, sentence: str
+) -> None:
     assert_one_sentence(run(command, portfolio(tmp_path)), sentence)
 
 
@@ -188,14 +254,20 @@ def test_another_process_at_work_is_told_in_one_sentence(tmp_path: Path, run: Ru
     lake.append("transactions", held.slice(0, 0), writer="ingest", number=99)
     write_rows(portfolio_of(tmp_path), [row("t2")])
     assert_one_sentence(
-        run("ingest", file, into=tmp_path), r"was written to by another process at the same time; run the command again"
+        run("ingest", file, into=tmp_path),
+        r"was written to by another process at the same time; run the command again",
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        pytest.param(["ingest", "/nowhere/portfolio.toml"], 2, "strata: there is no portfolio file", id="refused"),
+        pytest.param(
+            ["ingest", "/nowhere/portfolio.toml"],
+            2,
+            "strata: there is no portfolio file",
+            id="refused",
+        ),
         pytest.param(["--help"], 0, "", id="helped"),
     ],
 )
@@ -204,7 +276,11 @@ def test_the_real_process_ends_with_the_code_and_no_traceback(
 ) -> None:
     environment = {**os.environ, "STRATA_HOME": str(tmp_path)}
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "strata.py"), *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "strata.py"), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (ended.returncode, ended.stderr.startswith(told)) == (code, True)
     assert "Traceback" not in ended.stderr

@@ -18,7 +18,15 @@ def scores(demo: Demo) -> pd.DataFrame:
 
 
 def test_the_demo_says_all_that_is_needed_to_believe_it(demo: Demo) -> None:
-    for word in ("layered", "xgboost", "logistic", "base rate", "frauds in", "AP after each stage", "new alerts"):
+    for word in (
+        "layered",
+        "xgboost",
+        "logistic",
+        "base rate",
+        "frauds in",
+        "AP after each stage",
+        "new alerts",
+    ):
         assert word in demo.printed
     assert "http://127.0.0.1:8600" in demo.printed
     assert "http://127.0.0.1:8601" in demo.printed
@@ -29,7 +37,11 @@ def test_status_counts_what_the_demo_did(demo: Demo, scores: pd.DataFrame) -> No
     assert told["transactions"] == 15_000
     assert told["scored"] == len(scores) > 0
     assert told["champion"]["version"] == "1"
-    assert told["alerts"]["open"] + told["alerts"]["decided"] == int(re.search(r"(\d+) new alerts", demo.printed)[1]) > 0  # type: ignore[index]
+    assert (
+        told["alerts"]["open"] + told["alerts"]["decided"]
+        == int(re.search(r"(\d+) new alerts", demo.printed)[1])
+        > 0
+    )  # type: ignore[index]
 
 
 def test_stages_add_up(scores: pd.DataFrame) -> None:
@@ -46,8 +58,12 @@ def test_each_transaction_is_scored_once(demo: Demo, scores: pd.DataFrame) -> No
 def test_alerts_stay_within_the_capacity_of_each_day(demo: Demo, scores: pd.DataFrame) -> None:
     casework = open_casework(f"sqlite:///{demo.home / 'casework.db'}")
     alerts = queue(casework, "world", limit=1000)
-    flagged = [t.transaction_id for alert in alerts for t in alert_page(casework, alert.id).transactions]
-    days = scores[scores["transaction_id"].isin(flagged)].assign(day=lambda rows: rows["as_of"].dt.floor("D"))
+    flagged = [
+        t.transaction_id for alert in alerts for t in alert_page(casework, alert.id).transactions
+    ]
+    days = scores[scores["transaction_id"].isin(flagged)].assign(
+        day=lambda rows: rows["as_of"].dt.floor("D")
+    )
     assert days.groupby("day")["account_id"].nunique().max() <= 20
 
 

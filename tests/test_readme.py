@@ -19,7 +19,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands() -> list[str]:
     blocks = re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
-    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [
+        line.removeprefix("$ ")
+        for block in blocks
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,9 @@ def copy(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
 def test_a_make_target_exists(command: str) -> None:
-    done = subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -40,15 +47,21 @@ def test_the_commands_run_in_the_order_they_are_shown(copy: Demo) -> None:
     shown = [c.removeprefix(".venv/bin/") for c in commands() if "strata " in c]
     assert len(shown) >= 7
     for command in shown:
-        words = [str(copy.portfolio) if word == "portfolio.toml" else word for word in command.split()[1:]]
+        words = [
+            str(copy.portfolio) if word == "portfolio.toml" else word
+            for word in command.split()[1:]
+        ]
         if words[0] in {"dashboard", "flows"}:
-            continue  # they serve until interrupted: the test below and tests/flows see them at work
+            # they serve until interrupted: the test below and tests/flows see them at work
+            continue
         copy.strata(*words)
 
 
 def test_the_dashboard_serves_the_desk_and_mlflow(copy: Demo) -> None:
     command = [sys.executable, str(ROOT / "strata.py"), "dashboard", "--port", "18600"]
-    with subprocess.Popen(command, env=copy.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env=copy.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             assert "Sign in" in page("http://127.0.0.1:18600/login", process)
             assert "MLflow" in page("http://127.0.0.1:18601/", process)
@@ -75,13 +88,21 @@ def test_what_it_points_to_is_there() -> None:
     assert links
     for link in links:
         assert (ROOT / link).is_file(), link
-    for file in re.findall(r"`((?:docs|examples|features|pipeline|flows|dashboards)/[\w./]*)`", README):
+    for file in re.findall(
+        r"`((?:docs|examples|features|pipeline|flows|dashboards)/[\w./]*)`", README
+    ):
         assert (ROOT / file).exists(), file
 
 
 def test_the_project_speaks_of_itself_alone() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    texts = [ROOT / name for name in listed if Path(name).suffix in {".py", ".md", ".toml", ".html", ".css", ".js", ".lock"}]
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    texts = [
+        ROOT / name
+        for name in listed
+        if Path(name).suffix in {".py", ".md", ".toml", ".html", ".css", ".js", ".lock"}
+    ]
     for file in texts:
         text = file.read_text(encoding="utf-8")
         assert "/" + "work/" not in text, file

@@ -32,7 +32,11 @@ action_routes = APIRouter()
 
 @action_routes.post("/alerts/{alert_id:int}/verdict")
 def give_verdict(
-    request: Request, user: SignedIn, alert_id: int, verdict: Annotated[Verdict, Form()], note: Note = ""
+    request: Request,
+    user: SignedIn,
+    alert_id: int,
+    verdict: Annotated[Verdict, Form()],
+    note: Note = "",
 ) -> RedirectResponse:
     """Decide, and go on to the alert that is worth most now."""
     desk = request.app.state
@@ -42,7 +46,11 @@ def give_verdict(
 
 @action_routes.post("/alerts/{alert_id:int}/reversal")
 def give_reversal(
-    request: Request, user: SignedIn, alert_id: int, verdict: Annotated[Verdict, Form()], note: Note = ""
+    request: Request,
+    user: SignedIn,
+    alert_id: int,
+    verdict: Annotated[Verdict, Form()],
+    note: Note = "",
 ) -> RedirectResponse:
     """Turn a verdict round, with the reason."""
     desk = request.app.state

@@ -31,7 +31,7 @@ WEIGHT_TEXT = (
     "Behind a fact stands its part of its group's weight. All else is what the group's other facts say, and what usual ones "
     "would have said after the stages before."
 )
-LEAST_REST = 0.05  # log-odds
+MIN_REST = 0.05  # log-odds
 NEAREST_TEXT = (
     "Confirmed transactions that the network takes to be most like this one, of all facts together: 0 is the same, "
     "1.4 is as far apart as two cases taken at random."
@@ -77,7 +77,10 @@ class StageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class NearCaseRow:
-    """One of the nearest confirmed cases; `href` leads to the alert it was in, where there is one."""
+    """One of the nearest confirmed cases.
+
+    `href` leads to the alert it was in, where there is one.
+    """
 
     transaction_id: str
     href: str | None
@@ -166,11 +169,19 @@ class CasePage:
     today: str
 
 
-def case_page(engine: Engine, alert_id: int, *, transaction_id: str | None, user: User, now: datetime) -> CasePage:
-    """The alert as this user sees it; the riskiest transaction is chosen where the asked one is not of this alert."""
+def case_page(
+    engine: Engine, alert_id: int, *, transaction_id: str | None, user: User, now: datetime
+) -> CasePage:
+    """The alert as this user sees it.
+
+    The riskiest transaction is chosen where the asked one is not of this alert.
+    """
     case = alert_page(engine, alert_id)
     alert = case.alert
-    chosen = next((one for one in case.transactions if one.transaction_id == transaction_id), case.transactions[0])
+    chosen = next(
+        (one for one in case.transactions if one.transaction_id == transaction_id),
+        case.transactions[0],
+    )
     active = [hold for hold in case.holds if hold.released_at is None]
     return CasePage(
         question="Is this fraud?",
@@ -185,12 +196,17 @@ def case_page(engine: Engine, alert_id: int, *, transaction_id: str | None, user
         score=formatting.percent(alert.top_score),
         raised_at=alert.raised_at,
         age=formatting.age(alert.raised_at, now),
-        transactions=tuple(_transaction(one, alert.id, chosen=one is chosen) for one in case.transactions),
+        transactions=tuple(
+            _transaction(one, alert.id, chosen=one is chosen) for one in case.transactions
+        ),
         reasons=_reasons(chosen, case.alerts_near),
         reviews=case.reviews,
         holds=tuple(hold_row(hold, user=user, now=now) for hold in active),
         past_holds=len(case.holds) - len(active),
-        other_alerts=tuple(_other(one) for one in sorted(case.other_alerts, key=lambda one: one.raised_at, reverse=True)),
+        other_alerts=tuple(
+            _other(one)
+            for one in sorted(case.other_alerts, key=lambda one: one.raised_at, reverse=True)
+        ),
         history=tuple(_done(one) for one in reversed(case.history)),
         allowed=_allowed(case, user),
         review_hold_by=f"{now + REVIEW_HOLD_AFTER:%Y-%m-%d}",
@@ -235,20 +251,29 @@ def _reasons(one: FlaggedTransaction, alerts_near: Mapping[str, int]) -> Reasons
         logit=formatting.signed(one.logit),
         score=formatting.percent(one.score),
         explanation=WEIGHT_TEXT,
-        nearest=tuple(_near_case(case, alerts_near.get(case.transaction_id)) for case in one.nearest),
+        nearest=tuple(
+            _near_case(case, alerts_near.get(case.transaction_id)) for case in one.nearest
+        ),
         nearest_explanation=NEAREST_TEXT,
     )
 
 
 def _rest(stage: StageReason) -> str:
-    """What the facts shown leave of a stage's weight; empty where nothing is shared out, or nearly nothing is left."""
+    """What the facts shown leave of a stage's weight.
+
+    Empty where nothing is shared out, or nearly nothing is left.
+    """
     shares = [fact.share for fact in stage.facts if fact.share is not None]
     rest = stage.increment - sum(shares)
-    return formatting.signed(rest) if shares and abs(rest) >= LEAST_REST else ""
+    return formatting.signed(rest) if shares and abs(rest) >= MIN_REST else ""
 
 
 def _fact(fact: Fact) -> FactRow:
-    return FactRow(text=fact.text, unusual=fact.unusual, share="" if fact.share is None else formatting.signed(fact.share))
+    return FactRow(
+        text=fact.text,
+        unusual=fact.unusual,
+        share="" if fact.share is None else formatting.signed(fact.share),
+    )
 
 
 def _near_case(case: NearCase, alert_id: int | None) -> NearCaseRow:
@@ -269,7 +294,9 @@ def _other(alert: AlertFacts) -> OtherAlert:
         href=f"/alerts/{alert.id}",
         raised_at=alert.raised_at,
         expected_loss=formatting.money(alert.expected_loss, formatting.one_currency(alert.amounts)),
-        outcome=f"{alert.verdict}, by {alert.reviewer}" if alert.verdict else alert.state.replace("_", " "),
+        outcome=f"{alert.verdict}, by {alert.reviewer}"
+        if alert.verdict
+        else alert.state.replace("_", " "),
     )
 
 
@@ -296,7 +323,9 @@ def _allowed(case: CaseFacts, user: User) -> Allowed:
     )
 
 
-def _decide_blocked(alert: AlertFacts, user: User, *, may_review: bool, is_free: bool) -> str | None:
+def _decide_blocked(
+    alert: AlertFacts, user: User, *, may_review: bool, is_free: bool
+) -> str | None:
     if not may_review:
         return f"You are {user.role} and may look, not decide."
     if not is_free:

@@ -36,7 +36,9 @@ class HoldsPage:
 def holds_page(engine: Engine, *, user: User, now: datetime) -> HoldsPage:
     """All active holds, as this user may treat them."""
     rows = tuple(hold_row(hold, user=user, now=now) for hold in active_holds(engine))
-    return HoldsPage(question="Which accounts are frozen?", rows=rows, overdue=sum(row.overdue for row in rows))
+    return HoldsPage(
+        question="Which accounts are frozen?", rows=rows, overdue=sum(row.overdue for row in rows)
+    )
 
 
 def hold_row(hold: HoldFacts, *, user: User, now: datetime) -> HoldRow:

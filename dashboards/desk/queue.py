@@ -12,7 +12,11 @@ from pipeline.flagged import StageReason
 ROWS = 25
 REASONS = 3
 FULL_BAR = 5.0  # log-odds: the same length means the same weight on every row and page
-STATE_WORDS: dict[AlertState, str] = {"open": "Open", "in_review": "In review", "decided": "Decided"}
+STATE_WORDS: dict[AlertState, str] = {
+    "open": "Open",
+    "in_review": "In review",
+    "decided": "Decided",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,9 @@ class QueuePage:
     empty: str
 
 
-def queue_page(engine: Engine, *, portfolio: str | None, state: AlertState, number: int, now: datetime) -> QueuePage:
+def queue_page(
+    engine: Engine, *, portfolio: str | None, state: AlertState, number: int, now: datetime
+) -> QueuePage:
     """Page `number` (from 1) of the queue."""
     stored = counts(engine, portfolio)
     total = stored["alerts"][state]
@@ -87,7 +93,12 @@ def queue_page(engine: Engine, *, portfolio: str | None, state: AlertState, numb
         portfolios=portfolios(engine),
         state=state,
         tabs=tuple(
-            Tab(text=STATE_WORDS[one], number=stored["alerts"][one], href=_href(portfolio, one, 1), chosen=one == state)
+            Tab(
+                text=STATE_WORDS[one],
+                number=stored["alerts"][one],
+                href=_href(portfolio, one, 1),
+                chosen=one == state,
+            )
             for one in STATE_WORDS
         ),
         holds=stored["holds"],
@@ -136,7 +147,11 @@ def _row(alert: AlertFacts, *, now: datetime) -> QueueRow:
 
 
 def _href(portfolio: str | None, state: AlertState, number: int) -> str:
-    asked = {"portfolio": portfolio or "", "state": state if state != "open" else "", "page": number if number > 1 else ""}
+    asked = {
+        "portfolio": portfolio or "",
+        "state": state if state != "open" else "",
+        "page": number if number > 1 else "",
+    }
     query = urlencode({name: value for name, value in asked.items() if value})
     return f"/?{query}" if query else "/"
 

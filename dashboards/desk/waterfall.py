@@ -1,6 +1,7 @@
 """The way of one score through the stages: from the base rate, each stage pushing it up or down, to the final log-odds.
 
-A bar is drawn in units of the plot's width (0 to 100); `render_bar` turns it into an SVG that needs neither script nor style.
+A bar is drawn in units of the plot's width (0 to 100); `render_bar` turns it into an SVG that needs
+neither script nor style.
 
 >>> steps = waterfall(-4.0, [("amount", 1.0), ("ip", 2.0)])
 >>> [(step.name, step.start, step.end) for step in steps]
@@ -14,7 +15,7 @@ from itertools import accumulate
 from markupsafe import Markup
 
 HEIGHT = 22
-LEAST_WIDTH = 0.8  # an increment of nothing still shows where it stands
+MIN_WIDTH = 0.8  # an increment of nothing still shows where it stands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +43,22 @@ def waterfall(base: float, increments: Sequence[tuple[str, float]]) -> tuple[Ste
     first = Step(name="base", before=base, after=base, start=places[0], end=places[0])
     rest = [
         Step(name=name, before=before, after=after, start=start, end=end)
-        for (name, _), before, after, start, end in zip(increments, levels, levels[1:], places, places[1:], strict=False)
+        for (name, _), before, after, start, end in zip(
+            increments, levels, levels[1:], places, places[1:], strict=False
+        )
     ]
     return (first, *rest)
 
 
 def render_bar(step: Step) -> Markup:
-    """The step's bar with a thin line where it arrives; the number beside it says the same in text."""
+    """The step's bar with a thin line where it arrives.
+
+    The number beside it says the same in text.
+    """
     left, right = sorted((step.start, step.end))
     kind = "up" if step.increment > 0 else "down" if step.increment < 0 else "base"
-    x = min(left, 100 - LEAST_WIDTH)
-    width = max(right - left, LEAST_WIDTH)
+    x = min(left, 100 - MIN_WIDTH)
+    width = max(right - left, MIN_WIDTH)
     return Markup(
         '<svg class="bar {}" viewBox="0 0 100 {}" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         '<line class="arrival" x1="{}" x2="{}" y1="0" y2="{}"/>'

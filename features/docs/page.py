@@ -69,20 +69,39 @@ def columns(feature: Feature) -> set[str]:
     ['account_opened_at', 'as_of']
     """
     words = {word for one in (feature, *_below(feature)) for word in one.needs()}
-    return {"ip_address" if word in FACT_NAMES else DERIVED.get(word, word) for word in words} & {*BY_NAME, *DERIVED.values()}
+    return {"ip_address" if word in FACT_NAMES else DERIVED.get(word, word) for word in words} & {
+        *BY_NAME,
+        *DERIVED.values(),
+    }
 
 
 def _section(number: int, group: Group) -> str:
     shown = [feature for feature in group.features if feature.shown]
     used = set[str]().union(*map(columns, shown)) - {*group.needs, *ALWAYS}
-    more = f" Uses, where mapped: {_names(name for name in BY_NAME if name in used)}." if used else ""
+    more = (
+        f" Uses, where mapped: {_names(name for name in BY_NAME if name in used)}." if used else ""
+    )
     rows = [_row(CELLS), _row(["---"] * len(CELLS)), *(_row(_cells(feature)) for feature in shown)]
     meaning = f"{group.meaning[:1].upper()}{group.meaning[1:]}."
-    return "\n".join([f"\n## {number}. {group.name}\n", f"{meaning} Needs {_names(group.needs)}.{more}\n", *rows, ""])
+    return "\n".join(
+        [
+            f"\n## {number}. {group.name}\n",
+            f"{meaning} Needs {_names(group.needs)}.{more}\n",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _cells(feature: Feature) -> list[str]:
-    return [f"`{feature.name}`", feature.meaning, feature.unit, window(feature), feature.null, feature.kind]
+    return [
+        f"`{feature.name}`",
+        feature.meaning,
+        feature.unit,
+        window(feature),
+        feature.null,
+        feature.kind,
+    ]
 
 
 def _below(feature: Feature) -> Iterator[Feature]:

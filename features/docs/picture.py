@@ -42,7 +42,9 @@ class Verdict:
     @property
     def is_seen(self) -> bool:
         """Whether it counts as a known fraud for the payment that is judged."""
-        return NOW - SPAN_DAYS <= self.known <= NOW and (self.reversed_at is None or self.reversed_at > NOW)
+        return NOW - SPAN_DAYS <= self.known <= NOW and (
+            self.reversed_at is None or self.reversed_at > NOW
+        )
 
 
 PAYMENTS = (
@@ -59,7 +61,9 @@ LATE = (
 )
 VERDICTS = (
     Verdict(paid=-1.1, known=1.1, note="fraud, not known yet"),
-    Verdict(paid=-5.0, known=-2.4, reversed_at=1.1, note="fraud, reversed later: counts until then"),
+    Verdict(
+        paid=-5.0, known=-2.4, reversed_at=1.1, note="fraud, reversed later: counts until then"
+    ),
     Verdict(paid=-6.2, known=-3.4, note="fraud, known"),
 )
 
@@ -85,7 +89,10 @@ text { fill: #e6edf3 } .soft { fill: #9da9b5 }
 
 
 def picture() -> str:
-    """Return the text of docs/window.svg; it brings its own ground, so that it can be read on a light and on a dark page."""
+    """Return the text of docs/window.svg.
+
+    It brings its own ground, so that it can be read on a light and on a dark page.
+    """
     drawn = "\n".join([*_ground(), *_late(), *_payments(), *_verdicts(), *_legend()])
     size = 'viewBox="0 0 900 476" width="900" height="476"'
     title = '<title id="title">What a window sees</title>'
@@ -97,16 +104,25 @@ def _ground() -> Iterator[str]:
     """The card, the span, the line of now and the scale of days."""
     yield '<rect class="card" x="0.5" y="0.5" width="899" height="475" rx="10"/>'
     yield _text(24, 36, "What a window sees", "title")
-    yield _text(24, 58, "one retailer's last 7 days, at the moment a payment there is judged", "soft")
+    yield _text(
+        24, 58, "one retailer's last 7 days, at the moment a payment there is judged", "soft"
+    )
     start = _x(NOW - SPAN_DAYS)
     yield f'<rect class="span" x="{start}" y="{TOP}" width="{NOW_X - start}" height="{BOTTOM - TOP}"/>'
-    yield _text((start + NOW_X) / 2, TOP + 20, "the span: from 7 days before now to one microsecond before", "soft middle")
+    yield _text(
+        (start + NOW_X) / 2,
+        TOP + 20,
+        "the span: from 7 days before now to one microsecond before",
+        "soft middle",
+    )
     yield _line(_x(-9), BOTTOM, _x(LAST_DAY), BOTTOM)
     yield _line(NOW_X, TOP, NOW_X, BOTTOM, "now")
     yield _text(NOW_X, TOP - 8, "now: its as_of", "judged middle")
     for day in range(-9, 2):
         yield _line(_x(day), BOTTOM, _x(day), BOTTOM + 5)
-        yield _text(_x(day), BOTTOM + 20, f"{day:+d} d".replace("-", "−") if day else "0", "soft middle")
+        yield _text(
+            _x(day), BOTTOM + 20, f"{day:+d} d".replace("-", "−") if day else "0", "soft middle"
+        )
 
 
 def _late() -> Iterator[str]:
@@ -126,7 +142,11 @@ def _payments() -> Iterator[str]:
         x, beside = _x(payment.arrived), payment.arrived == NOW
         y = PAYMENTS_Y + (26 if beside else 0)
         yield _dot(x, y, 7, _seen(payment.is_seen))
-        yield _text(x + 14, y + 4, payment.note) if beside else _text(x, y - 14, payment.note, "middle")
+        yield (
+            _text(x + 14, y + 4, payment.note)
+            if beside
+            else _text(x, y - 14, payment.note, "middle")
+        )
     yield f'<path class="judged" d="M{NOW_X} {PAYMENTS_Y - 10} l10 10 l-10 10 l-10 -10 z"/>'
     yield _text(NOW_X + 14, PAYMENTS_Y + 4, "the one judged", "judged")
 
@@ -155,7 +175,12 @@ def _legend() -> Iterator[str]:
     yield _text(46, y, "seen")
     yield _dot(101, y - 4, 7, "unseen")
     yield _text(116, y, "not seen")
-    yield _text(_x(LAST_DAY), y, f"merchant_count_7d = {payments_seen()}, merchant_known_frauds_7d = {frauds_known()}", "end")
+    yield _text(
+        _x(LAST_DAY),
+        y,
+        f"merchant_count_7d = {payments_seen()}, merchant_known_frauds_7d = {frauds_known()}",
+        "end",
+    )
 
 
 def payments_seen() -> int:

@@ -15,7 +15,10 @@ from features.sql.windows import select
 
 
 class DuckDB:
-    """DuckDB in this process; what exceeds the memory limit goes to a folder that is gone afterwards."""
+    """DuckDB in this process.
+
+    What exceeds the memory limit goes to a folder that is gone afterwards.
+    """
 
     few = 20_000
     slice = 2_500_000
@@ -29,16 +32,25 @@ class DuckDB:
         if self._spill_folder:
             self._spill_folder.mkdir(parents=True, exist_ok=True)
         self._spilled = TemporaryDirectory(dir=self._spill_folder, prefix="strata-")
-        self._connection = duckdb.connect(config={"memory_limit": self._memory_limit, "temp_directory": self._spilled.name})
+        self._connection = duckdb.connect(
+            config={"memory_limit": self._memory_limit, "temp_directory": self._spilled.name}
+        )
         self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Let go of everything."""
         self._connection.close()
         self._spilled.cleanup()
 
-    def give(self, name: str, source: Source, moments: Mapping[str, str], *, where: str = "") -> list[str]:
+    def give(
+        self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
+    ) -> list[str]:
         """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
 
         Only the rows that meet a condition are seen of it.
@@ -49,19 +61,28 @@ class DuckDB:
             files = self._connection.read_parquet(list(source), union_by_name=True)
             files.create_view(f"given_{name}")
         columns: list[str] = self._connection.table(f"given_{name}").columns
-        integers = [f"epoch_us({moment}) AS {own}" for own, moment in moments.items() if moment in columns]
+        integers = [
+            f"epoch_us({moment}) AS {own}" for own, moment in moments.items() if moment in columns
+        ]
         seen = f"given_{name}{' WHERE ' if where else ''}{where}"
         self._connection.execute(f"CREATE VIEW {name} AS {select(['*', *integers], seen)}")
         return columns
 
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
-        """Keep what a query returns, or keep it too; in order of row_id where ranges of its rows are to be read."""
+        """Keep what a query returns, or keep it too.
+
+        In order of row_id where ranges of its rows are to be read.
+        """
         make = f"INSERT INTO {name}" if more else f"CREATE TABLE {name} AS"
         self._connection.execute(f"{make} {query}{' ORDER BY row_id' if in_order else ''}")
 
     def shards(self, column: str, number: int) -> list[str]:
         """Conditions that part rows by the values of a column, evenly and each value whole."""
-        return [f"hash({column}) % {number} = {shard}" for shard in range(number)] if number > 1 else ["TRUE"]
+        return (
+            [f"hash({column}) % {number} = {shard}" for shard in range(number)]
+            if number > 1
+            else ["TRUE"]
+        )
 
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""

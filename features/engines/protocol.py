@@ -7,7 +7,8 @@ from typing import Literal, Protocol, Self, TypeAlias
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]  # a table, a data set, or the addresses of Parquet files
+# a table, a data set, or the addresses of Parquet files
+Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]
 
 
 EngineName = Literal["duckdb", "spark"]
@@ -19,8 +20,8 @@ Shards = Callable[[str, int], list[str]]  # of a column, so many conditions
 class Engine(Protocol):
     """What `features.build` needs of an engine, used as a context manager.
 
-    `few` is the number of rows up to which a micro-batch is joined with its past; more are windows over all of it. About
-    `slice` rows are sorted at a time, and `piece` rows put together.
+    `few` is the number of rows up to which a micro-batch is joined with its past; more are windows
+    over all of it. About `slice` rows are sorted at a time, and `piece` rows put together.
     """
 
     few: int
@@ -30,17 +31,27 @@ class Engine(Protocol):
     def __enter__(self) -> Self:
         """Begin."""
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Let go of everything."""
 
-    def give(self, name: str, source: Source, moments: Mapping[str, str], *, where: str = "") -> list[str]:
+    def give(
+        self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
+    ) -> list[str]:
         """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
 
         Only the rows that meet a condition are seen of it.
         """
 
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
-        """Keep what a query returns, or keep it too; in order of row_id where ranges of its rows are to be read."""
+        """Keep what a query returns, or keep it too.
+
+        In order of row_id where ranges of its rows are to be read.
+        """
 
     def shards(self, column: str, number: int) -> list[str]:
         """Conditions that part rows by the values of a column, evenly and each value whole."""

@@ -18,8 +18,15 @@ from features.sql.windows import select
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Where one of these is set, Spark is told where it runs and with how much memory: by spark-submit, or by who administers it.
-TOLD_BY = ("MASTER", "PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_REMOTE")
+# Where one of these is set, Spark is told where it runs and with how much memory: by spark-submit,
+# or by who administers it.
+CONFIGURED_BY = (
+    "MASTER",
+    "PYSPARK_GATEWAY_PORT",
+    "PYSPARK_SUBMIT_ARGS",
+    "SPARK_CONF_DIR",
+    "SPARK_REMOTE",
+)
 LOG = Path(__file__).parent / "spark_log.properties"
 
 
@@ -33,30 +40,45 @@ class Spark:
     A session that it starts goes on until the process ends: the next user need not wait for it.
     """
 
-    few = -1  # no batch is so small that many queries over little would be faster here than windows over all of it
+    # no batch is so small that many queries over little would be faster here than windows over all
+    # of it
+    few = -1
     slice = 2**62  # it sorts on as many machines as it has
     piece = 2**31  # each piece would read all that is kept once more: everything is one piece
 
     def __init__(
-        self, session: "SparkSession | None" = None, *, memory_limit: str = "6GB", spill_folder: Path | None = None
+        self,
+        session: "SparkSession | None" = None,
+        *,
+        memory_limit: str = "6GB",
+        spill_folder: Path | None = None,
     ) -> None:
         self._given, self._memory_limit, self._spill_folder = session, memory_limit, spill_folder
         self._names: list[str] = []
 
     def __enter__(self) -> Self:
         """Open the session."""
-        with no_word_of_pandas():
-            running = self._given or start(os.environ, memory_limit=self._memory_limit, spill_folder=self._spill_folder)
+        with without_pandas_warning():
+            running = self._given or start(
+                os.environ, memory_limit=self._memory_limit, spill_folder=self._spill_folder
+            )
             self.session = running.newSession()
         self.session.conf.set("spark.sql.session.timeZone", "UTC")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Let go of the tables; Spark frees their memory when nothing reads them any more."""
         for name in self._names:
             self.session.catalog.dropTempView(name)
 
-    def give(self, name: str, source: Source, moments: Mapping[str, str], *, where: str = "") -> list[str]:
+    def give(
+        self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
+    ) -> list[str]:
         """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
 
         Only the rows that meet a condition are seen of it.
@@ -69,7 +91,11 @@ class Spark:
             frame = self.session.read.option("mergeSchema", True).parquet(*map(_address, source))
         self._name(f"given_{name}", frame)
         columns: list[str] = frame.columns
-        integers = [f"unix_micros({moment}) AS {own}" for own, moment in moments.items() if moment in columns]
+        integers = [
+            f"unix_micros({moment}) AS {own}"
+            for own, moment in moments.items()
+            if moment in columns
+        ]
         seen = f"given_{name}{' WHERE ' if where else ''}{where}"
         self._name(name, self.frame(select(["*", *integers], seen)))
         return columns
@@ -77,8 +103,9 @@ class Spark:
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
         """Keep what a query returns, in memory and what is more on disk.
 
-        Tables with a row_id lie side by side, split and sorted by it alike, so that they are joined without moving a row. Each
-        is made at once and its making forgotten: a plan of all queries within one another is more than Spark can look through.
+        Tables with a row_id lie side by side, split and sorted by it alike, so that they are joined
+        without moving a row. Each is made at once and its making forgotten: a plan of all queries
+        within one another is more than Spark can look through.
         """
         frame = self.frame(query)
         if "row_id" in frame.columns:
@@ -93,7 +120,8 @@ class Spark:
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""
         told = self.frame(query).toArrow()
-        return pa.table(dict(zip(told.column_names, told.columns, strict=True)))  # Spark marks columns that cannot be null
+        # Spark marks columns that cannot be null
+        return pa.table(dict(zip(told.column_names, told.columns, strict=True)))
 
     def frame(self, query: str) -> "DataFrame":
         """What a query will return, where it lies."""
@@ -104,7 +132,9 @@ class Spark:
         self._names.append(name)
 
 
-def start(environment: Mapping[str, str], *, memory_limit: str, spill_folder: Path | None) -> "SparkSession":
+def start(
+    environment: Mapping[str, str], *, memory_limit: str, spill_folder: Path | None
+) -> "SparkSession":
     """Return the session that runs; where none does, start one as the environment tells Spark to, else on this machine alone.
 
     Raises NoSparkError where it is not installed, or without Java.
@@ -113,26 +143,36 @@ def start(environment: Mapping[str, str], *, memory_limit: str, spill_folder: Pa
         from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - who does not use Spark need not have it
         from pyspark.sql import SparkSession  # noqa: PLC0415
     except ImportError as error:
-        raise NoSparkError("Spark is not installed; run: pip install 'strata-fraud[spark]'") from error
+        raise NoSparkError(
+            "Spark is not installed; run: pip install 'strata-fraud[spark]'"
+        ) from error
     builder = SparkSession.builder.appName("strata")
-    if not any(name in environment for name in TOLD_BY):
+    if not any(name in environment for name in CONFIGURED_BY):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        builder = builder.master("local[*]").config(map=_on_this_machine(memory_limit, spill_folder))
+        builder = builder.master("local[*]").config(
+            map=_on_this_machine(memory_limit, spill_folder)
+        )
     try:
         return SparkSession.getActiveSession() or builder.getOrCreate()
     except PySparkRuntimeError as error:
-        raise NoSparkError(f"Spark did not start ({error}); it needs Java 17 or later, found by JAVA_HOME or PATH") from error
+        raise NoSparkError(
+            f"Spark did not start ({error}); it needs Java 17 or later, found by JAVA_HOME or PATH"
+        ) from error
 
 
 @contextmanager
-def no_word_of_pandas() -> Iterator[None]:
+def without_pandas_warning() -> Iterator[None]:
     """Keep Spark from warning that it is not sure of pandas 3 yet: between it and us everything goes as Arrow."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        warnings.filterwarnings(
+            "ignore", "PySpark does not yet fully support pandas", FutureWarning
+        )
         yield
 
 
-def _on_this_machine(memory_limit: str, spill_folder: Path | None) -> dict[str, str | bool | int | float | None]:
+def _on_this_machine(
+    memory_limit: str, spill_folder: Path | None
+) -> dict[str, str | bool | int | float | None]:
     """Nothing listens beyond this machine, and there is no page to look at."""
     spilling = {} if spill_folder is None else {"spark.local.dir": str(spill_folder)}
     return {

@@ -4,15 +4,20 @@ from features.declarations import LOOKBACK, PAST, Feature, Group, fact, hidden, 
 
 FIRST = "the account's first payment in the span"
 SPANS = ("7d", "30d", LOOKBACK)
-# The billionth is a margin: rounding must not decide whether an amount of exactly three means is high.
+# The billionth is a margin: rounding must not decide whether an amount of exactly three means is
+# high.
 IS_HIGH = "CASE WHEN amount > 3.000000003 * amount_mean_90d THEN 1.0 ELSE 0.0 END"
 
-_ROUND = " ".join(f"WHEN amount = {step} * floor(amount / {step}) THEN {step}" for step in (1000, 100, 10, 1))
+_ROUND = " ".join(
+    f"WHEN amount = {step} * floor(amount / {step}) THEN {step}" for step in (1000, 100, 10, 1)
+)
 ROUND_TO = f"CASE WHEN amount = 0 THEN 0 {_ROUND} ELSE 0 END"
-LIMITS = (100, 200, 500, 1000, 2000, 5000, 10000)  # from where on payments are often looked at, or must be reported
+# from where on payments are often looked at, or must be reported
+LIMITS = (100, 200, 500, 1000, 2000, 5000, 10000)
 NEXT_LIMIT = f"CASE {' '.join(f'WHEN amount < {limit} THEN {limit}' for limit in LIMITS)} END"
 
-# Two bands to each doubling. No amount of whole cents lies on a border (2^(n/2) - 1.003), where rounding would decide.
+# Two bands to each doubling. No amount of whole cents lies on a border (2^(n/2) - 1.003), where
+# rounding would decide.
 BAND = "floor(2 * log2(amount + 1.003))"
 
 
@@ -23,11 +28,20 @@ def _of_account(name: str, sql: str, span: str, meaning: str) -> Feature:
 def _mean(span: str) -> Feature:
     """The mean of a span whose sum and count the group sender has: a window less."""
     sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
-    return fact(f"amount_mean_{span}", sql, f"mean payment of the account in {span}", unit="currency", null=FIRST)
+    return fact(
+        f"amount_mean_{span}",
+        sql,
+        f"mean payment of the account in {span}",
+        unit="currency",
+        null=FIRST,
+    )
 
 
 def _over(name: str, usual: str, meaning: str) -> Feature:
-    """The amount over something usual; one unit of currency is added below, so that cents do not explode it."""
+    """The amount over something usual.
+
+    One unit of currency is added below, so that cents do not explode it.
+    """
     return fact(name, f"amount / ({usual} + 1.0)", meaning, unit="ratio", null=FIRST)
 
 
@@ -57,13 +71,27 @@ GROUP = Group(
             kind="flag",
         ),
         *(_mean(span) for span in ("7d", "30d")),
-        _of_account("amount_mean_90d", "avg(amount)", LOOKBACK, "mean payment of the account in 90d"),
+        _of_account(
+            "amount_mean_90d", "avg(amount)", LOOKBACK, "mean payment of the account in 90d"
+        ),
         *(
-            _over(f"amount_over_mean_{span}", f"amount_mean_{span}", f"amount over the account's mean of {span}")
+            _over(
+                f"amount_over_mean_{span}",
+                f"amount_mean_{span}",
+                f"amount over the account's mean of {span}",
+            )
             for span in SPANS
         ),
-        hidden(_of_account("amount_most_90d", "max(amount)", LOOKBACK, "largest payment of the account in 90d")),
-        _over("amount_over_most_90d", "amount_most_90d", "amount over the account's largest payment of 90d"),
+        hidden(
+            _of_account(
+                "amount_most_90d", "max(amount)", LOOKBACK, "largest payment of the account in 90d"
+            )
+        ),
+        _over(
+            "amount_over_most_90d",
+            "amount_most_90d",
+            "amount over the account's largest payment of 90d",
+        ),
         fact(
             "amount_is_largest",
             "CASE WHEN amount > amount_most_90d THEN 1.0 WHEN amount <= amount_most_90d THEN 0.0 END",
@@ -71,7 +99,14 @@ GROUP = Group(
             null=FIRST,
             kind="flag",
         ),
-        hidden(_of_account("amount_spread_90d", "stddev_pop(amount)", LOOKBACK, "spread of the account's payments of 90d")),
+        hidden(
+            _of_account(
+                "amount_spread_90d",
+                "stddev_pop(amount)",
+                LOOKBACK,
+                "spread of the account's payments of 90d",
+            )
+        ),
         fact(
             "amount_z_90d",
             "(amount - amount_mean_90d) / (amount_spread_90d + 1.0)",
@@ -95,7 +130,14 @@ GROUP = Group(
             "share of the account's payments of 90d in this band of amounts",
             unit="share",
         ),
-        hidden(fact("amount_is_high", IS_HIGH, "amount above 3 times the account's mean of 90d", kind="flag")),
+        hidden(
+            fact(
+                "amount_is_high",
+                IS_HIGH,
+                "amount above 3 times the account's mean of 90d",
+                kind="flag",
+            )
+        ),
         past(
             "amount_high_14d",
             f"coalesce(sum(amount_is_high) {PAST}, 0)",

@@ -18,7 +18,9 @@ DERIVED: dict[str, str] = {
     "opened_us": "account_opened_at",
     "social_us": "social_event_at",
 }
-ALWAYS = frozenset({"transaction_id", "event_time", "as_of", "account_id", "amount", "row_id", "is_fraud"})
+ALWAYS = frozenset(
+    {"transaction_id", "event_time", "as_of", "account_id", "amount", "row_id", "is_fraud"}
+)
 _DECLARED = frozenset(feature.name for group in GROUPS.values() for feature in group.features)
 ExtraKind = Literal["number", "category"]
 # Words that SQL does not read as a column; from DuckDB's duckdb_keywords().
@@ -50,8 +52,9 @@ def portfolio_groups(
 ) -> tuple[Group, ...]:
     """Return the groups that a portfolio with these columns has, each with the features it can have.
 
-    Without an `order` every group whose columns are there is taken, in the usual order. Raises GroupError when the order
-    names an unknown group, one twice, or one whose columns are absent, and when an extra column cannot join its group.
+    Without an `order` every group whose columns are there is taken, in the usual order. Raises
+    GroupError when the order names an unknown group, one twice, or one whose columns are absent,
+    and when an extra column cannot join its group.
 
     >>> [group.name for group in portfolio_groups(["merchant_id"])]
     ['amount', 'clock', 'retailer', 'sender']
@@ -66,8 +69,14 @@ def portfolio_groups(
     available = _available(there)
     groups = []
     for group in chosen:
-        own = tuple(_own_feature(name, wanted) for name, wanted in extra.items() if wanted.group == group.name)
-        had = tuple(available[feature.name] for feature in group.features if feature.name in available)
+        own = tuple(
+            _own_feature(name, wanted)
+            for name, wanted in extra.items()
+            if wanted.group == group.name
+        )
+        had = tuple(
+            available[feature.name] for feature in group.features if feature.name in available
+        )
         groups.append(replace(group, features=had + own))
     return tuple(groups)
 
@@ -78,11 +87,15 @@ def _missing(group: Group, there: set[str]) -> list[str]:
 
 def _check_wanted(name: str, there: set[str], order: tuple[str, ...]) -> None:
     if name not in GROUPS:
-        raise GroupError(f"[groups] order names {name!r}, which is no group; choose from {', '.join(GROUPS)}")
+        raise GroupError(
+            f"[groups] order names {name!r}, which is no group; choose from {', '.join(GROUPS)}"
+        )
     if order.count(name) > 1:
         raise GroupError(f"[groups] order names {name!r} twice; name each group once")
     if missing := _missing(GROUPS[name], there):
-        raise GroupError(f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; map it or take it out")
+        raise GroupError(
+            f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; map it or take it out"
+        )
 
 
 def _check_extra(name: str, wanted: Extra, there: set[str], chosen: Iterable[Group]) -> None:
@@ -91,34 +104,55 @@ def _check_extra(name: str, wanted: Extra, there: set[str], chosen: Iterable[Gro
             f"[groups.extra] names {name!r}; use lower-case letters, digits and _, and map the column to that name"
         )
     if name in RESERVED:
-        raise GroupError(f"[groups.extra] names {name!r}, which is a word of SQL; map the column to another name")
-    if name in BY_NAME or name in DERIVED or name in ALWAYS or name in FACT_NAMES or name in _DECLARED:
-        raise GroupError(f"[groups.extra] names {name!r}, which is a name of Strata's own; choose another name")
+        raise GroupError(
+            f"[groups.extra] names {name!r}, which is a word of SQL; map the column to another name"
+        )
+    if (
+        name in BY_NAME
+        or name in DERIVED
+        or name in ALWAYS
+        or name in FACT_NAMES
+        or name in _DECLARED
+    ):
+        raise GroupError(
+            f"[groups.extra] names {name!r}, which is a name of Strata's own; choose another name"
+        )
     if wanted.group not in GROUPS:
-        raise GroupError(f"the column {name!r} is to join {wanted.group!r}, which is no group; choose from {', '.join(GROUPS)}")
+        raise GroupError(
+            f"the column {name!r} is to join {wanted.group!r}, which is no group; choose from {', '.join(GROUPS)}"
+        )
     if wanted.group not in {group.name for group in chosen}:
         raise GroupError(
             f"the column {name!r} is to join {wanted.group!r}, a group the portfolio lacks; add it to [groups] order"
         )
     if name not in there:
-        raise GroupError(f"the column {name!r} of [groups.extra] is not in the source; map it in [columns] or take it out")
+        raise GroupError(
+            f"the column {name!r} of [groups.extra] is not in the source; map it in [columns] or take it out"
+        )
 
 
 def _own_feature(name: str, wanted: Extra) -> Feature:
-    return fact(f"own_{name}", name, name.replace("_", " "), null="missing in the source", kind=wanted.kind)
+    return fact(
+        f"own_{name}", name, name.replace("_", " "), null="missing in the source", kind=wanted.kind
+    )
 
 
 def _available(there: set[str]) -> dict[str, Feature]:
     """All features that can be computed, by name: one is left out when something it needs is.
 
-    Only the sum over what is newly seen goes on with less: it counts the values that the portfolio has.
+    Only the sum over what is newly seen goes on with less: it counts the values that the portfolio
+    has.
     """
     declared = {feature.name: feature for group in GROUPS.values() for feature in group.features}
     everything = {*declared, *BY_NAME, *DERIVED, *FACT_NAMES}
     known = there | {name for name, column in DERIVED.items() if column in there}
     if "ip_address" in there:
         known |= FACT_NAMES
-    seen = [flag for flag in sender.NEWLY_SEEN if flag in _reachable(declared.values(), known, everything)]
+    seen = [
+        flag
+        for flag in sender.NEWLY_SEEN
+        if flag in _reachable(declared.values(), known, everything)
+    ]
     if seen:
         declared["new_values"] = sender.new_values(seen)
     reachable = _reachable(declared.values(), known, everything)

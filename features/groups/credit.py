@@ -10,7 +10,12 @@ GROUP = Group(
     needs=("credit_score",),
     features=(
         fact("credit_points", "credit_score", "credit score", unit="points", null="unknown"),
-        fact("credit_unknown", "CASE WHEN credit_score IS NULL THEN 1.0 ELSE 0.0 END", "credit score unknown", kind="flag"),
+        fact(
+            "credit_unknown",
+            "CASE WHEN credit_score IS NULL THEN 1.0 ELSE 0.0 END",
+            "credit score unknown",
+            kind="flag",
+        ),
         hidden(
             past(
                 "credit_mean_90d",
@@ -29,7 +34,14 @@ GROUP = Group(
             null=NO_EARLIER,
         ),
         previous("credit_last_row", "account_id", where="credit_score IS NOT NULL"),
-        hidden(from_row("credit_last", "credit_score", "credit_last_row", "the account's last known credit score")),
+        hidden(
+            from_row(
+                "credit_last",
+                "credit_score",
+                "credit_last_row",
+                "the account's last known credit score",
+            )
+        ),
         fact(
             "credit_above_last",
             "credit_score - credit_last",

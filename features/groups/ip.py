@@ -20,14 +20,32 @@ def _shared(prefix: str, key: str, span: str, named: str) -> tuple[Feature, ...]
     """Payments of an address, network or device in a span, and accounts it was new for: both many when cards are tested."""
     new = f"coalesce(sum({prefix}_new_for_account) {PAST}, 0)"
     return (
-        past(f"{prefix}_count_{span}", f"count(*) {PAST}", key, span, f"payments from the {named} in {span}"),
-        past(f"{prefix}_new_accounts_{span}", new, key, span, f"payments from the {named} in {span} by accounts new to it"),
+        past(
+            f"{prefix}_count_{span}",
+            f"count(*) {PAST}",
+            key,
+            span,
+            f"payments from the {named} in {span}",
+        ),
+        past(
+            f"{prefix}_new_accounts_{span}",
+            new,
+            key,
+            span,
+            f"payments from the {named} in {span} by accounts new to it",
+        ),
     )
 
 
 def _declined(span: str) -> Feature:
     sql = f"coalesce(sum(declined_payment) {PAST}, 0)"
-    return past(f"ip_declined_{span}", sql, "ip_address", span, f"declined payments from the IP address in {span}")
+    return past(
+        f"ip_declined_{span}",
+        sql,
+        "ip_address",
+        span,
+        f"declined payments from the IP address in {span}",
+    )
 
 
 GROUP = Group(
@@ -42,15 +60,44 @@ GROUP = Group(
             null="no address",
             kind="flag",
         ),
-        fact("ip_is_private", "ip_private", "private or reserved IP address", null="no address", kind="flag"),
-        fact("ip_country_code", "ip_country", "country of the IP address", null="unknown", kind="category"),
-        fact("ip_network_owner", "ip_owner", "owner of the IP address's network", null=UNTOLD, kind="category"),
-        fact("ip_is_hosting", "ip_hosting", "IP address of a hosting provider", null=UNTOLD, kind="flag"),
+        fact(
+            "ip_is_private",
+            "ip_private",
+            "private or reserved IP address",
+            null="no address",
+            kind="flag",
+        ),
+        fact(
+            "ip_country_code",
+            "ip_country",
+            "country of the IP address",
+            null="unknown",
+            kind="category",
+        ),
+        fact(
+            "ip_network_owner",
+            "ip_owner",
+            "owner of the IP address's network",
+            null=UNTOLD,
+            kind="category",
+        ),
+        fact(
+            "ip_is_hosting",
+            "ip_hosting",
+            "IP address of a hosting provider",
+            null=UNTOLD,
+            kind="flag",
+        ),
         fact("ip_is_vpn", "ip_vpn", "IP address of a VPN", null=UNTOLD, kind="flag"),
         fact("ip_is_tor", "ip_tor", "IP address where Tor comes out", null=UNTOLD, kind="flag"),
         fact("ip_is_proxy", "ip_proxy", "IP address of a proxy", null=UNTOLD, kind="flag"),
         _differs("ip_abroad", "ip_country", "country", "IP address outside the card's country"),
-        _differs("ip_not_at_retailer", "ip_country", "merchant_country", "IP address outside the retailer's country"),
+        _differs(
+            "ip_not_at_retailer",
+            "ip_country",
+            "merchant_country",
+            "IP address outside the retailer's country",
+        ),
         *point("ip_place", "ip_latitude", "ip_longitude", "the IP address's place"),
         *usual_point("ip_usual", "ip_place", "mean place of the account's IP addresses of 90d"),
         *distance(
@@ -60,13 +107,29 @@ GROUP = Group(
             "distance of the IP address from the middle of the account's IP addresses of 90d",
             null="no known place of an IP address in the 90d before, or this one's unknown",
         ),
-        newly_seen("ip_new_for_account", "account_id+ip_address", "IP address new to the account within 90d"),
-        newly_seen("ip_country_new", "account_id+ip_country", "IP address's country new to the account within 90d"),
+        newly_seen(
+            "ip_new_for_account",
+            "account_id+ip_address",
+            "IP address new to the account within 90d",
+        ),
+        newly_seen(
+            "ip_country_new",
+            "account_id+ip_country",
+            "IP address's country new to the account within 90d",
+        ),
         *(feature for span in SPANS for feature in _shared("ip", "ip_address", span, "IP address")),
         *(_declined(span) for span in ("1h", "1d")),
-        hidden(newly_seen("network_new_for_account", "account_id+ip_network", "network new to the account within 90d")),
+        hidden(
+            newly_seen(
+                "network_new_for_account",
+                "account_id+ip_network",
+                "network new to the account within 90d",
+            )
+        ),
         *_shared("network", "ip_network", "1d", "network"),
-        newly_seen("device_new_for_account", "account_id+device_id", "device new to the account within 90d"),
+        newly_seen(
+            "device_new_for_account", "account_id+device_id", "device new to the account within 90d"
+        ),
         *(feature for span in SPANS for feature in _shared("device", "device_id", span, "device")),
         *known_fraud("ip_address", "ip", named="IP address", spans=("7d",)),
         *known_fraud("device_id", "device", named="device", spans=("30d",)),

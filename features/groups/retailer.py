@@ -8,7 +8,13 @@ NONE_SOLD = "no payment at the retailer in 30d, or retailer unknown"
 
 
 def _volume(span: str) -> Feature:
-    return past(f"merchant_count_{span}", f"count(*) {PAST}", "merchant_id", span, f"payments at the retailer in {span}")
+    return past(
+        f"merchant_count_{span}",
+        f"count(*) {PAST}",
+        "merchant_id",
+        span,
+        f"payments at the retailer in {span}",
+    )
 
 
 def _usual(name: str, aggregate: str, meaning: str) -> Feature:
@@ -33,7 +39,8 @@ GROUP = Group(
         *(_volume(span) for span in SPANS),
         fact(
             "merchant_volume_ratio",
-            "(merchant_count_1d + 1e0) / (merchant_count_30d / 30e0 + 1e0)",  # doubles: Spark's decimals would be cut off
+            # doubles: Spark's decimals would be cut off
+            "(merchant_count_1d + 1e0) / (merchant_count_30d / 30e0 + 1e0)",
             "payments at the retailer in 1d over its mean day of 30d",
             unit="ratio",
             null="key unknown",
@@ -53,8 +60,18 @@ GROUP = Group(
             "standard deviations above the retailer's mean of 30d",
             null=NONE_SOLD,
         ),
-        newly_seen("merchant_new_for_account", "account_id+merchant_id", "retailer new to the account within 90d"),
-        fact("merchant_category_code", "merchant_category", "retailer's category, ISO 18245", null="unknown", kind="category"),
+        newly_seen(
+            "merchant_new_for_account",
+            "account_id+merchant_id",
+            "retailer new to the account within 90d",
+        ),
+        fact(
+            "merchant_category_code",
+            "merchant_category",
+            "retailer's category, ISO 18245",
+            null="unknown",
+            kind="category",
+        ),
         *known_fraud("merchant_id", "merchant", named="retailer", spans=SPANS),
     ),
 )

@@ -24,11 +24,23 @@ def new_values(flags: Iterable[str]) -> Feature:
     'coalesce(ip_new_for_account, 0) + coalesce(ip_country_new, 0)'
     """
     sql = " + ".join(f"coalesce({flag}, 0)" for flag in flags)
-    return hidden(fact("new_values", sql, "values of the payment that are new to the account within 90d"))
+    return hidden(
+        fact("new_values", sql, "values of the payment that are new to the account within 90d")
+    )
 
 
-def _of_account(name: str, aggregate: str, span: str, meaning: str, *, unit: str = "", null: str = "key unknown") -> Feature:
-    return past(f"{name}_{span}", aggregate, "account_id", span, f"{meaning} in {span}", unit=unit, null=null)
+def _of_account(
+    name: str, aggregate: str, span: str, meaning: str, *, unit: str = "", null: str = "key unknown"
+) -> Feature:
+    return past(
+        f"{name}_{span}",
+        aggregate,
+        "account_id",
+        span,
+        f"{meaning} in {span}",
+        unit=unit,
+        null=null,
+    )
 
 
 def _sum(column: str) -> str:
@@ -40,8 +52,17 @@ def _activity(span: str) -> tuple[Feature, ...]:
     new = "values (addresses, devices, retailers, receivers, countries) new to the account in its payments"
     return (
         _of_account("account_count", f"count(*) {PAST}", span, "payments of the account"),
-        _of_account("account_sum", _sum("amount"), span, "amount paid by the account", unit="currency"),
-        _of_account("account_most", f"max(amount) {PAST}", span, "largest payment of the account", unit="currency", null=none),
+        _of_account(
+            "account_sum", _sum("amount"), span, "amount paid by the account", unit="currency"
+        ),
+        _of_account(
+            "account_most",
+            f"max(amount) {PAST}",
+            span,
+            "largest payment of the account",
+            unit="currency",
+            null=none,
+        ),
         _of_account("account_new_values", _sum("new_values"), span, new),
     )
 
@@ -50,12 +71,26 @@ def _mean(span: str) -> Feature:
     """The mean of a short span; those of longer ones stand in the group amount."""
     sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
     null = f"no payment of the account in {span}"
-    return fact(f"account_mean_{span}", sql, f"mean payment of the account in {span}", unit="currency", null=null)
+    return fact(
+        f"account_mean_{span}",
+        sql,
+        f"mean payment of the account in {span}",
+        unit="currency",
+        null=null,
+    )
 
 
 def _received(span: str) -> Feature:
     meaning = f"amount paid to the account, as a receiver, in {span}"
-    return past(f"account_received_{span}", _sum("amount"), "account_id", span, meaning, unit="currency", of="counterparty_id")
+    return past(
+        f"account_received_{span}",
+        _sum("amount"),
+        "account_id",
+        span,
+        meaning,
+        unit="currency",
+        of="counterparty_id",
+    )
 
 
 GROUP = Group(
@@ -66,9 +101,21 @@ GROUP = Group(
         new_values(NEWLY_SEEN),
         *(feature for span in SPANS for feature in _activity(span)),
         *(_mean(span) for span in SHORT),
-        hidden(fact("declined_payment", "CASE WHEN declined THEN 1.0 ELSE 0.0 END", "payment was declined", kind="flag")),
+        hidden(
+            fact(
+                "declined_payment",
+                "CASE WHEN declined THEN 1.0 ELSE 0.0 END",
+                "payment was declined",
+                kind="flag",
+            )
+        ),
         *(
-            _of_account("account_declined", _sum("declined_payment"), span, "declined payments of the account")
+            _of_account(
+                "account_declined",
+                _sum("declined_payment"),
+                span,
+                "declined payments of the account",
+            )
             for span in SHORT
         ),
         *(_received(span) for span in ("1d", "7d")),

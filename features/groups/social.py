@@ -1,7 +1,7 @@
 """Social: what was last seen of the user in public, how long ago, and what the account paid since.
 
-A source may fill in its newest event on old rows. An event that is later than the transaction's as_of is therefore as good
-as none, and so is one without its moment: the future is never seen.
+A source may fill in its newest event on old rows. An event that is later than the transaction's
+as_of is therefore as good as none, and so is one without its moment: the future is never seen.
 """
 
 from features.declarations import LOOKBACK, PAST, Group, fact, hidden, past

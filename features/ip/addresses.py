@@ -1,7 +1,7 @@
 """Facts of an IP address, from MaxMind database files: its place, its network's owner, whether it hides who uses it.
 
-GeoLite2, GeoIP2, DB-IP and IPinfo come as such files. Each distinct address is looked up once; of several files, a fact
-comes from the first that has it.
+GeoLite2, GeoIP2, DB-IP and IPinfo come as such files. Each distinct address is looked up once; of
+several files, a fact comes from the first that has it.
 """
 
 import ipaddress
@@ -35,7 +35,9 @@ FACTS = pa.schema(
     ]
 )
 FACT_NAMES = frozenset(FACTS.names) - {"ip_address"}
-NETWORKS = {4: 24, 6: 48}  # by the version of the address: the length of the network that a household or office is mostly given
+# by the version of the address: the length of the network that a household or office is mostly
+# given
+NETWORKS = {4: 24, 6: 48}
 LOOKED_AT = 100  # records of a file that show what it tells
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -87,17 +89,30 @@ def address_facts(addresses: pa.Array, databases: Sequence[Path]) -> pa.Table:
 
 
 @contextmanager
-def open_databases(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
-    """Open the files once, for several look-ups of some facts of addresses; none is looked up twice."""
+def open_databases(
+    databases: Sequence[Path],
+) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
+    """Open the files once, for several look-ups of some facts of addresses.
+
+    None is looked up twice.
+    """
     with ExitStack() as opened:
         sources = [opened.enter_context(_source(database)) for database in databases]
         known: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
 
         def facts_of(addresses: pa.Array, names: Collection[str]) -> pa.Table:
-            names, asked = tuple(name for name in FACTS.names if name in names), addresses.to_pylist()
-            told, telling = known.setdefault(names, {}), [source for source in sources if not source.tells.isdisjoint(names)]
+            names, asked = (
+                tuple(name for name in FACTS.names if name in names),
+                addresses.to_pylist(),
+            )
+            told, telling = (
+                known.setdefault(names, {}),
+                [source for source in sources if not source.tells.isdisjoint(names)],
+            )
             told |= {one: _facts(one, telling) for one in asked if one not in told}
-            columns = {"ip_address": asked} | {name: [told[one].get(name) for one in asked] for name in names}
+            columns = {"ip_address": asked} | {
+                name: [told[one].get(name) for one in asked] for name in names
+            }
             return pa.table(columns, schema=pa.schema([FACTS.field(name) for name in columns]))
 
         yield facts_of
@@ -115,7 +130,10 @@ class _Source:
     known: dict[str, Told] = field(default_factory=dict)
 
     def told(self, address: Address, network: str) -> Told:
-        """The facts it tells of an address in a /24 or /48; where it tells the same of all the network, it is asked once."""
+        """The facts it tells of an address in a /24 or /48.
+
+        Where it tells the same of all the network, it is asked once.
+        """
         if address.version > self.ip_version:
             return {}
         if network in self.known:
@@ -150,7 +168,10 @@ def _source(database: Path) -> Iterator[_Source]:
 
 
 def _told_by(reader: maxminddb.Reader) -> frozenset[str]:
-    """The facts in its first records; a file of anonymous addresses says of each flag who has it, and so who has it not."""
+    """The facts in its first records.
+
+    A file of anonymous addresses says of each flag who has it, and so who has it not.
+    """
     records = [record for _, record in islice(reader, LOOKED_AT)]
     tells = {name for record in records if isinstance(record, dict) for name in told(record)}
     if tells and "anonymous" in reader.metadata().database_type.lower():
@@ -159,7 +180,9 @@ def _told_by(reader: maxminddb.Reader) -> frozenset[str]:
 
 
 def _unreadable(database: Path, error: Exception) -> IpDatabaseError:
-    return IpDatabaseError(f"the IP database {database} cannot be read: {error}; name an .mmdb file that is whole")
+    return IpDatabaseError(
+        f"the IP database {database} cannot be read: {error}; name an .mmdb file that is whole"
+    )
 
 
 def _facts(address: str, sources: Sequence[_Source]) -> dict[str, Any]:
@@ -174,7 +197,11 @@ def _facts(address: str, sources: Sequence[_Source]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for source in reversed(sources if is_public else ()):
         facts |= source.told(parsed, network)
-    return facts | {"ip_network": network, "ip_version": float(parsed.version), "ip_private": 0.0 if is_public else 1.0}
+    return facts | {
+        "ip_network": network,
+        "ip_version": float(parsed.version),
+        "ip_private": 0.0 if is_public else 1.0,
+    }
 
 
 def _network(address: Address) -> str:

@@ -1,6 +1,7 @@
 """What a record of an IP database tells of an address, in the words of those who make such files.
 
-MaxMind and DB-IP nest their keys (`country.iso_code`, `traits.is_tor_exit_node`); IPinfo's lie flat, numbers and flags as text.
+MaxMind and DB-IP nest their keys (`country.iso_code`, `traits.is_tor_exit_node`); IPinfo's lie
+flat, numbers and flags as text.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,12 @@ def told(record: Mapping[str, Any]) -> Told:
     {'ip_country': 'GB', 'ip_owner': 'AS20712', 'ip_vpn': 1.0, 'ip_tor': 0.0}
     """
     flat = {**record, **_nested(record, "traits")}
-    return {**_country(record), **_place({**flat, **_nested(record, "location")}), **_owner(flat), **_flags(flat)}
+    return {
+        **_country(record),
+        **_place({**flat, **_nested(record, "location")}),
+        **_owner(flat),
+        **_flags(flat),
+    }
 
 
 def _nested(record: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -38,15 +44,23 @@ def _nested(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _country(record: Mapping[str, Any]) -> Told:
     """The two letters of the country; a flat "country" is its whole name in some of IPinfo's files, its letters in others."""
     country = record.get("country")
-    code = record.get("country_code") or (country.get("iso_code") if isinstance(country, dict) else country)
-    return {"ip_country": code} if isinstance(code, str) and len(code) == 2 and code.isupper() else {}
+    code = record.get("country_code") or (
+        country.get("iso_code") if isinstance(country, dict) else country
+    )
+    return (
+        {"ip_country": code} if isinstance(code, str) and len(code) == 2 and code.isupper() else {}
+    )
 
 
 def _place(flat: Mapping[str, Any]) -> Told:
     """Both coordinates or none: half a place must not be completed from another file."""
     latitude = _degrees(flat.get("latitude", flat.get("lat")), most=90)
     longitude = _degrees(flat.get("longitude", flat.get("lng")), most=180)
-    return {} if latitude is None or longitude is None else {"ip_latitude": latitude, "ip_longitude": longitude}
+    return (
+        {}
+        if latitude is None or longitude is None
+        else {"ip_latitude": latitude, "ip_longitude": longitude}
+    )
 
 
 def _degrees(value: object, *, most: float) -> float | None:

@@ -1,12 +1,14 @@
 """What was known of a key's fraud by this instant: labels arrive late, and are sometimes put right later still.
 
-A verdict is what the label ledger says of a transaction, from the first instant that can see it until the ledger says the
-opposite. It is seen from its known_at on (the very microsecond included), but only after its transaction. At any instant a
-key's frauds are the verdicts "fraud" that stand then; a verdict's age counts from when it was first seen. A verdict that
-comes more than LONGEST_WAIT after its transaction counts for nothing, so that a batch reads a bounded history.
+A verdict is what the label ledger says of a transaction, from the first instant that can see it
+until the ledger says the opposite. It is seen from its known_at on (the very microsecond included),
+but only after its transaction. At any instant a key's frauds are the verdicts "fraud" that stand
+then; a verdict's age counts from when it was first seen. A verdict that comes more than
+LONGEST_WAIT after its transaction counts for nothing, so that a batch reads a bounded history.
 
-Verdicts that still stand are counted by windows. Those that were replaced are rare, and leave in the middle of a window:
-they are joined to the rows that saw them stand. For a few rows all verdicts are joined (`few_labels_query`).
+Verdicts that still stand are counted by windows. Those that were replaced are rare, and leave in
+the middle of a window: they are joined to the rows that saw them stand. For a few rows all verdicts
+are joined (`few_labels_query`).
 """
 
 from collections.abc import Sequence
@@ -22,8 +24,9 @@ MANY = 2**27  # more labels than a key has in a span; MANY * frauds + labels is 
 def verdict_query(rows: str, by: Sequence[str] = ("row_id",)) -> str:
     """Write the query of all verdicts on rows, told apart by columns: seen from when, replaced when (null: never).
 
-    Where the ledger says both at the same microsecond, fraud holds. Saying the same again changes nothing, so that of most
-    transactions the first line alone counts; only where lines differ are they compared in order.
+    Where the ledger says both at the same microsecond, fraud holds. Saying the same again changes
+    nothing, so that of most transactions the first line alone counts; only where lines differ are
+    they compared in order.
     """
     each, ledger = ", ".join(by), f"OVER (PARTITION BY {', '.join(by)} ORDER BY known_us)"
     return f"""
@@ -56,9 +59,10 @@ def verdict_query(rows: str, by: Sequence[str] = ("row_id",)) -> str:
 def label_query(rows: str, features: Sequence[Feature]) -> str:
     """Write the query of one key's features on the stream of labels, for the rows that have the key.
 
-    A `place` orders everything: a verdict stands at twice the microsecond it is seen, a transaction one behind, so that it
-    sees the verdicts of its own microsecond. Running sums are cheap, so a fraud leaves them by an entry of its own, REACH
-    later; where the history begins does not matter. The counts of a span are one sum of MANY * frauds + labels.
+    A `place` orders everything: a verdict stands at twice the microsecond it is seen, a transaction
+    one behind, so that it sees the verdicts of its own microsecond. Running sums are cheap, so a
+    fraud leaves them by an entry of its own, REACH later; where the history begins does not matter.
+    The counts of a span are one sum of MANY * frauds + labels.
     """
     key, spans = features[0].key[0], _spans(features)
     so_far = f"so_far AS (PARTITION BY {key} ORDER BY place)"
@@ -125,8 +129,8 @@ def label_query(rows: str, features: Sequence[Feature]) -> str:
 def few_labels_query(rows: str, features: Sequence[Feature], verdicts: str) -> str:
     """Write the same for a few rows and the verdicts on their keys (the key, seen_us, replaced_us, is_fraud).
 
-    What all rows of the batch see alike is counted once a key, the core; only what enters or leaves a span in the batch's own
-    time, and verdicts that were replaced, are joined with the rows.
+    What all rows of the batch see alike is counted once a key, the core; only what enters or leaves
+    a span in the batch's own time, and verdicts that were replaced, are joined with the rows.
     """
     key, spans = features[0].key[0], _spans(features)
     return f"""

@@ -1,7 +1,8 @@
 """The SQL of a micro-batch: each of its rows is joined with the earlier rows its windows see, and no others are read.
 
-Only rows of the keys it touches, and only of the days it needs, are taken from the history. Where a window stands on windows,
-those are computed over the history itself if it holds all that they see, else in the same way, one step further back.
+Only rows of the keys it touches, and only of the days it needs, are taken from the history. Where a
+window stands on windows, those are computed over the history itself if it holds all that they see,
+else in the same way, one step further back.
 """
 
 import string
@@ -27,7 +28,10 @@ def batch_tables(plan: Plan, since: datetime, columns: Sequence[str]) -> Iterato
     for number, (touch, parts) in enumerate(_histories(plan, columns)):
         wanted = _wanted(plan, parts)
         past = Plan(plan.features.values(), rows=f"{plan.rows}_past_{number}", wanted=wanted)
-        begin, whole = since - _longest(feature.span for part in parts for feature in part.features), _is_whole(past, touch)
+        begin, whole = (
+            since - _longest(feature.span for part in parts for feature in part.features),
+            _is_whole(past, touch),
+        )
         if whole:
             begin -= timedelta(microseconds=reach(past.features.values(), wanted))
         yield from _history_rows(plan, touch, past.rows, {*past.words, *wanted}, begin, columns)
@@ -47,17 +51,25 @@ def pair_query(asking: str, acting: str, features: Sequence[Feature]) -> str:
     aggregates = {text: f"told_{number}" for number, text in enumerate(_aggregates(features))}
     read = [name for name in inputs(features) if name != "as_of_us"]
     longest = max(microseconds(feature.span) for feature in features)
-    same = " AND ".join(f"asking.{ours} = acting.{theirs}" for ours, theirs in zip(key, of, strict=True))
+    same = " AND ".join(
+        f"asking.{ours} = acting.{theirs}" for ours, theirs in zip(key, of, strict=True)
+    )
     seen = f"acting.as_of_us < asking.as_of_us AND acting.as_of_us >= asking.as_of_us - {longest}"
     joined = f"{asking} AS asking JOIN {acting} AS acting ON {same} AND {seen}"
-    columns = ["asking.row_id AS asking_id", "asking.as_of_us AS asking_us", "acting.as_of_us AS as_of_us"]
+    columns = [
+        "asking.row_id AS asking_id",
+        "asking.as_of_us AS asking_us",
+        "acting.as_of_us AS as_of_us",
+    ]
     pairs = select([*columns, *(f"acting.{name} AS {name}" for name in read)], joined)
     told = [
         f"{aggregate} FILTER (WHERE as_of_us >= asking_us - {microseconds(span)}) AS {name}"
         for (aggregate, span), name in aggregates.items()
     ]
     answered = f"{select(['asking_id', *told], f'({pairs}) AS pairs')} GROUP BY asking_id"
-    joined = f"{asking} AS asked LEFT JOIN ({answered}) AS answered ON asked.row_id = answered.asking_id"
+    joined = (
+        f"{asking} AS asked LEFT JOIN ({answered}) AS answered ON asked.row_id = answered.asking_id"
+    )
     return f"{select(['row_id', *(_told(feature, aggregates) for feature in features)], joined)} WHERE {known(key)}"
 
 
@@ -67,7 +79,11 @@ def _histories(plan: Plan, columns: Sequence[str]) -> Iterator[tuple[Touch, list
     for part in plan.parts:
         if not part.is_lookup and not part.is_of_labels:
             key, of = part.features[0].key, part.features[0].of
-            pairs = [pair for pair in zip(key, of, strict=True) if all(is_stored(name, columns) for name in pair)]
+            pairs = [
+                pair
+                for pair in zip(key, of, strict=True)
+                if all(is_stored(name, columns) for name in pair)
+            ]
             pairs = [pair for pair in pairs if pair == ("account_id", "account_id")] or pairs
             touched = tuple(ours for ours, _ in pairs), tuple(theirs for _, theirs in pairs)
             shared.setdefault(touched, []).append(part)
@@ -95,20 +111,34 @@ def _is_whole(past: Plan, touch: Touch) -> bool:
 def _wanted(plan: Plan, parts: Iterable[Part]) -> list[str]:
     """What the windows of these parts read of their past, and what is looked up in the rows they find."""
     found = {feature.name for part in parts for feature in part.features}
-    looked_up = {word for f in plan.features.values() if f.lookup in found for word in f.needs() - {f.lookup}}
+    looked_up = {
+        word for f in plan.features.values() if f.lookup in found for word in f.needs() - {f.lookup}
+    }
     read = {name for part in parts for name in (*inputs(part.features), *part.features[0].of)}
     return sorted({*read, *looked_up})
 
 
-def _history_rows(plan: Plan, touch: Touch, name: str, words: set[str], begin: datetime, columns: Sequence[str]) -> list[Step]:
+def _history_rows(
+    plan: Plan, touch: Touch, name: str, words: set[str], begin: datetime, columns: Sequence[str]
+) -> list[Step]:
     """The rows that the windows see; in order only where one of them is to be the last."""
     touched, theirs = touch
     within, in_order = f"as_of >= {moment(begin)}", "row_id" in words
     # One column at a time is looked for while the files are read; several together only afterwards.
-    given = [f"{one} IN (SELECT {own} FROM {plan.rows})" for own, one in zip(*touch, strict=True) if one in columns]  # noqa: S608
-    same = [f"({', '.join(theirs)}) IN (SELECT {', '.join(touched)} FROM {plan.rows})"] if theirs else []  # noqa: S608
+    given = [
+        f"{one} IN (SELECT {own} FROM {plan.rows})"  # noqa: S608
+        for own, one in zip(*touch, strict=True)
+        if one in columns
+    ]
+    same = (
+        [f"({', '.join(theirs)}) IN (SELECT {', '.join(touched)} FROM {plan.rows})"]  # noqa: S608
+        if theirs
+        else []
+    )
     if all(one in columns for one in theirs):
-        return some_rows(name, words, columns, where=[within, *given, *same[: len(given) > 1]], in_order=in_order)
+        return some_rows(
+            name, words, columns, where=[within, *given, *same[: len(given) > 1]], in_order=in_order
+        )
     near = [_near(plan.rows, own) for own, one in zip(*touch, strict=True) if one == "ip_network"]
     where = [within, "ip_address IS NOT NULL", *given, *near]
     return some_rows(name, words, columns, where=where, among=same, in_order=in_order)
@@ -125,10 +155,16 @@ def _verdicts(plan: Plan, since: datetime) -> Iterator[Step]:
     keys = sorted({part.features[0].key[0] for part in plan.parts if part.is_of_labels})
     if not keys:
         return
-    values = [f"SELECT DISTINCT '{key}' AS kind, {key} AS touched FROM {plan.rows} WHERE {key} IS NOT NULL" for key in keys]  # noqa: S608
+    values = [
+        f"SELECT DISTINCT '{key}' AS kind, {key} AS touched FROM {plan.rows} WHERE {key} IS NOT NULL"  # noqa: S608
+        for key in keys
+    ]
     yield Table(
         name=f"{plan.rows}_keys",
-        query=select(["row_number() OVER () AS key_id", "kind", "touched"], f"({' UNION ALL '.join(values)}) AS found"),
+        query=select(
+            ["row_number() OVER () AS key_id", "kind", "touched"],
+            f"({' UNION ALL '.join(values)}) AS found",
+        ),
     )
     begin = moment(since - _longest([LOOKBACK]) - _longest([LONGEST_WAIT]))
     judged = [
@@ -140,7 +176,10 @@ def _verdicts(plan: Plan, since: datetime) -> Iterator[Step]:
     ]
     verdicts = verdict_query(f"({' UNION ALL '.join(judged)})", by=("key_id", "transaction_id"))
     seen = f"({verdicts}) AS told WHERE seen_us > {_epoch_us(since)} - {microseconds(LOOKBACK)}"
-    yield Table(name=f"{plan.rows}_verdicts", query=select(["key_id", "seen_us", "replaced_us", "is_fraud"], seen))
+    yield Table(
+        name=f"{plan.rows}_verdicts",
+        query=select(["key_id", "seen_us", "replaced_us", "is_fraud"], seen),
+    )
 
 
 def _keys(plan: Plan, kind: str) -> str:
@@ -155,7 +194,10 @@ def _query(plan: Plan, part: Part, pasts: Mapping[str, Plan]) -> str:
     features = part.features
     if part.is_lookup:
         rows = sorted({feature.lookup for feature in features})
-        words = {row: {word for f in features if f.lookup == row for word in f.needs() - {row}} for row in rows}
+        words = {
+            row: {word for f in features if f.lookup == row for word in f.needs() - {row}}
+            for row in rows
+        }
         earlier = {row: f"({pasts[plan.home(row).table].read(sorted(words[row]))})" for row in rows}
         return lookup_query(f"({plan.read(rows)})", earlier, features)
     key, of = features[0].key, features[0].of
@@ -163,9 +205,13 @@ def _query(plan: Plan, part: Part, pasts: Mapping[str, Plan]) -> str:
     if part.is_of_labels:
         judged = f"{plan.rows}_verdicts JOIN {_keys(plan, key[0])} USING (key_id)"
         return few_labels_query(
-            asking, features, f"({select([f'touched AS {key[0]}', 'seen_us', 'replaced_us', 'is_fraud'], judged)})"
+            asking,
+            features,
+            f"({select([f'touched AS {key[0]}', 'seen_us', 'replaced_us', 'is_fraud'], judged)})",
         )
-    return pair_query(asking, f"({pasts[part.table].read([*of, 'as_of_us', *inputs(features)])})", features)
+    return pair_query(
+        asking, f"({pasts[part.table].read([*of, 'as_of_us', *inputs(features)])})", features
+    )
 
 
 def _aggregates(features: Iterable[Feature]) -> list[tuple[str, str]]:

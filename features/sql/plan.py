@@ -1,6 +1,7 @@
 """In which order features are computed, where their tables lie, and how these are read together.
 
-Features of one key are a table of their own, the part, with the `row_id` of the rows; facts are computed when parts are read.
+Features of one key are a table of their own, the part, with the `row_id` of the rows; facts are
+computed when parts are read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,16 +37,29 @@ class Part:
 class Plan:
     """The wanted features (else the shown ones), and those they need, laid out in parts beside a table of rows.
 
-    `words` are all names that their SQL and keys use, `depths` how many windows or look-ups each stands on.
+    `words` are all names that their SQL and keys use, `depths` how many windows or look-ups each
+    stands on.
     """
 
-    def __init__(self, features: Iterable[Feature], *, rows: str = "rows", wanted: Iterable[str] | None = None) -> None:
+    def __init__(
+        self,
+        features: Iterable[Feature],
+        *,
+        rows: str = "rows",
+        wanted: Iterable[str] | None = None,
+    ) -> None:
         self.rows = rows
-        self.features = {one.name: replace(one, sql=in_doubles(one.sql)) for one in ordered(features, wanted)}
-        self.words = {word for feature in self.features.values() for word in feature.needs()} - self.features.keys()
+        self.features = {
+            one.name: replace(one, sql=in_doubles(one.sql)) for one in ordered(features, wanted)
+        }
+        self.words = {
+            word for feature in self.features.values() for word in feature.needs()
+        } - self.features.keys()
         self.depths: dict[str, int] = {}
         for feature in self.features.values():
-            below = max((self.depths[name] for name in feature.needs() & self.depths.keys()), default=0)
+            below = max(
+                (self.depths[name] for name in feature.needs() & self.depths.keys()), default=0
+            )
             self.depths[feature.name] = below + bool(feature.key or feature.lookup)
         self.parts = self._parts()
         self._home = {feature.name: part for part in self.parts for feature in part.features}
@@ -55,15 +69,26 @@ class Plan:
         return self._home[name]
 
     def read(self, names: Iterable[str], *, first: int = 0, last: int = 0) -> str:
-        """Write the query of columns and features, with the row_id; given `last`, only of the rows from `first` to it."""
+        """Write the query of columns and features, with the row_id.
+
+        Given `last`, only of the rows from `first` to it.
+        """
         wanted = list(dict.fromkeys(["row_id", *names]))
-        needed = ordered_needs(wanted, {name: one for name, one in self.features.items() if name not in self._home})
-        facts = [self.features[name] for name in needed if name in self.features and name not in self._home]
+        needed = ordered_needs(
+            wanted, {name: one for name, one in self.features.items() if name not in self._home}
+        )
+        facts = [
+            self.features[name]
+            for name in needed
+            if name in self.features and name not in self._home
+        ]
         given = [name for name in needed if name not in self.features and name != "row_id"]
         parted = [name for name in needed if name in self._home]
         parts = dict.fromkeys(self._home[name].table for name in parted)
         bounds = f" WHERE row_id BETWEEN {first} AND {last}" if last else ""
-        tables = [f"(SELECT * FROM {table}{bounds})" if bounds else table for table in (self.rows, *parts)]  # noqa: S608
+        tables = [self.rows, *parts]
+        if bounds:
+            tables = [f"(SELECT * FROM {table}{bounds})" for table in tables]  # noqa: S608
         joined = " LEFT JOIN ".join(
             f"{table} AS {name}" + (" USING (row_id)" if place else "")
             for place, (table, name) in enumerate(zip(tables, (self.rows, *parts), strict=True))
@@ -81,12 +106,16 @@ class Plan:
         shared: dict[tuple[object, ...], list[Feature]] = {}
         for feature in self.features.values():
             if feature.key:
-                shared.setdefault((self.depths[feature.name], feature.stream, feature.key, feature.of), []).append(feature)
+                shared.setdefault(
+                    (self.depths[feature.name], feature.stream, feature.key, feature.of), []
+                ).append(feature)
             elif feature.lookup:
                 shared.setdefault((self.depths[feature.name], "lookup"), []).append(feature)
         return [
             Part(table=f"{self.rows}_{number}", depth=self.depths[own[0].name], features=tuple(own))
-            for number, own in enumerate(sorted(shared.values(), key=lambda own: self.depths[own[0].name]))
+            for number, own in enumerate(
+                sorted(shared.values(), key=lambda own: self.depths[own[0].name])
+            )
         ]
 
 
@@ -101,8 +130,12 @@ def ordered(features: Iterable[Feature], wanted: Iterable[str] | None = None) ->
     A hidden feature may stand in a group that the portfolio does not have.
     """
     given = {feature.name: feature for feature in features}
-    declared = {feature.name: feature for group in GROUPS.values() for feature in group.features} | given
-    names = ordered_needs(wanted or [feature.name for feature in given.values() if feature.shown], declared)
+    declared = {
+        feature.name: feature for group in GROUPS.values() for feature in group.features
+    } | given
+    names = ordered_needs(
+        wanted or [feature.name for feature in given.values() if feature.shown], declared
+    )
     return [declared[name] for name in names if name in declared]
 
 
@@ -118,14 +151,19 @@ def ordered_needs(names: Iterable[str], declared: Mapping[str, Feature]) -> list
     try:
         return list(TopologicalSorter(needed).static_order())
     except CycleError as error:
-        raise SchemaError(f"the features {', '.join(error.args[1])} need one another; break the circle") from error
+        raise SchemaError(
+            f"the features {', '.join(error.args[1])} need one another; break the circle"
+        ) from error
 
 
 def reach(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> int:
     """How many microseconds of history the wanted features (else the shown ones) see, through all windows on windows."""
     reaches: dict[str, int] = {}
     for feature in ordered(features, wanted):
-        below = max((reaches[name] for name in (feature.needs() - {feature.lookup}) & reaches.keys()), default=0)
+        below = max(
+            (reaches[name] for name in (feature.needs() - {feature.lookup}) & reaches.keys()),
+            default=0,
+        )
         reaches[feature.name] = below + _own_reach(feature, reaches)
     return max(reaches.values(), default=0)
 
@@ -135,7 +173,9 @@ def _own_reach(feature: Feature, reaches: Mapping[str, int]) -> int:
         return reaches[feature.lookup]
     if not feature.key:
         return 0
-    return microseconds(feature.span) + (microseconds(LONGEST_WAIT) if feature.stream == "labels" else 0)
+    return microseconds(feature.span) + (
+        microseconds(LONGEST_WAIT) if feature.stream == "labels" else 0
+    )
 
 
 def _with_facts(query: str, facts: Sequence[Feature]) -> str:
@@ -144,7 +184,9 @@ def _with_facts(query: str, facts: Sequence[Feature]) -> str:
     while left:
         names = {feature.name for feature in left}
         ready = [feature for feature in left if not feature.needs() & names]
-        query = select(["*", *(f"{feature.sql} AS {feature.name}" for feature in ready)], f"({query}) AS layer")
+        query = select(
+            ["*", *(f"{feature.sql} AS {feature.name}" for feature in ready)], f"({query}) AS layer"
+        )
         left = [feature for feature in left if feature not in ready]
     return query
 

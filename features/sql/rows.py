@@ -12,7 +12,10 @@ TRANSACTIONS = "transactions"  # the source: its columns, and its moments in mic
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table to be made by a query, or to get more rows by it; in order of row_id where ranges of its rows are to be read."""
+    """A table to be made by a query, or to get more rows by it.
+
+    In order of row_id where ranges of its rows are to be read.
+    """
 
     name: str
     query: str
@@ -40,14 +43,22 @@ def moment(value: datetime) -> str:
     return f"TIMESTAMP '{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
 
 
-def all_rows(name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)) -> list[Step]:
+def all_rows(
+    name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)
+) -> list[Step]:
     """Write the table of all transactions, sorted slice by slice of time, each slice given by its condition."""
     stored, facts = _stored(words, columns), _facts(words, columns)
-    joined = f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)" if facts else TRANSACTIONS
+    joined = (
+        f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)"
+        if facts
+        else TRANSACTIONS
+    )
     tables = [
         Table(
             name=name,
-            query=_numbered([*stored, *facts], f"{joined} WHERE {where}", behind=name if place else ""),
+            query=_numbered(
+                [*stored, *facts], f"{joined} WHERE {where}", behind=name if place else ""
+            ),
             more=bool(place),
         )
         for place, where in enumerate(slices)
@@ -92,7 +103,9 @@ def _facts(words: Iterable[str], columns: Sequence[str]) -> list[str]:
     return sorted(FACT_NAMES & {*words}) if "ip_address" in columns else []
 
 
-def _numbered(columns: Iterable[str], source: str, *, in_order: bool = True, behind: str = "") -> str:
+def _numbered(
+    columns: Iterable[str], source: str, *, in_order: bool = True, behind: str = ""
+) -> str:
     """Number rows, perhaps behind those that a table has already."""
     order = "ORDER BY as_of_us, transaction_id" if in_order else ""
     already = f" + (SELECT count(*) FROM {behind})" if behind else ""  # noqa: S608

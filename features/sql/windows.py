@@ -1,6 +1,7 @@
 """The SQL of windows: what a key did before each row, and what stands in one of its earlier rows.
 
-The same text runs on every engine: integer microseconds, `RANGE BETWEEN <span> PRECEDING AND 1 PRECEDING`.
+The same text runs on every engine: integer microseconds, `RANGE BETWEEN <span> PRECEDING AND 1
+PRECEDING`.
 """
 
 import re
@@ -32,7 +33,10 @@ def known(columns: Iterable[str]) -> str:
 def inputs(features: Iterable[Feature]) -> list[str]:
     """The columns and features that the aggregates of windows read, beside their keys."""
     features = list(features)
-    return sorted(set().union(*(feature.needs() for feature in features)) - {*features[0].key, *features[0].of})
+    return sorted(
+        set().union(*(feature.needs() for feature in features))
+        - {*features[0].key, *features[0].of}
+    )
 
 
 def in_doubles(sql: str) -> str:
@@ -49,8 +53,13 @@ def in_doubles(sql: str) -> str:
 def window_query(rows: str, features: Sequence[Feature]) -> str:
     """Write the query of features that share a key, for the rows that have it."""
     key, of = features[0].key, features[0].of
-    columns = [f"{feature.sql.replace(PAST, f'OVER past_{feature.span}')} AS {feature.name}" for feature in features]
-    frames = ", ".join(frame(key, span) for span in dict.fromkeys(feature.span for feature in features))
+    columns = [
+        f"{feature.sql.replace(PAST, f'OVER past_{feature.span}')} AS {feature.name}"
+        for feature in features
+    ]
+    frames = ", ".join(
+        frame(key, span) for span in dict.fromkeys(feature.span for feature in features)
+    )
     if key == of:
         return f"{select(['row_id', *columns], rows)} WHERE {known(key)} WINDOW {frames}"
     read = [name for name in inputs(features) if name not in {"row_id", "as_of_us"}]
@@ -63,6 +72,9 @@ def window_query(rows: str, features: Sequence[Feature]) -> str:
 
 def lookup_query(now: str, earlier: Mapping[str, str], features: Sequence[Feature]) -> str:
     """Write the query of features that are read from earlier rows: by the name of each look-up, where these rows lie."""
-    joins = [f"LEFT JOIN {rows} AS of_{row} ON of_{row}.row_id = now.{row}" for row, rows in earlier.items()]
+    joins = [
+        f"LEFT JOIN {rows} AS of_{row} ON of_{row}.row_id = now.{row}"
+        for row, rows in earlier.items()
+    ]
     columns = [f"of_{feature.lookup}.{feature.sql} AS {feature.name}" for feature in features]
     return select(["now.row_id", *columns], f"{now} AS now {' '.join(joins)}")

@@ -1,10 +1,18 @@
 """Casework, what people do with what the model flags: alerts, reviews, holds, labels, and an audit of every change.
 
-Every function that changes something is one transaction, and its audit row is written in it. The other rooms take
-`Engine` from here: it stands for the opened database, and sqlalchemy stays in this folder.
+Every function that changes something is one transaction, and its audit row is written in it. The
+other rooms take `Engine` from here: it stands for the opened database, and sqlalchemy stays in this
+folder.
 """
 
-from pipeline.casework.alerts import RaisedAlerts, alerted_up_to, in_alerts, put_back, raise_alerts, take
+from pipeline.casework.alerts import (
+    RaisedAlerts,
+    alerted_up_to,
+    in_alerts,
+    put_back,
+    raise_alerts,
+    take,
+)
 from pipeline.casework.database import Engine, open_casework
 from pipeline.casework.errors import ForbiddenError, MissingError, RefusedError
 from pipeline.casework.holds import HOLD_KINDS, HoldKind, freeze, release

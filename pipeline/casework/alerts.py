@@ -17,7 +17,8 @@ from pipeline.casework.reasons_json import nearest_to_json, stages_to_json
 from pipeline.casework.tables import Alert, AlertedBatch, AlertTransaction, Audit
 from pipeline.flagged import FlaggedTransaction
 
-KEYS_PER_QUERY = 5_000  # well below the parameters SQLite (32,766) and Postgres (65,535) take in one statement
+# well below the parameters SQLite (32,766) and Postgres (65,535) take in one statement
+KEYS_PER_QUERY = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +31,38 @@ class RaisedAlerts:
 
 
 def raise_alerts(
-    engine: Engine, flagged: Sequence[FlaggedTransaction], *, portfolio: str, now: datetime, batch: int | None = None
+    engine: Engine,
+    flagged: Sequence[FlaggedTransaction],
+    *,
+    portfolio: str,
+    now: datetime,
+    batch: int | None = None,
 ) -> RaisedAlerts:
     """Put every flagged transaction into one alert; doing it again changes nothing.
 
-    With `batch`, the batch of scores up to which all is now alerted on, kept in the same transaction.
+    With `batch`, the batch of scores up to which all is now alerted on, kept in the same
+    transaction.
     """
     by_id = {one.transaction_id: one for one in flagged}
     with writer(engine).begin() as connection:
         known = _already_in_an_alert(connection, portfolio, list(by_id))
-        by_account = _grouped_by_account([one for one in by_id.values() if one.transaction_id not in known])
+        by_account = _grouped_by_account(
+            [one for one in by_id.values() if one.transaction_id not in known]
+        )
         fresh = list(chain.from_iterable(by_account.values()))
         undecided = _undecided(connection, portfolio, list(by_account))
-        opened = _open(connection, portfolio, {a: t for a, t in by_account.items() if a not in undecided}, now=now)
-        _join(connection, portfolio, {undecided[a]: t for a, t in by_account.items() if a in undecided}, now=now)
+        opened = _open(
+            connection,
+            portfolio,
+            {a: t for a, t in by_account.items() if a not in undecided},
+            now=now,
+        )
+        _join(
+            connection,
+            portfolio,
+            {undecided[a]: t for a, t in by_account.items() if a in undecided},
+            now=now,
+        )
         _store(connection, portfolio, fresh, undecided | opened, now=now)
         if batch is not None:
             connection.execute(delete(AlertedBatch).where(AlertedBatch.portfolio == portfolio))
@@ -54,7 +73,9 @@ def raise_alerts(
 def alerted_up_to(engine: Engine, portfolio: str) -> int:
     """The batch of scores up to which alerts were raised; -1 when none were."""
     with engine.connect() as connection:
-        found = connection.scalar(select(AlertedBatch.batch).where(AlertedBatch.portfolio == portfolio))
+        found = connection.scalar(
+            select(AlertedBatch.batch).where(AlertedBatch.portfolio == portfolio)
+        )
     return -1 if found is None else found
 
 
@@ -68,7 +89,11 @@ def take(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
     """Take an open alert into review, so that colleagues see it is being worked on."""
     with writer(engine).begin() as connection:
         require_role(connection, by, REVIEWERS, to="review alerts")
-        claim = update(Alert).where(Alert.id == alert_id, Alert.state == "open").values(state="in_review", reviewer=by)
+        claim = (
+            update(Alert)
+            .where(Alert.id == alert_id, Alert.state == "open")
+            .values(state="in_review", reviewer=by)
+        )
         subject = _changed(connection, claim, alert_id)
         record(connection, by, "took the alert", subject, at=now)
 
@@ -80,20 +105,30 @@ def put_back(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
         reviewer = connection.scalar(select(Alert.reviewer).where(Alert.id == alert_id))
         if reviewer != by:
             require_role(connection, by, SENIORS, to="put back an alert that a colleague reviews")
-        returned = update(Alert).where(Alert.id == alert_id, Alert.state == "in_review").values(state="open", reviewer=None)
+        returned = (
+            update(Alert)
+            .where(Alert.id == alert_id, Alert.state == "in_review")
+            .values(state="open", reviewer=None)
+        )
         subject = _changed(connection, returned, alert_id)
         record(connection, by, "put the alert back", subject, at=now)
 
 
 def refuse_change(connection: Connection, alert_id: int) -> RefusedError:
     """Why an alert could not be changed, told from how it stands now."""
-    row = connection.execute(select(Alert.state, Alert.reviewer, Alert.verdict).where(Alert.id == alert_id)).one_or_none()
+    row = connection.execute(
+        select(Alert.state, Alert.reviewer, Alert.verdict).where(Alert.id == alert_id)
+    ).one_or_none()
     if row is None:
         return MissingError(f"there is no alert {alert_id}; open one from the queue")
     if row.state == "decided":
-        return RefusedError(f"alert {alert_id} was decided as {row.verdict} by {row.reviewer} already; a senior can reverse it")
+        return RefusedError(
+            f"alert {alert_id} was decided as {row.verdict} by {row.reviewer} already; a senior can reverse it"
+        )
     if row.state == "in_review":
-        return RefusedError(f"alert {alert_id} is in review by {row.reviewer}; ask them to put it back, or a senior")
+        return RefusedError(
+            f"alert {alert_id} is in review by {row.reviewer}; ask them to put it back, or a senior"
+        )
     return RefusedError(f"alert {alert_id} is not in review; it is in the queue")
 
 
@@ -104,17 +139,25 @@ def _changed(connection: Connection, change: Any, alert_id: int) -> Subject:
     return Subject(portfolio=row.portfolio, account_id=row.account_id, alert_id=alert_id)
 
 
-def _already_in_an_alert(connection: Connection, portfolio: str, transaction_ids: list[str]) -> set[str]:
+def _already_in_an_alert(
+    connection: Connection, portfolio: str, transaction_ids: list[str]
+) -> set[str]:
     stored = AlertTransaction.transaction_id
     found: set[str] = set()
     for ids in _chunks(transaction_ids):
-        found.update(connection.scalars(select(stored).where(AlertTransaction.portfolio == portfolio, stored.in_(ids))))
+        found.update(
+            connection.scalars(
+                select(stored).where(AlertTransaction.portfolio == portfolio, stored.in_(ids))
+            )
+        )
     return found
 
 
 def _grouped_by_account(flagged: list[FlaggedTransaction]) -> dict[str, list[FlaggedTransaction]]:
     by_account: dict[str, list[FlaggedTransaction]] = defaultdict(list)
-    for transaction in sorted(flagged, key=lambda one: (one.account_id, one.event_time, one.transaction_id)):
+    for transaction in sorted(
+        flagged, key=lambda one: (one.account_id, one.event_time, one.transaction_id)
+    ):
         by_account[transaction.account_id].append(transaction)
     return dict(by_account)
 
@@ -130,7 +173,11 @@ def _undecided(connection: Connection, portfolio: str, account_ids: list[str]) -
 
 
 def _open(
-    connection: Connection, portfolio: str, by_account: dict[str, list[FlaggedTransaction]], *, now: datetime
+    connection: Connection,
+    portfolio: str,
+    by_account: dict[str, list[FlaggedTransaction]],
+    *,
+    now: datetime,
 ) -> dict[str, int]:
     if not by_account:
         return {}
@@ -148,14 +195,22 @@ def _open(
     rows = connection.execute(insert(Alert).returning(Alert.account_id, Alert.id), alerts)
     opened = {row.account_id: row.id for row in rows}
     audited = [
-        _audit_row("raised the alert", portfolio, account_id, opened[account_id], transactions, now=now)
+        _audit_row(
+            "raised the alert", portfolio, account_id, opened[account_id], transactions, now=now
+        )
         for account_id, transactions in by_account.items()
     ]
     connection.execute(insert(Audit), audited)
     return opened
 
 
-def _join(connection: Connection, portfolio: str, by_alert: dict[int, list[FlaggedTransaction]], *, now: datetime) -> None:
+def _join(
+    connection: Connection,
+    portfolio: str,
+    by_alert: dict[int, list[FlaggedTransaction]],
+    *,
+    now: datetime,
+) -> None:
     if not by_alert:
         return
     highest = func.max if connection.dialect.name == "sqlite" else func.greatest
@@ -177,21 +232,41 @@ def _join(connection: Connection, portfolio: str, by_alert: dict[int, list[Flagg
     ]
     connection.execute(joined, changes)
     audited = [
-        _audit_row("added to the alert", portfolio, transactions[0].account_id, alert_id, transactions, now=now)
+        _audit_row(
+            "added to the alert",
+            portfolio,
+            transactions[0].account_id,
+            alert_id,
+            transactions,
+            now=now,
+        )
         for alert_id, transactions in by_alert.items()
     ]
     connection.execute(insert(Audit), audited)
 
 
 def _audit_row(
-    what: str, portfolio: str, account_id: str, alert_id: int, transactions: list[FlaggedTransaction], *, now: datetime
+    what: str,
+    portfolio: str,
+    account_id: str,
+    alert_id: int,
+    transactions: list[FlaggedTransaction],
+    *,
+    now: datetime,
 ) -> dict[str, Any]:
     subject = Subject(portfolio=portfolio, account_id=account_id, alert_id=alert_id)
-    return audit_row(MACHINE, what, subject, at=now, transactions=[one.transaction_id for one in transactions])
+    return audit_row(
+        MACHINE, what, subject, at=now, transactions=[one.transaction_id for one in transactions]
+    )
 
 
 def _store(
-    connection: Connection, portfolio: str, flagged: list[FlaggedTransaction], alerts: dict[str, int], *, now: datetime
+    connection: Connection,
+    portfolio: str,
+    flagged: list[FlaggedTransaction],
+    alerts: dict[str, int],
+    *,
+    now: datetime,
 ) -> None:
     rows = [
         {

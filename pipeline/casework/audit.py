@@ -21,12 +21,22 @@ class Subject:
     user_name: str | None = None
 
 
-def record(connection: Connection, who: str, what: str, subject: Subject, *, at: datetime, **details: object) -> None:
+def record(
+    connection: Connection,
+    who: str,
+    what: str,
+    subject: Subject,
+    *,
+    at: datetime,
+    **details: object,
+) -> None:
     """One audit row, in the transaction of the change it tells of."""
     connection.execute(insert(Audit), [audit_row(who, what, subject, at=at, **details)])
 
 
-def audit_row(who: str, what: str, subject: Subject, *, at: datetime, **details: object) -> dict[str, Any]:
+def audit_row(
+    who: str, what: str, subject: Subject, *, at: datetime, **details: object
+) -> dict[str, Any]:
     """The values of one audit row, for writing many at once."""
     return {
         "at": at,

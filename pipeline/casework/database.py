@@ -1,7 +1,8 @@
 """The casework database: opened by its URL, brought to the newest shape, and written by one transaction at a time.
 
-SQLite (WAL) and Postgres run the same code. Writers take their turn from the start of the transaction (`BEGIN IMMEDIATE`,
-an advisory lock), so what a writer reads is still true when it writes, and ids grow in the order of the commits.
+SQLite (WAL) and Postgres run the same code. Writers take their turn from the start of the
+transaction (`BEGIN IMMEDIATE`, an advisory lock), so what a writer reads is still true when it
+writes, and ids grow in the order of the commits.
 """
 
 from pathlib import Path
@@ -15,7 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-__all__ = ["Engine", "open_casework", "writer"]  # Engine: others name the database by it without knowing what runs it
+# Engine: others name the database by it without knowing what runs it
+__all__ = ["Engine", "open_casework", "writer"]
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITER_LOCK = 7_041_776  # any number, as long as every version of this code uses the same
@@ -31,13 +33,21 @@ def open_casework(url: str) -> Engine:
         _set_up(engine)
         _migrate(engine)
     except ImportError as missing:
-        raise ValueError(f"{shown} needs the package {missing.name}; install Strata with its extra postgres") from missing
+        raise ValueError(
+            f"{shown} needs the package {missing.name}; install Strata with its extra postgres"
+        ) from missing
     except ArgumentError as failure:
-        raise ValueError(f"{shown} names no driver that is known; give an address such as postgresql://host/name") from failure
+        raise ValueError(
+            f"{shown} names no driver that is known; give an address such as postgresql://host/name"
+        ) from failure
     except DBAPIError as failure:
-        raise ValueError(f"the casework database {shown} cannot be opened ({failure.orig}); check the address") from failure
+        raise ValueError(
+            f"the casework database {shown} cannot be opened ({failure.orig}); check the address"
+        ) from failure
     except CommandError as failure:
-        raise ValueError(f"the casework database {shown} is of another version ({failure}); use a newer Strata") from failure
+        raise ValueError(
+            f"the casework database {shown} is of another version ({failure}); use a newer Strata"
+        ) from failure
     return engine
 
 
@@ -50,13 +60,17 @@ def _read_url(url: str) -> URL:
     try:
         address = make_url(url)
     except ArgumentError as failure:
-        raise ValueError(f"{url!r} is no database URL; give one such as sqlite:///casework.db") from failure
+        raise ValueError(
+            f"{url!r} is no database URL; give one such as sqlite:///casework.db"
+        ) from failure
     if address.drivername == "postgresql":
         return address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() == "postgresql":
         return address
     if address.drivername != "sqlite":
-        raise ValueError(f"casework runs on sqlite or postgresql, not on {address.drivername}; change the URL")
+        raise ValueError(
+            f"casework runs on sqlite or postgresql, not on {address.drivername}; change the URL"
+        )
     if not address.database or address.database == ":memory:":
         raise ValueError(f"{url!r} names no file; give one such as sqlite:///casework.db")
     _make_folder(Path(address.database).parent)
@@ -67,7 +81,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise ValueError(f"the folder {folder} cannot be made ({failure.strerror}); choose another for casework") from failure
+        raise ValueError(
+            f"the folder {folder} cannot be made ({failure.strerror}); choose another for casework"
+        ) from failure
 
 
 def _set_up(engine: Engine) -> None:
@@ -77,7 +93,8 @@ def _set_up(engine: Engine) -> None:
 
 
 def _set_up_sqlite(connection: SqliteConnection, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late: only at the first write
+    # the driver's own BEGIN comes too late: only at the first write
+    connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys = ON")
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):

@@ -26,13 +26,18 @@ def freeze(
     review_by: datetime,
     now: datetime,
 ) -> None:
-    """Freeze an account in the owner's name; with no owner (a rule froze it) only while an alert of it is pending."""
+    """Freeze an account in the owner's name.
+
+    With no owner (a rule froze it) only while an alert of it is pending.
+    """
     _check(kind, reason, review_by, now=now)
     with writer(engine).begin() as connection:
         if owner is not None:
             require_role(connection, owner, REVIEWERS, to="freeze accounts")
         elif not is_pending(connection, portfolio, account_id):
-            raise RefusedError(f"account {account_id} has no pending alert; name an owner of the hold")
+            raise RefusedError(
+                f"account {account_id} has no pending alert; name an owner of the hold"
+            )
         _refuse_second_freeze(connection, portfolio, account_id, kind)
         hold = {
             "portfolio": portfolio,
@@ -46,18 +51,34 @@ def freeze(
         connection.execute(insert(Hold), [hold])
         subject = Subject(portfolio=portfolio, account_id=account_id)
         who = owner if owner is not None else MACHINE
-        record(connection, who, f"froze the account: {kind}", subject, at=now, reason=reason, review_by=review_by.isoformat())
+        record(
+            connection,
+            who,
+            f"froze the account: {kind}",
+            subject,
+            at=now,
+            reason=reason,
+            review_by=review_by.isoformat(),
+        )
 
 
-def release(engine: Engine, portfolio: str, account_id: str, *, by: str, note: str = "", now: datetime) -> None:
+def release(
+    engine: Engine, portfolio: str, account_id: str, *, by: str, note: str = "", now: datetime
+) -> None:
     """End every hold of an account; refused while an alert of it is pending."""
     with writer(engine).begin() as connection:
         require_role(connection, by, REVIEWERS, to="release accounts")
         if is_pending(connection, portfolio, account_id):
-            raise RefusedError(f"account {account_id} has a pending alert; decide it before the release")
+            raise RefusedError(
+                f"account {account_id} has a pending alert; decide it before the release"
+            )
         released = (
             update(Hold)
-            .where(Hold.portfolio == portfolio, Hold.account_id == account_id, Hold.released_at.is_(None))
+            .where(
+                Hold.portfolio == portfolio,
+                Hold.account_id == account_id,
+                Hold.released_at.is_(None),
+            )
             .values(released_at=now, released_by=by)
             .returning(Hold.kind)
         )
@@ -65,16 +86,22 @@ def release(engine: Engine, portfolio: str, account_id: str, *, by: str, note: s
         if not kinds:
             raise RefusedError(f"account {account_id} is not frozen; nothing to release")
         subject = Subject(portfolio=portfolio, account_id=account_id)
-        record(connection, by, "released the account", subject, at=now, note=note.strip(), kinds=kinds)
+        record(
+            connection, by, "released the account", subject, at=now, note=note.strip(), kinds=kinds
+        )
 
 
 def is_pending(connection: Connection, portfolio: str, account_id: str) -> bool:
     """Whether an alert of the account still waits for its verdict."""
-    pending = exists().where(Alert.portfolio == portfolio, Alert.account_id == account_id, Alert.state != "decided")
+    pending = exists().where(
+        Alert.portfolio == portfolio, Alert.account_id == account_id, Alert.state != "decided"
+    )
     return bool(connection.scalar(select(pending)))
 
 
-def give_owner(connection: Connection, portfolio: str, account_id: str, *, owner: str, now: datetime) -> None:
+def give_owner(
+    connection: Connection, portfolio: str, account_id: str, *, owner: str, now: datetime
+) -> None:
     """Put a name on the account's nameless holds: the alert that stood for them has just been decided."""
     nameless = (
         update(Hold)
@@ -99,12 +126,19 @@ def _check(kind: str, reason: str, review_by: datetime, *, now: datetime) -> Non
     if not reason.strip():
         raise RefusedError("a hold needs a reason; write one")
     if review_by <= now:
-        raise RefusedError(f"a hold is reviewed after it begins, not by {review_by:%Y-%m-%d %H:%M}; choose a later time")
+        raise RefusedError(
+            f"a hold is reviewed after it begins, not by {review_by:%Y-%m-%d %H:%M}; choose a later time"
+        )
 
 
-def _refuse_second_freeze(connection: Connection, portfolio: str, account_id: str, kind: HoldKind) -> None:
+def _refuse_second_freeze(
+    connection: Connection, portfolio: str, account_id: str, kind: HoldKind
+) -> None:
     active = select(Hold.kind).where(
-        Hold.portfolio == portfolio, Hold.account_id == account_id, Hold.released_at.is_(None), Hold.kind.in_({kind, "all"})
+        Hold.portfolio == portfolio,
+        Hold.account_id == account_id,
+        Hold.released_at.is_(None),
+        Hold.kind.in_({kind, "all"}),
     )
     frozen = connection.scalars(active).first()
     if frozen is not None:

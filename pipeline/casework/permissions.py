@@ -14,11 +14,20 @@ SENIORS: tuple[Role, ...] = ("senior", "manager")
 
 
 def require_role(connection: Connection, name: str, roles: tuple[Role, ...], *, to: str) -> Role:
-    """The role of an active user of that name; refused unless it is one of `roles`. `to` says what they want to do."""
-    stored = connection.scalar(select(UserAccount.role).where(UserAccount.name == name, UserAccount.active))
+    """The role of an active user of that name.
+
+    Refused unless it is one of `roles`. `to` says what they want to do.
+    """
+    stored = connection.scalar(
+        select(UserAccount.role).where(UserAccount.name == name, UserAccount.active)
+    )
     if stored is None:
-        raise ForbiddenError(f"{name!r} is no active user; add them with: strata user add {name} --role analyst")
+        raise ForbiddenError(
+            f"{name!r} is no active user; add them with: strata user add {name} --role analyst"
+        )
     role = cast(Role, stored)
     if role not in roles:
-        raise ForbiddenError(f"{name} is {role} and may not {to}; ask one who is {' or '.join(roles)}")
+        raise ForbiddenError(
+            f"{name} is {role} and may not {to}; ask one who is {' or '.join(roles)}"
+        )
     return role

@@ -101,7 +101,8 @@ class AuditFacts:
 class CaseFacts:
     """All that is stored of one alert and its account, newest last; `transactions` are the riskiest first.
 
-    `alerts_near` are the alerts, by transaction, that hold the confirmed cases nearest to these transactions.
+    `alerts_near` are the alerts, by transaction, that hold the confirmed cases nearest to these
+    transactions.
     """
 
     alert: AlertFacts
@@ -125,7 +126,12 @@ class LabelFacts:
 
 
 def queue(
-    engine: Engine, portfolio: str | None = None, *, state: AlertState = "open", limit: int = 50, offset: int = 0
+    engine: Engine,
+    portfolio: str | None = None,
+    *,
+    state: AlertState = "open",
+    limit: int = 50,
+    offset: int = 0,
 ) -> tuple[AlertFacts, ...]:
     """The alerts of a state, the highest expected loss first; a portfolio of None means all."""
     wanted = [Alert.state == state, *_of(Alert.portfolio, portfolio)]
@@ -147,7 +153,9 @@ def alert_page(engine: Engine, alert_id: int) -> CaseFacts:
             transactions=transactions,
             reviews=_reviews(connection, alert_id),
             other_alerts=_alerts(connection, *of_account, Alert.id != alert_id),
-            holds=_holds(connection, Hold.portfolio == alert.portfolio, Hold.account_id == alert.account_id),
+            holds=_holds(
+                connection, Hold.portfolio == alert.portfolio, Hold.account_id == alert.account_id
+            ),
             history=_history(connection, alert.portfolio, alert.account_id),
             alerts_near=_alerts_near(connection, alert.portfolio, transactions),
         )
@@ -162,8 +170,16 @@ def active_holds(engine: Engine, portfolio: str | None = None) -> tuple[HoldFact
 
 def counts(engine: Engine, portfolio: str | None = None) -> Counts:
     """How many alerts are in each state, and how many holds are active."""
-    by_state = select(Alert.state, func.count().label("number")).where(*_of(Alert.portfolio, portfolio)).group_by(Alert.state)
-    active = select(func.count()).select_from(Hold).where(Hold.released_at.is_(None), *_of(Hold.portfolio, portfolio))
+    by_state = (
+        select(Alert.state, func.count().label("number"))
+        .where(*_of(Alert.portfolio, portfolio))
+        .group_by(Alert.state)
+    )
+    active = (
+        select(func.count())
+        .select_from(Hold)
+        .where(Hold.released_at.is_(None), *_of(Hold.portfolio, portfolio))
+    )
     with engine.begin() as connection:
         alerts = {row.state: row.number for row in connection.execute(by_state)}
         holds = connection.scalar(active) or 0
@@ -178,11 +194,16 @@ def counts(engine: Engine, portfolio: str | None = None) -> Counts:
 def portfolios(engine: Engine) -> tuple[str, ...]:
     """The portfolios that ever had an alert."""
     with engine.begin() as connection:
-        return tuple(connection.scalars(select(Alert.portfolio).distinct().order_by(Alert.portfolio)))
+        return tuple(
+            connection.scalars(select(Alert.portfolio).distinct().order_by(Alert.portfolio))
+        )
 
 
 def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[LabelFacts, ...]:
-    """The portfolio's labels with an id above `after_id`, in the order they were given; 0 reads them all."""
+    """The portfolio's labels with an id above `after_id`, in the order they were given.
+
+    0 reads them all.
+    """
     later = (
         select(Label.id, Label.transaction_id, Label.is_fraud, Label.known_at, Label.source)
         .where(Label.portfolio == portfolio, Label.id > after_id)
@@ -211,7 +232,13 @@ def _alerts(
         Alert.verdict,
         Alert.decided_at,
     )
-    ordered = select(*columns).where(*wanted).order_by(Alert.expected_loss.desc(), Alert.id).limit(limit).offset(offset)
+    ordered = (
+        select(*columns)
+        .where(*wanted)
+        .order_by(Alert.expected_loss.desc(), Alert.id)
+        .limit(limit)
+        .offset(offset)
+    )
     rows = connection.execute(ordered).all()
     ids = [row.id for row in rows]
     amounts, counted = _sums(connection, ids)
@@ -230,7 +257,9 @@ def _alerts(
     )
 
 
-def _sums(connection: Connection, alert_ids: Sequence[int]) -> tuple[dict[int, list[Amount]], dict[int, int]]:
+def _sums(
+    connection: Connection, alert_ids: Sequence[int]
+) -> tuple[dict[int, list[Amount]], dict[int, int]]:
     sums = (
         select(
             AlertTransaction.alert_id,
@@ -252,14 +281,24 @@ def _sums(connection: Connection, alert_ids: Sequence[int]) -> tuple[dict[int, l
 
 def _riskiest(connection: Connection, alert_ids: Sequence[int]) -> dict[int, Row[Any]]:
     place = func.row_number().over(
-        partition_by=AlertTransaction.alert_id, order_by=(AlertTransaction.score.desc(), AlertTransaction.id)
+        partition_by=AlertTransaction.alert_id,
+        order_by=(AlertTransaction.score.desc(), AlertTransaction.id),
     )
-    columns = (AlertTransaction.alert_id, AlertTransaction.stages, AlertTransaction.rules, place.label("place"))
+    columns = (
+        AlertTransaction.alert_id,
+        AlertTransaction.stages,
+        AlertTransaction.rules,
+        place.label("place"),
+    )
     placed = select(*columns).where(AlertTransaction.alert_id.in_(alert_ids)).subquery()
-    return {row.alert_id: row for row in connection.execute(select(placed).where(placed.c.place == 1))}
+    return {
+        row.alert_id: row for row in connection.execute(select(placed).where(placed.c.place == 1))
+    }
 
 
-def _hold_kinds(connection: Connection, account_ids: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+def _hold_kinds(
+    connection: Connection, account_ids: Sequence[str]
+) -> dict[tuple[str, str], list[str]]:
     active = (
         select(Hold.portfolio, Hold.account_id, Hold.kind)
         .where(Hold.released_at.is_(None), Hold.account_id.in_(account_ids))
@@ -302,7 +341,9 @@ def _transactions(connection: Connection, alert_id: int) -> tuple[FlaggedTransac
     )
 
 
-def _alerts_near(connection: Connection, portfolio: str, transactions: Sequence[FlaggedTransaction]) -> dict[str, int]:
+def _alerts_near(
+    connection: Connection, portfolio: str, transactions: Sequence[FlaggedTransaction]
+) -> dict[str, int]:
     near = {case.transaction_id for one in transactions for case in one.nearest}
     found = select(AlertTransaction.transaction_id, AlertTransaction.alert_id).where(
         AlertTransaction.portfolio == portfolio, AlertTransaction.transaction_id.in_(near)
@@ -317,7 +358,11 @@ def _reviews(connection: Connection, alert_id: int) -> tuple[ReviewFacts, ...]:
 
 
 def _holds(connection: Connection, *wanted: ColumnElement[bool]) -> tuple[HoldFacts, ...]:
-    pending = (Alert.portfolio == Hold.portfolio) & (Alert.account_id == Hold.account_id) & (Alert.state != "decided")
+    pending = (
+        (Alert.portfolio == Hold.portfolio)
+        & (Alert.account_id == Hold.account_id)
+        & (Alert.state != "decided")
+    )
     columns = (
         Hold.portfolio,
         Hold.account_id,
@@ -331,10 +376,17 @@ def _holds(connection: Connection, *wanted: ColumnElement[bool]) -> tuple[HoldFa
         Alert.id.label("pending_alert_id"),
     )
     rows = select(*columns).select_from(Hold).join(Alert, pending, isouter=True)
-    return tuple(HoldFacts(**row._mapping) for row in connection.execute(rows.where(*wanted).order_by(Hold.id)))
+    return tuple(
+        HoldFacts(**row._mapping)
+        for row in connection.execute(rows.where(*wanted).order_by(Hold.id))
+    )
 
 
 def _history(connection: Connection, portfolio: str, account_id: str) -> tuple[AuditFacts, ...]:
     columns = (Audit.at, Audit.who, Audit.what, Audit.alert_id, Audit.details)
-    done = select(*columns).where(Audit.portfolio == portfolio, Audit.account_id == account_id).order_by(Audit.at, Audit.id)
+    done = (
+        select(*columns)
+        .where(Audit.portfolio == portfolio, Audit.account_id == account_id)
+        .order_by(Audit.at, Audit.id)
+    )
     return tuple(AuditFacts(**row._mapping) for row in connection.execute(done))

@@ -41,7 +41,12 @@ def stages_to_json(stages: tuple[StageReason, ...]) -> list[StageJson]:
             "group": stage.group,
             "increment": float(stage.increment),
             "facts": [
-                {"name": fact.name, "text": fact.text, "unusual": bool(fact.unusual), "share": fact.share}
+                {
+                    "name": fact.name,
+                    "text": fact.text,
+                    "unusual": bool(fact.unusual),
+                    "share": fact.share,
+                }
                 for fact in stage.facts
             ],
         }
@@ -52,7 +57,11 @@ def stages_to_json(stages: tuple[StageReason, ...]) -> list[StageJson]:
 def stages_from_json(stored: list[StageJson]) -> tuple[StageReason, ...]:
     """The reasons back from their stored JSON values."""
     return tuple(
-        StageReason(group=stage["group"], increment=stage["increment"], facts=tuple(Fact(**fact) for fact in stage["facts"]))
+        StageReason(
+            group=stage["group"],
+            increment=stage["increment"],
+            facts=tuple(Fact(**fact) for fact in stage["facts"]),
+        )
         for stage in stored
     )
 

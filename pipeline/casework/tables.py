@@ -3,7 +3,18 @@
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, Index, MetaData, String, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -64,7 +75,10 @@ class UserAccount(Table):
 
 
 class SignIn(Table):
-    """A signed-in browser; only a hash of its token is kept, so that a copy of the database opens no door."""
+    """A signed-in browser.
+
+    Only a hash of its token is kept, so that a copy of the database opens no door.
+    """
 
     __tablename__ = "session"
 
@@ -75,7 +89,10 @@ class SignIn(Table):
 
 
 class Alert(Table):
-    """An account's flagged transactions, waiting for one verdict; an account has one undecided alert at most."""
+    """An account's flagged transactions, waiting for one verdict.
+
+    An account has one undecided alert at most.
+    """
 
     __tablename__ = "alert"
     __table_args__ = (
@@ -171,7 +188,10 @@ class Hold(Table):
 
 
 class Label(Table):
-    """What is known of a transaction since `known_at`; the latest row of a transaction holds, the earlier ones stay."""
+    """What is known of a transaction since `known_at`.
+
+    The latest row of a transaction holds, the earlier ones stay.
+    """
 
     __tablename__ = "label"
     __table_args__ = (Index("ix_label_transaction", "portfolio", "transaction_id"),)

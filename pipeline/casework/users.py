@@ -26,14 +26,22 @@ class User:
     role: Role
 
 
-def add_user(engine: Engine, name: str, *, role: Role, password: str | None = None, now: datetime) -> str:
+def add_user(
+    engine: Engine, name: str, *, role: Role, password: str | None = None, now: datetime
+) -> str:
     """Add a user and return their password: the one given, or a generated one that is shown once and never stored."""
     _check(name, role, password)
     password = password or secrets.token_urlsafe(15)
     with writer(engine).begin() as connection:
         if connection.scalar(select(UserAccount.name).where(UserAccount.name == name)):
             raise RefusedError(f"there is a user {name!r} already; choose another name")
-        user = {"name": name, "role": role, "password_hash": PasswordHasher().hash(password), "active": True, "added_at": now}
+        user = {
+            "name": name,
+            "role": role,
+            "password_hash": PasswordHasher().hash(password),
+            "active": True,
+            "added_at": now,
+        }
         connection.execute(insert(UserAccount), [user])
         record(connection, MACHINE, "added the user", Subject(user_name=name), at=now, role=role)
     return password
@@ -41,11 +49,14 @@ def add_user(engine: Engine, name: str, *, role: Role, password: str | None = No
 
 def check_password(engine: Engine, name: str, password: str) -> User | None:
     """The active user of that name and password, or None."""
-    stored = select(UserAccount.role, UserAccount.password_hash).where(UserAccount.name == name, UserAccount.active)
+    stored = select(UserAccount.role, UserAccount.password_hash).where(
+        UserAccount.name == name, UserAccount.active
+    )
     with engine.begin() as connection:
         row = connection.execute(stored).one_or_none()
     if row is None:
-        PasswordHasher().hash(password)  # as slow as a real check: the time must not tell which names exist
+        # as slow as a real check: the time must not tell which names exist
+        PasswordHasher().hash(password)
         return None
     try:
         PasswordHasher().verify(row.password_hash, password)
@@ -56,10 +67,14 @@ def check_password(engine: Engine, name: str, password: str) -> User | None:
 
 def _check(name: str, role: str, password: str | None) -> None:
     if not name.isprintable() or not name.strip() or name != name.strip():
-        raise RefusedError(f"{name!r} is no name for a user; give printable text without spaces around it")
+        raise RefusedError(
+            f"{name!r} is no name for a user; give printable text without spaces around it"
+        )
     if name == MACHINE:
         raise RefusedError(f"{name!r} stands for the machine in the audit; choose another name")
     if role not in ROLES:
         raise RefusedError(f"{role!r} is no role; choose one of {', '.join(ROLES)}")
     if password is not None and len(password) < MIN_PASSWORD_LENGTH:
-        raise RefusedError(f"the password has {len(password)} characters; give at least {MIN_PASSWORD_LENGTH}")
+        raise RefusedError(
+            f"the password has {len(password)} characters; give at least {MIN_PASSWORD_LENGTH}"
+        )

@@ -1,4 +1,7 @@
-"""A verdict ends an alert and becomes the labels of its transactions; a reversal adds to the record, it erases nothing."""
+"""A verdict ends an alert and becomes the labels of its transactions.
+
+A reversal adds to the record, it erases nothing.
+"""
 
 from datetime import datetime
 from typing import Literal, get_args
@@ -17,12 +20,18 @@ Verdict = Literal["fraud", "legitimate"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
-def decide(engine: Engine, alert_id: int, *, verdict: Verdict, note: str = "", by: str, now: datetime) -> None:
+def decide(
+    engine: Engine, alert_id: int, *, verdict: Verdict, note: str = "", by: str, now: datetime
+) -> None:
     """Decide an open alert, or one in one's own review (a senior: in anyone's), and label its transactions."""
     _check(verdict)
     with writer(engine).begin() as connection:
         role = require_role(connection, by, REVIEWERS, to="decide alerts")
-        free = Alert.state != "decided" if role in SENIORS else (Alert.state == "open") | (Alert.reviewer == by)
+        free = (
+            Alert.state != "decided"
+            if role in SENIORS
+            else (Alert.state == "open") | (Alert.reviewer == by)
+        )
         decided = (
             update(Alert)
             .where(Alert.id == alert_id, Alert.state != "decided", free)
@@ -38,7 +47,9 @@ def decide(engine: Engine, alert_id: int, *, verdict: Verdict, note: str = "", b
         give_owner(connection, row.portfolio, row.account_id, owner=by, now=now)
 
 
-def reverse(engine: Engine, alert_id: int, *, verdict: Verdict, note: str, by: str, now: datetime) -> None:
+def reverse(
+    engine: Engine, alert_id: int, *, verdict: Verdict, note: str, by: str, now: datetime
+) -> None:
     """Turn a decided alert's verdict into `verdict` with a reason: the transactions get new labels beside the old ones."""
     _check(verdict)
     with writer(engine).begin() as connection:
@@ -64,8 +75,16 @@ def _check(verdict: str) -> None:
         raise RefusedError(f"{verdict!r} is no verdict; choose {' or '.join(VERDICTS)}")
 
 
-def _write_down(connection: Connection, alert_id: int, *, verdict: Verdict, note: str, by: str, now: datetime) -> None:
-    review = {"alert_id": alert_id, "verdict": verdict, "note": note.strip(), "given_by": by, "given_at": now}
+def _write_down(
+    connection: Connection, alert_id: int, *, verdict: Verdict, note: str, by: str, now: datetime
+) -> None:
+    review = {
+        "alert_id": alert_id,
+        "verdict": verdict,
+        "note": note.strip(),
+        "given_by": by,
+        "given_at": now,
+    }
     connection.execute(insert(Review), [review])
     transactions = (
         select(AlertTransaction.portfolio, AlertTransaction.transaction_id)
@@ -88,7 +107,9 @@ def _write_down(connection: Connection, alert_id: int, *, verdict: Verdict, note
 
 
 def _refuse_reversal(connection: Connection, alert_id: int) -> RefusedError:
-    row = connection.execute(select(Alert.state, Alert.verdict).where(Alert.id == alert_id)).one_or_none()
+    row = connection.execute(
+        select(Alert.state, Alert.verdict).where(Alert.id == alert_id)
+    ).one_or_none()
     if row is None:
         return MissingError(f"there is no alert {alert_id}; open one from the queue")
     if row.state != "decided":

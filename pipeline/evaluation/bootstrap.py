@@ -15,7 +15,10 @@ BLOCK_BYTES = 64_000_000  # of the widest array alive while a block of draws is 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
-    """AP(ours) - AP(theirs) and its 95 % interval; `draws` counts those that held a fraud, the only ones that have an AP."""
+    """AP(ours) - AP(theirs) and its 95 % interval.
+
+    `draws` counts those that held a fraud, the only ones that have an AP.
+    """
 
     difference: float
     low: float
@@ -23,7 +26,7 @@ class PairedDifference:
     draws: int
 
 
-def paired_difference(
+def paired_bootstrap(
     y: npt.ArrayLike,
     ours: npt.ArrayLike,
     theirs: npt.ArrayLike,
@@ -34,9 +37,10 @@ def paired_difference(
 ) -> PairedDifference:
     """Difference of AP on the same rows, its 95 % interval by drawing whole accounts with replacement.
 
-    Transactions of one account go together in fraud, so drawing single rows would make the interval too narrow.
+    Transactions of one account go together in fraud, so drawing single rows would make the interval
+    too narrow.
 
-    >>> paired_difference([1, 0, 0, 1], [4, 1, 2, 3], [4, 1, 2, 3], ["a", "b", "c", "d"], draws=20).difference
+    >>> paired_bootstrap([1, 0, 0, 1], [4, 1, 2, 3], [4, 1, 2, 3], ["a", "b", "c", "d"], draws=20).difference
     0.0
     """
     if draws < 1:
@@ -49,7 +53,7 @@ def paired_difference(
     differences = np.concatenate(
         [
             rankings[0].average_precision(weights) - rankings[1].average_precision(weights)
-            for weights in account_draws(len(names), draws=draws, seed=seed, width=widest)
+            for weights in resample_accounts(len(names), draws=draws, seed=seed, width=widest)
         ]
     )
     possible = differences[~np.isnan(differences)]
@@ -58,22 +62,33 @@ def paired_difference(
     return PairedDifference(difference=point, low=float(low), high=float(high), draws=len(possible))
 
 
-def account_draws(accounts: int, *, draws: int, seed: int, width: int) -> Iterator[FloatArray]:
-    """Blocks [some draws, accounts] of how often each was drawn; `width`: the numbers one draw needs alive at once."""
+def resample_accounts(accounts: int, *, draws: int, seed: int, width: int) -> Iterator[FloatArray]:
+    """Blocks [some draws, accounts] of how often each was drawn.
+
+    `width`: the numbers one draw needs alive at once.
+    """
     generator = np.random.default_rng(seed)
     block = max(1, BLOCK_BYTES // (8 * max(width, accounts)))
     for first in range(0, draws, block):
         count = min(block, draws - first)
-        drawn = generator.integers(accounts, size=(count, accounts)) + accounts * np.arange(count)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=count * accounts).reshape(count, accounts).astype(np.float64)
+        drawn = (
+            generator.integers(accounts, size=(count, accounts))
+            + accounts * np.arange(count)[:, None]
+        )
+        yield (
+            np.bincount(drawn.ravel(), minlength=count * accounts)
+            .reshape(count, accounts)
+            .astype(np.float64)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankedCells:
     """One model's ranking, sorted once, from which the AP under any weights of the accounts follows.
 
-    Recall moves only at scores that a fraud has, so rows between two of them are one step of the ranking, and an
-    account's rows in one step are one cell: AP needs the cells' accounts and counts, not the rows.
+    Recall moves only at scores that a fraud has, so rows between two of them are one step of the
+    ranking, and an account's rows in one step are one cell: AP needs the cells' accounts and
+    counts, not the rows.
     """
 
     account: IntArray  # of each cell, steps one after the other, most suspicious first
@@ -85,13 +100,21 @@ class RankedCells:
 
     @classmethod
     def of(cls, fraud: BoolArray, score: FloatArray, account: IntArray) -> "RankedCells":
-        """Sort rows by score into steps and cells; rows of equal score share a step, as scikit-learn takes them."""
+        """Sort rows by score into steps and cells.
+
+        Rows of equal score share a step, as scikit-learn takes them.
+        """
         levels = np.unique(score[fraud])
-        # Steps by the lowest fraud's score a row reaches; rows below every fraud's score change no precision that counts.
+        # Steps by the lowest fraud's score a row reaches; rows below every fraud's score change no
+        # precision that counts.
         step = len(levels) - np.searchsorted(levels, score, side="right")
         counts = step < len(levels)
-        cells, rows = np.unique(step[counts] * (account.max() + 1) + account[counts], return_counts=True)
-        fraud_cells, fraud_rows = np.unique(step[fraud] * (account.max() + 1) + account[fraud], return_counts=True)
+        cells, rows = np.unique(
+            step[counts] * (account.max() + 1) + account[counts], return_counts=True
+        )
+        fraud_cells, fraud_rows = np.unique(
+            step[fraud] * (account.max() + 1) + account[fraud], return_counts=True
+        )
         return cls(
             account=cells % (account.max() + 1),
             rows=rows.astype(np.float64),
@@ -107,13 +130,22 @@ class RankedCells:
         return len(self.account)
 
     def average_precision(self, weights: FloatArray) -> FloatArray:
-        """AP of each draw [draws] under weights of the accounts [draws, accounts]; NaN for a draw without fraud."""
-        taken = np.cumsum(np.add.reduceat(weights[:, self.account] * self.rows, self.starts, axis=1), axis=1)
-        hit = np.add.reduceat(weights[:, self.fraud_account] * self.fraud_rows, self.fraud_starts, axis=1)
+        """AP of each draw [draws] under weights of the accounts [draws, accounts].
+
+        NaN for a draw without fraud.
+        """
+        taken = np.cumsum(
+            np.add.reduceat(weights[:, self.account] * self.rows, self.starts, axis=1), axis=1
+        )
+        hit = np.add.reduceat(
+            weights[:, self.fraud_account] * self.fraud_rows, self.fraud_starts, axis=1
+        )
         caught = np.cumsum(hit, axis=1)
         precision = np.divide(caught, taken, out=np.zeros_like(caught), where=taken > 0)
         total = caught[:, -1]
-        ap: FloatArray = np.divide((hit * precision).sum(axis=1), total, out=np.full_like(total, np.nan), where=total > 0)
+        ap: FloatArray = np.divide(
+            (hit * precision).sum(axis=1), total, out=np.full_like(total, np.nan), where=total > 0
+        )
         return ap
 
 
@@ -125,11 +157,22 @@ def comparison_table(
     The reference itself, and a model never paired with it, has no difference.
     """
     if reference not in metrics:
-        raise ValueError(f"the reference {reference!r} is not among the models {sorted(metrics)}; name one of them")
-    table = pd.DataFrame({name: values.as_dict() for name, values in metrics.items()}).T.rename_axis("model")
+        raise ValueError(
+            f"the reference {reference!r} is not among the models {sorted(metrics)}; name one of them"
+        )
+    table = pd.DataFrame(
+        {name: values.as_dict() for name, values in metrics.items()}
+    ).T.rename_axis("model")
     table = table.astype({"rows": "int64", "frauds": "int64"})
-    for column, part in {"ap_difference": "difference", "difference_low": "low", "difference_high": "high"}.items():
-        table[column] = [float(getattr(differences[name], part)) if name in differences else np.nan for name in metrics]
+    for column, part in {
+        "ap_difference": "difference",
+        "difference_low": "low",
+        "difference_high": "high",
+    }.items():
+        table[column] = [
+            float(getattr(differences[name], part)) if name in differences else np.nan
+            for name in metrics
+        ]
     table["reference"] = reference
     return table.sort_values("ap", ascending=False, kind="stable")
 
@@ -141,7 +184,11 @@ def _starts(steps: IntArray) -> IntArray:
 def _finite(score: npt.ArrayLike, fraud: BoolArray, *, whose: str) -> FloatArray:
     values = np.asarray(score, dtype=np.float64)
     if len(values) != len(fraud):
-        raise ValueError(f"{whose} has {len(values)} scores for {len(fraud)} rows; score the same rows with both models")
+        raise ValueError(
+            f"{whose} has {len(values)} scores for {len(fraud)} rows; score the same rows with both models"
+        )
     if not np.isfinite(values).all():
-        raise ValueError(f"{whose} has {int((~np.isfinite(values)).sum())} scores that are not finite; score those rows again")
+        raise ValueError(
+            f"{whose} has {int((~np.isfinite(values)).sum())} scores that are not finite; score those rows again"
+        )
     return values

@@ -31,10 +31,12 @@ def findings(
 ) -> Findings:
     """Review the `capacity_per_day` most suspicious accounts of each UTC day, an account once found no more.
 
-    The Handbook's card precision: an account's score is its highest of the day, and a day with fewer accounts than
-    capacity still divides by the capacity.
+    The Handbook's card precision: an account's score is its highest of the day, and a day with
+    fewer accounts than capacity still divides by the capacity.
     """
-    rows = pd.DataFrame({"fraud": fraud, "score": score, "amount": np.asarray(amount, dtype=np.float64)})
+    rows = pd.DataFrame(
+        {"fraud": fraud, "score": score, "amount": np.asarray(amount, dtype=np.float64)}
+    )
     rows["account"], names = pd.factorize(np.asarray(accounts), sort=True)
     rows["day"] = pd.factorize(pd.Series(event_time).dt.floor("D").to_numpy(), sort=True)[0]
     worst = rows.groupby(["day", "account"], sort=True)[["score", "fraud"]].max().reset_index()
@@ -51,11 +53,15 @@ def findings(
 
 
 def found_days(worst: pd.DataFrame, *, accounts: int, capacity_per_day: int) -> IntArray:
-    """The day on which each account is found, `NEVER` for the rest; `worst` has day, account, fraud, most suspicious first."""
+    """The day on which each account is found, `NEVER` for the rest.
+
+    `worst` has day, account, fraud, most suspicious first.
+    """
     found_on = np.full(accounts, NEVER, dtype=np.int64)
     account, fraud = worst["account"].to_numpy(), worst["fraud"].to_numpy()
     starts = np.flatnonzero(np.diff(worst["day"].to_numpy(), prepend=-1))
-    for day, rows in enumerate(np.split(np.arange(len(worst)), starts[1:])):  # a day depends on what the days before found
+    # a day depends on what the days before found
+    for day, rows in enumerate(np.split(np.arange(len(worst)), starts[1:])):
         waiting = rows[found_on[account[rows]] == NEVER][:capacity_per_day]
         found_on[account[waiting[fraud[waiting]]]] = day
     return found_on

@@ -14,9 +14,10 @@ from pipeline.evaluation.capacity import findings
 class Metrics:
     """What one model reached on one set of labelled transactions.
 
-    The three figures at capacity say what analysts find who take the most suspicious accounts of each day, an account
-    that was found not again: the precision of their days, the share of defrauded accounts found, and the share of the
-    fraud's amount that falls on or after the day its account was found.
+    The three figures at capacity say what analysts find who take the most suspicious accounts of
+    each day, an account that was found not again: the precision of their days, the share of
+    defrauded accounts found, and the share of the fraud's amount that falls on or after the day its
+    account was found.
     """
 
     rows: int
@@ -46,11 +47,23 @@ def evaluate(
     amount: npt.ArrayLike,
     capacity_per_day: int,
 ) -> Metrics:
-    """Every metric of one scored set; raises ValueError where the labels or the scores allow none."""
+    """Every metric of one scored set.
+
+    Raises ValueError where the labels or the scores allow none.
+    """
     fraud, score = checked(y, probability)
     if capacity_per_day < 1:
-        raise ValueError(f"capacity_per_day must be at least 1, not {capacity_per_day}; set it in [review]")
-    finds = findings(fraud, score, accounts=accounts, event_time=event_time, amount=amount, capacity_per_day=capacity_per_day)
+        raise ValueError(
+            f"capacity_per_day must be at least 1, not {capacity_per_day}; set it in [review]"
+        )
+    finds = findings(
+        fraud,
+        score,
+        accounts=accounts,
+        event_time=event_time,
+        amount=amount,
+        capacity_per_day=capacity_per_day,
+    )
     ap, base_rate = average_precision(fraud, score), float(fraud.mean())
     return Metrics(
         rows=len(fraud),
@@ -74,7 +87,9 @@ def checked(y: npt.ArrayLike, probability: npt.ArrayLike) -> tuple[BoolArray, Fl
     fraud = both_classes(y, rows=len(score))
     outside = ~((score >= 0) & (score <= 1))
     if outside.any():
-        raise ValueError(f"a probability lies in 0..1, found {score[outside][0]}; calibrate the score before it is judged")
+        raise ValueError(
+            f"a probability lies in 0..1, found {score[outside][0]}; calibrate the score before it is judged"
+        )
     return fraud, score
 
 
@@ -82,13 +97,19 @@ def both_classes(y: npt.ArrayLike, *, rows: int) -> BoolArray:
     """Labels as booleans, one for each of `rows` rows, at least one fraud and one legitimate among them."""
     labels = np.asarray(y)
     if len(labels) != rows:
-        raise ValueError(f"each row needs a label, found {len(labels)} labels for {rows} rows; give both for the same rows")
+        raise ValueError(
+            f"each row needs a label, found {len(labels)} labels for {rows} rows; give both for the same rows"
+        )
     if pd.isna(labels).any():
-        raise ValueError(f"{int(pd.isna(labels).sum())} of {rows} rows have no label; leave them out")
+        raise ValueError(
+            f"{int(pd.isna(labels).sum())} of {rows} rows have no label; leave them out"
+        )
     fraud = labels.astype(np.bool_)
     if fraud.all() or not fraud.any():
         kind = "fraud" if rows and fraud.all() else "legitimate"
-        raise ValueError(f"both frauds and legitimate rows are needed, found {rows} rows, all {kind}; take a longer period")
+        raise ValueError(
+            f"both frauds and legitimate rows are needed, found {rows} rows, all {kind}; take a longer period"
+        )
     return fraud
 
 
@@ -118,18 +139,28 @@ def average_precision(fraud: BoolArray, score: FloatArray) -> float:
 
 
 def log_loss(fraud: BoolArray, score: FloatArray) -> float:
-    """Mean negative log-likelihood; a probability of exactly 0 or 1 counts as one float step from it."""
+    """Mean negative log-likelihood.
+
+    A probability of exactly 0 or 1 counts as one float step from it.
+    """
     step = float(np.finfo(np.float64).eps)
     said = np.clip(np.where(fraud, score, 1 - score), step, 1)
     return float(-np.log(said).mean())
 
 
 def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:
-    """Each row's bin of about equally many rows, lowest scores first; equal scores never part, so bins may be fewer."""
+    """Each row's bin of about equally many rows, lowest scores first.
+
+    Equal scores never part, so bins may be fewer.
+    """
     inner = np.unique(np.quantile(score, np.arange(1, bins) / bins))
-    return np.unique(np.searchsorted(inner, score, side="left"), return_inverse=True)[1].astype(np.int64)
+    return np.unique(np.searchsorted(inner, score, side="left"), return_inverse=True)[1].astype(
+        np.int64
+    )
 
 
 def calibration_error(fraud: BoolArray, score: FloatArray, *, bins: int) -> float:
     """Mean over rows of the distance, in their bin of equal mass, between mean probability and fraud rate."""
-    return float(np.abs(np.bincount(equal_mass_bins(score, bins), weights=score - fraud)).sum() / len(score))
+    return float(
+        np.abs(np.bincount(equal_mass_bins(score, bins), weights=score - fraud)).sum() / len(score)
+    )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.arrays import FloatArray
-from pipeline.evaluation.bootstrap import account_draws
+from pipeline.evaluation.bootstrap import resample_accounts
 from pipeline.evaluation.metrics import calibration_error, checked, equal_mass_bins
 
 
@@ -22,11 +22,15 @@ def reliability(y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = 10) -> pd.Dat
     """
     fraud, score = checked(y, p)
     rows = pd.DataFrame({"fraud": fraud, "score": score}).groupby(equal_mass_bins(score, bins))
-    table = rows.agg(rows=("fraud", "size"), frauds=("fraud", "sum"), mean_probability=("score", "mean"))
+    table = rows.agg(
+        rows=("fraud", "size"), frauds=("fraud", "sum"), mean_probability=("score", "mean")
+    )
     return table.assign(fraud_rate=table["frauds"] / table["rows"])
 
 
-def stage_reliability(y: npt.ArrayLike, p: FloatArray, stages: Sequence[str], *, bins: int = 10) -> pd.DataFrame:
+def stage_reliability(
+    y: npt.ArrayLike, p: FloatArray, stages: Sequence[str], *, bins: int = 10
+) -> pd.DataFrame:
     """The reliability of the probabilities after each stage, p [R, K]: `reliability` of each, with its stage and bin.
 
     >>> stage_reliability([0, 1], np.array([[0.5, 0.1], [0.5, 0.9]]), ["amount", "ip"], bins=2)[["stage", "bin", "fraud_rate"]]
@@ -49,12 +53,18 @@ class CalibrationError:
 
 
 def expected_calibration_error(
-    y: npt.ArrayLike, p: npt.ArrayLike, *, accounts: npt.ArrayLike, bins: int = 10, draws: int = 1000, seed: int = 0
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    *,
+    accounts: npt.ArrayLike,
+    bins: int = 10,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> CalibrationError:
     """Mean distance of probability from fraud rate, its interval by drawing whole accounts, bins held fixed.
 
-    The distance of a perfect model is above zero by chance alone, so the interval of a good one does not reach zero: compare it
-    with another model's, not with nothing.
+    The distance of a perfect model is above zero by chance alone, so the interval of a good one
+    does not reach zero: compare it with another model's, not with nothing.
     """
     fraud, score = checked(y, p)
     account, names = pd.factorize(np.asarray(accounts))
@@ -67,7 +77,9 @@ def expected_calibration_error(
     )
     errors = [
         np.abs(weights @ gap).sum(axis=1) / (weights @ rows).sum(axis=1)
-        for weights in account_draws(len(names), draws=draws, seed=seed, width=len(names))
+        for weights in resample_accounts(len(names), draws=draws, seed=seed, width=len(names))
     ]
     low, high = np.quantile(np.concatenate(errors), [0.025, 0.975])
-    return CalibrationError(error=calibration_error(fraud, score, bins=bins), low=float(low), high=float(high))
+    return CalibrationError(
+        error=calibration_error(fraud, score, bins=bins), low=float(low), high=float(high)
+    )

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.arrays import BoolArray
 
 TEST_SHARE = 0.25
-LEAST_TEST = timedelta(days=7)
+MIN_TEST = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,11 @@ class Split:
 
     def __post_init__(self) -> None:
         moments = [self.train_from, self.train_until, self.test_from, self.test_until]
-        if moments != sorted(moments) or self.train_from == self.train_until or self.test_from == self.test_until:
+        if (
+            moments != sorted(moments)
+            or self.train_from == self.train_until
+            or self.test_from == self.test_until
+        ):
             told = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in moments)
             raise ValueError(
                 f"train and test spans must follow one another, not {told}; give from before until, train before test"
@@ -35,7 +39,8 @@ class Split:
 def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -> Split:
     """Split the history from `first` to `as_of`: the last quarter with mature labels is the test, at least a week.
 
-    Between train and test lies the label delay: on the day the test begins nothing younger was labelled.
+    Between train and test lies the label delay: on the day the test begins nothing younger was
+    labelled.
 
     >>> from datetime import UTC
     >>> day = lambda n: datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=n)
@@ -44,14 +49,19 @@ def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -
     (True, True, True)
     """
     mature_until = as_of - label_delay
-    test_from = mature_until - max((mature_until - first) * TEST_SHARE, LEAST_TEST)
+    test_from = mature_until - max((mature_until - first) * TEST_SHARE, MIN_TEST)
     if test_from - label_delay <= first:
         span = (as_of - first) / timedelta(days=1)
-        needed = (2 * label_delay + 2 * LEAST_TEST) / timedelta(days=1)
+        needed = (2 * label_delay + 2 * MIN_TEST) / timedelta(days=1)
         raise ValueError(
             f"{span:.1f} days of history are too few to train and judge; at least {needed:.0f} are needed: ingest more"
         )
-    return Split(train_from=first, train_until=test_from - label_delay, test_from=test_from, test_until=mature_until)
+    return Split(
+        train_from=first,
+        train_until=test_from - label_delay,
+        test_from=test_from,
+        test_until=mature_until,
+    )
 
 
 def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: datetime) -> pd.Series:
@@ -59,10 +69,14 @@ def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: date
 
     A later word reverses an earlier one; of two words of one moment fraud wins.
     """
-    told = labels.filter(pc.field("known_at") <= pa.scalar(by, labels.schema.field("known_at").type))
+    told = labels.filter(
+        pc.field("known_at") <= pa.scalar(by, labels.schema.field("known_at").type)
+    )
     in_order = told.sort_by([("known_at", "ascending"), ("is_fraud", "ascending")])
     words = in_order.select(["transaction_id", "is_fraud"]).to_pandas()
-    last: pd.Series = words.drop_duplicates("transaction_id", keep="last").set_index("transaction_id")["is_fraud"]
+    last: pd.Series = words.drop_duplicates("transaction_id", keep="last").set_index(
+        "transaction_id"
+    )["is_fraud"]
     known: pd.Series = last.reindex(transaction_ids.to_pandas()).astype("boolean")
     return known
 
@@ -71,7 +85,9 @@ def rows_between(features: pa.Table, since: datetime, until: datetime) -> BoolAr
     """Say which rows have their as_of in [since, until)."""
     moment = pa.timestamp("us", tz="UTC")
     as_of = features["as_of"]
-    inside = pc.and_(pc.greater_equal(as_of, pa.scalar(since, moment)), pc.less(as_of, pa.scalar(until, moment)))
+    inside = pc.and_(
+        pc.greater_equal(as_of, pa.scalar(since, moment)), pc.less(as_of, pa.scalar(until, moment))
+    )
     return np.asarray(inside.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
@@ -82,4 +98,6 @@ def labelled_rows(
     rows = features.filter(pa.array(rows_between(features, since, until)))
     known = known_labels(rows["transaction_id"], labels, by=known_by)
     has_label = known.notna().to_numpy()
-    return rows.filter(pa.array(has_label)), known.to_numpy(dtype=np.bool_, na_value=False)[has_label]
+    return rows.filter(pa.array(has_label)), known.to_numpy(dtype=np.bool_, na_value=False)[
+        has_label
+    ]

@@ -1,8 +1,9 @@
 """How a stage's increment is shared out among the facts of its group: integrated gradients inside the stage.
 
-A group's vector is linear in the codes of its facts: the way from a usual vector to the row's own is a sum of one step a fact.
-The gradient of the stage's increment, averaged along that straight way, weighs each step (Sundararajan, Taly and Yan 2017); the
-stages before stay as they are. With the increment of the usual vector, the shares add up to the row's increment.
+A group's vector is linear in the codes of its facts: the way from a usual vector to the row's own
+is a sum of one step a fact. The gradient of the stage's increment, averaged along that straight
+way, weighs each step (Sundararajan, Taly and Yan 2017); the stages before stay as they are. With
+the increment of the usual vector, the shares add up to the row's increment.
 """
 
 from dataclasses import dataclass
@@ -10,32 +11,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.models.layered.network import Facts, LayeredNetwork
+from pipeline.models.layered.network import GroupEncoder, LayeredNetwork
 from pipeline.models.layered.tensors import Tensors
 
 STEPS = 64  # points on the way
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageShares:
+class StageAttributions:
     """Of one stage: what each of a group's n numbers and c categories adds to the log-odds, [R, n + c], and the rest, [R].
 
-    The rest is what the stage would say of these rows if all the group's facts were usual, or absent where they are absent.
+    The rest is what the stage would say of these rows if all the group's facts were usual, or
+    absent where they are absent.
     """
 
     facts: Tensor
     rest: Tensor
 
 
-def stage_shares(network: LayeredNetwork, rows: Tensors, *, steps: int = STEPS) -> list[StageShares]:
-    """Share out the increments of all stages; the usual fact is the middle of a number and the most frequent category."""
+def stage_attributions(
+    network: LayeredNetwork, rows: Tensors, *, steps: int = STEPS
+) -> list[StageAttributions]:
+    """Share out the increments of all stages.
+
+    The usual fact is the middle of a number and the most frequent category.
+    """
     network.eval()
     found, state = [], torch.empty(0)
     for stage, facts in enumerate(network.facts):
-        assert isinstance(facts, Facts)  # noqa: S101 - a ModuleList forgets what it holds
+        assert isinstance(facts, GroupEncoder)  # noqa: S101 - a ModuleList forgets what it holds
         own, texts = network.numbers[stage], network.codes[stage]
         with torch.no_grad():
-            numbers, missing, codes = rows.numbers[:, own], rows.missing[:, own], rows.codes[:, texts]
+            numbers, missing, codes = (
+                rows.numbers[:, own],
+                rows.missing[:, own],
+                rows.codes[:, texts],
+            )
             vector = facts(numbers, missing, codes)
             usual, moves = facts.from_usual(numbers, missing, codes)
             before = state
@@ -44,7 +55,9 @@ def stage_shares(network: LayeredNetwork, rows: Tensors, *, steps: int = STEPS) 
     return found
 
 
-def _shares(network: LayeredNetwork, stage: int, before: Tensor, usual: Tensor, moves: Tensor, steps: int) -> StageShares:
+def _shares(
+    network: LayeredNetwork, stage: int, before: Tensor, usual: Tensor, moves: Tensor, steps: int
+) -> StageAttributions:
     """Shares of one stage: `usual` [R, D] is where the way begins, `moves` [R, n + c, D] add up to the way."""
     way = moves.sum(dim=1)
     gradient = torch.zeros_like(usual)
@@ -57,10 +70,14 @@ def _shares(network: LayeredNetwork, stage: int, before: Tensor, usual: Tensor, 
         rest = network.heads[stage](network.inject(stage, before, usual))
         shares = (moves * gradient.unsqueeze(1)).sum(dim=2)
         whole = network.heads[stage](network.inject(stage, before, usual + way)) - rest
-        return StageShares(facts=shares + _missed(shares, whole), rest=rest)
+        return StageAttributions(facts=shares + _missed(shares, whole), rest=rest)
 
 
 def _missed(shares: Tensor, whole: Tensor) -> Tensor:
     """What the points miss of the whole where the way has a kink, some hundredths at most, in proportion to the shares."""
     size = shares.abs()
-    return (whole - shares.sum(dim=1)).unsqueeze(1) * size / size.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    return (
+        (whole - shares.sum(dim=1)).unsqueeze(1)
+        * size
+        / size.sum(dim=1, keepdim=True).clamp_min(1e-12)
+    )

@@ -1,9 +1,9 @@
 """The nearest confirmed cases: which known frauds and false alarms the network takes a transaction to be most like.
 
-A bundle keeps the state behind the last stage (h_K) of the latest frauds it was trained on, and of as many legitimate
-transactions that scored highest. The state is that of the first network: three networks' states side by side find no better
-cases. Each unit of it is scaled by what these cases have of it, so that the distance weighs the directions in which suspicious
-transactions differ.
+A bundle keeps the state behind the last stage (h_K) of the latest frauds it was trained on, and of
+as many legitimate transactions that scored highest. The state is that of the first network: three
+networks' states side by side find no better cases. Each unit of it is scaled by what these cases
+have of it, so that the distance weighs the directions in which suspicious transactions differ.
 """
 
 import json
@@ -20,12 +20,13 @@ from safetensors.numpy import load_file, save_file
 from features.schema import ARROW_TYPES
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.flagged import NearCase
-from pipeline.lake.snapshot import History
+from pipeline.lake.snapshot import Snapshot
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stage_features import StageFeatures
 
 NEAREST = 3
-MOST_OF_A_KIND = 2_000  # frauds, and as many legitimate ones: with the default width, 0.75 MB on disk
+# frauds, and as many legitimate ones: with the default width, 0.75 MB on disk
+MAX_OF_A_KIND = 2_000
 ROWS_AT_ONCE = 1_000
 ROUNDING = 1e-5  # states of one and the same facts differ by so little, and that is no spread
 FACTS = pa.schema(
@@ -40,7 +41,7 @@ FACTS = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cases:
+class CaseIndex:
     """Confirmed transactions in order of their id, and their scaled states [N, D] in half precision."""
 
     facts: pa.Table
@@ -49,33 +50,53 @@ class Cases:
     spread: npt.NDArray[np.float32]
 
     @classmethod
-    def none(cls) -> "Cases":
+    def none(cls) -> "CaseIndex":
         """No case at all: nothing is near."""
         nothing = np.zeros(0, dtype=np.float32)
-        return cls(facts=FACTS.empty_table(), states=np.zeros((0, 0), dtype=np.float16), middle=nothing, spread=nothing)
+        return cls(
+            facts=FACTS.empty_table(),
+            states=np.zeros((0, 0), dtype=np.float16),
+            middle=nothing,
+            spread=nothing,
+        )
 
     @classmethod
-    def of(cls, model: Layered, features: pa.Table, is_fraud: BoolArray, score: FloatArray, currency: pa.Array) -> "Cases":
-        """Keep cases of these confirmed rows, which stand in order of as_of; all but `model` and `features` are [R]."""
+    def of(
+        cls,
+        model: Layered,
+        features: pa.Table,
+        is_fraud: BoolArray,
+        score: FloatArray,
+        currency: pa.Array,
+    ) -> "CaseIndex":
+        """Keep cases of these confirmed rows, which stand in order of as_of.
+
+        All but `model` and `features` are [R].
+        """
         if not is_fraud.any():
             return cls.none()
-        frauds, honest = np.flatnonzero(is_fraud)[-MOST_OF_A_KIND:], np.flatnonzero(~is_fraud)
-        highest = honest[np.argsort(-score[honest], kind="stable")][: len(frauds)]
+        frauds, legitimate = np.flatnonzero(is_fraud)[-MAX_OF_A_KIND:], np.flatnonzero(~is_fraud)
+        highest = legitimate[np.argsort(-score[legitimate], kind="stable")][: len(frauds)]
         ids = features["transaction_id"].to_numpy(zero_copy_only=False).astype(str)
         kept = np.concatenate([frauds, highest])
         kept = kept[np.argsort(ids[kept])]
         rows = features.take(kept)
         columns = {name: rows[name] for name in ("transaction_id", "event_time", "amount")}
-        facts = pa.table({**columns, "currency": currency.take(pa.array(kept)), "is_fraud": is_fraud[kept]}).cast(FACTS)
+        facts = pa.table(
+            {**columns, "currency": currency.take(pa.array(kept)), "is_fraud": is_fraud[kept]}
+        ).cast(FACTS)
         states = _states(model, rows)
         middle, spread = states.mean(axis=0), states.std(axis=0)
         spread = np.where(spread > ROUNDING, spread, np.float32(1))
-        return cls(facts=facts, states=_scaled(states, middle, spread), middle=middle, spread=spread)
+        return cls(
+            facts=facts, states=_scaled(states, middle, spread), middle=middle, spread=spread
+        )
 
     def nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
         """Return the cases most like each row, the nearest first and by id where they are as near; never the row itself.
 
-        The distance is Euclidean over the square root of the state's width: two cases taken at random are 1.4 apart.
+        The distance is Euclidean over the square root of the state's width: two cases taken at
+        random are 1.4 apart.
         """
         if not self.facts.num_rows:
             return [()] * features.num_rows
@@ -89,10 +110,14 @@ class Cases:
         own = pc.index_in(features["transaction_id"], self.facts["transaction_id"].combine_chunks())
         itself = own.is_valid().to_numpy()
         far[itself, own.drop_null().to_numpy()] = np.inf
-        places = np.argsort(far, axis=1, kind="stable")[:, :NEAREST]  # stable: the cases stand in order of their id
+        # stable: the cases stand in order of their id
+        places = np.argsort(far, axis=1, kind="stable")[:, :NEAREST]
         near = np.take_along_axis(far, places, axis=1)
         facts = self.facts.take(pa.array(places.ravel())).to_pylist()
-        cases = [NearCase(**fact, distance=float(distance)) for fact, distance in zip(facts, near.ravel(), strict=True)]
+        cases = [
+            NearCase(**fact, distance=float(distance))
+            for fact, distance in zip(facts, near.ravel(), strict=True)
+        ]
         width = places.shape[1]
         each = [cases[start : start + width] for start in range(0, len(cases), width)]
         return [tuple(case for case in row if np.isfinite(case.distance)) for row in each]
@@ -101,25 +126,40 @@ class Cases:
         """Write cases.json, a list a column, and cases.safetensors into a folder."""
         moments = self.facts.set_column(1, "event_time", self.facts["event_time"].cast(pa.int64()))
         (folder / "cases.json").write_text(json.dumps(moments.to_pydict()) + "\n", encoding="utf-8")
-        save_file({"states": self.states, "middle": self.middle, "spread": self.spread}, folder / "cases.safetensors")
+        save_file(
+            {"states": self.states, "middle": self.middle, "spread": self.spread},
+            folder / "cases.safetensors",
+        )
 
     @classmethod
-    def from_files(cls, folder: Path, *, width: int) -> "Cases":
+    def from_files(cls, folder: Path, *, width: int) -> "CaseIndex":
         """Read what `to_files` wrote. Raises ValueError where that does not fit together, or no network of this width."""
-        kept, arrays = json.loads((folder / "cases.json").read_text(encoding="utf-8")), load_file(folder / "cases.safetensors")
-        facts = pa.table({name: pa.array(kept[name], FACTS.field(name).type) for name in FACTS.names}, schema=FACTS)
+        kept, arrays = (
+            json.loads((folder / "cases.json").read_text(encoding="utf-8")),
+            load_file(folder / "cases.safetensors"),
+        )
+        facts = pa.table(
+            {name: pa.array(kept[name], FACTS.field(name).type) for name in FACTS.names},
+            schema=FACTS,
+        )
         states, middle, spread = (arrays[name] for name in ("states", "middle", "spread"))
         units = width if facts.num_rows else 0
-        if not states.shape == (facts.num_rows, units) or not middle.shape == spread.shape == (units,):
-            raise ValueError(f"{facts.num_rows} cases of a network of width {width} have states of the shape {states.shape}")
+        if not states.shape == (facts.num_rows, units) or not middle.shape == spread.shape == (
+            units,
+        ):
+            raise ValueError(
+                f"{facts.num_rows} cases of a network of width {width} have states of the shape {states.shape}"
+            )
         return cls(facts=facts, states=states, middle=middle, spread=spread)
 
 
-def currencies(history: History, rows: pa.Table) -> pa.Array:
+def currencies(snapshot: Snapshot, rows: pa.Table) -> pa.Array:
     """Return each row's currency; null where the source names none."""
-    if "currency" not in history.columns or not rows.num_rows:
+    if "currency" not in snapshot.columns or not rows.num_rows:
         return pa.nulls(rows.num_rows, pa.string())
-    transactions = history.transactions(["transaction_id", "currency"], since=pc.min(rows["as_of"]).as_py())
+    transactions = snapshot.transactions(
+        ["transaction_id", "currency"], since=pc.min(rows["as_of"]).as_py()
+    )
     places = pc.index_in(rows["transaction_id"], transactions["transaction_id"].combine_chunks())
     return pc.take(transactions["currency"], places).combine_chunks()
 
@@ -129,14 +169,20 @@ def _states(model: Layered, features: pa.Table) -> npt.NDArray[np.float32]:
 
 
 def _scaled(
-    states: npt.NDArray[np.float32], middle: npt.NDArray[np.float32], spread: npt.NDArray[np.float32]
+    states: npt.NDArray[np.float32],
+    middle: npt.NDArray[np.float32],
+    spread: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float16]:
     most = np.finfo(np.float16).max
     return np.asarray(np.clip(((states - middle) / spread).round(3), -most, most), dtype=np.float16)
 
 
-def _distances(left: npt.NDArray[np.float16], right: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+def _distances(
+    left: npt.NDArray[np.float16], right: npt.NDArray[np.float16]
+) -> npt.NDArray[np.float32]:
     """Distances [L, R], by differences: the quicker way by products would part cases that are equally near."""
     one, other = (torch.from_numpy(side.astype(np.float32)) for side in (left, right))
-    far = torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist") / left.shape[1] ** 0.5
+    far = (
+        torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist") / left.shape[1] ** 0.5
+    )
     return np.asarray(far.numpy())

@@ -1,7 +1,8 @@
 """Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
 
-The increments add up to the logit, and the shares of a stage's facts to its increment but for what it says of usual facts (see
-`pipeline.explanation.integrated_gradients`). The facts are raw values beside what is usual: of the account, else of the portfolio.
+The increments add up to the logit, and the shares of a stage's facts to its increment but for what
+it says of usual facts (see `pipeline.explanation.integrated_gradients`). The facts are raw values
+beside what is usual: of the account, else of the portfolio.
 """
 
 import math
@@ -13,14 +14,16 @@ import pyarrow as pa
 from features.declarations import CIRCLE, Feature, Group
 from features.encoder import Encoder, GroupCode
 from pipeline.arrays import FloatArray
-from pipeline.explanation.integrated_gradients import stage_shares
-from pipeline.explanation.typical_ranges import Usual
+from pipeline.explanation.integrated_gradients import stage_attributions
+from pipeline.explanation.typical_ranges import TypicalRange
 from pipeline.flagged import Fact, StageReason
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import CLASSICAL
 
 FACTS_PER_STAGE = 4
-OPINION = Fact(name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False)
+OPINION = Fact(
+    name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False
+)
 UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
 
 
@@ -30,14 +33,14 @@ def reasons(
     encoder: Encoder,
     groups: Sequence[Group],
     *,
-    usual: Sequence[Mapping[str, Usual]] = (),
+    usual: Sequence[Mapping[str, TypicalRange]] = (),
     shares: Mapping[str, FloatArray] | None = None,
 ) -> list[tuple[StageReason, ...]]:
     """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
 
-    `usual` is for each row what is usual of its facts; `shares` are those of the facts, [R] by feature. NaN means that the
-    model which scored the row has no such stage, or is another than the one that tells the shares; a stage that `encoder` does
-    not know is told without facts.
+    `usual` is for each row what is usual of its facts; `shares` are those of the facts, [R] by
+    feature. NaN means that the model which scored the row has no such stage, or is another than the
+    one that tells the shares; a stage that `encoder` does not know is told without facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
@@ -55,37 +58,65 @@ def reasons(
             for name, added in increments.items()
             if not np.isnan(added[place])
         )
-        for place, (row, distance, share, known) in enumerate(zip(rows, distances, shared, beside, strict=True))
+        for place, (row, distance, share, known) in enumerate(
+            zip(rows, distances, shared, beside, strict=True)
+        )
     ]
 
 
-def fact_shares(model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """What each fact adds to its stage's increment, [R] by feature; NaN in rows whose increment is not this model's."""
+def fact_attributions(
+    model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """What each fact adds to its stage's increment, [R] by feature.
+
+    NaN in rows whose increment is not this model's.
+    """
     rows = model.tensors(features)
-    told = [stage_shares(network, rows) for network in model.networks]
+    told = [stage_attributions(network, rows) for network in model.networks]
     shares: dict[str, FloatArray] = {}
     for place, code in enumerate(model.encoder.groups):
         facts = np.mean([one[place].facts.numpy() for one in told], axis=0)
         rest = np.mean([one[place].rest.numpy() for one in told], axis=0)
-        own = np.isclose(facts.sum(axis=1) + rest, increments.get(code.name, np.full(len(rest), np.nan)), atol=1e-3)
-        names = [*(number.name for number in code.numbers), *(category.name for category in code.categories)]
-        shares |= {name: np.where(own, facts[:, number], np.nan) for number, name in enumerate(names)}
+        own = np.isclose(
+            facts.sum(axis=1) + rest,
+            increments.get(code.name, np.full(len(rest), np.nan)),
+            atol=1e-3,
+        )
+        names = [
+            *(number.name for number in code.numbers),
+            *(category.name for category in code.categories),
+        ]
+        shares |= {
+            name: np.where(own, facts[:, number], np.nan) for number, name in enumerate(names)
+        }
     return shares
 
 
 def _by_row(shares: Mapping[str, FloatArray], rows: int) -> list[dict[str, float]]:
     """The shares of each row that are known."""
-    return [{name: float(told[row]) for name, told in shares.items() if not np.isnan(told[row])} for row in range(rows)]
+    return [
+        {name: float(told[row]) for name, told in shares.items() if not np.isnan(told[row])}
+        for row in range(rows)
+    ]
 
 
 def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
-    """For each row its numbers' distances from the middle, in spreads; a missing number has none."""
+    """For each row its numbers' distances from the middle, in spreads.
+
+    A missing number has none.
+    """
     encoded = encoder.encode(features)
     codes = [code for group in encoder.groups for code in group.numbers]
     names = [code.name for code in codes]
-    middle, spread = np.array([code.middle for code in codes]), np.array([code.spread for code in codes])
+    middle, spread = (
+        np.array([code.middle for code in codes]),
+        np.array([code.spread for code in codes]),
+    )
     far = np.where(encoded.missing > 0, np.nan, (encoded.numbers - middle) / spread)
-    return [{name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)} for row in far.tolist()]
+    return [
+        {name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)}
+        for row in far.tolist()
+    ]
 
 
 def _facts(
@@ -93,7 +124,7 @@ def _facts(
     code: GroupCode,
     distance: Mapping[str, float],
     share: Mapping[str, float],
-    usual: Mapping[str, Usual],
+    usual: Mapping[str, TypicalRange],
     declared: Mapping[str, Feature],
 ) -> tuple[Fact, ...]:
     """The facts that count most: by their share, else the numbers furthest from the usual, and all categories."""
@@ -101,7 +132,8 @@ def _facts(
         Fact(
             name=number.name,
             text=in_words(declared[number.name], row[number.name], usual=usual.get(number.name)),
-            unusual=abs(distance[number.name]) > UNUSUAL and not _is_habit(row[number.name], usual.get(number.name)),
+            unusual=abs(distance[number.name]) > UNUSUAL
+            and not _is_habit(row[number.name], usual.get(number.name)),
             share=share.get(number.name),
         )
         for number in sorted(code.numbers, key=lambda number: -abs(distance.get(number.name, 0.0)))
@@ -120,20 +152,29 @@ def _facts(
     if not any(fact.name in share for group in (code.numbers, code.categories) for fact in group):
         return (*numbers[:FACTS_PER_STAGE], *texts)
     untold = [
-        Fact(name=number.name, text=in_words(declared[number.name], None), unusual=False, share=share[number.name])
+        Fact(
+            name=number.name,
+            text=in_words(declared[number.name], None),
+            unusual=False,
+            share=share[number.name],
+        )
         for number in code.numbers
         if row[number.name] is None and declared[number.name].unit != CIRCLE
     ]
-    return tuple(sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.share or 0.0))[:FACTS_PER_STAGE])
+    return tuple(
+        sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.share or 0.0))[
+            :FACTS_PER_STAGE
+        ]
+    )
 
 
-def in_words(feature: Feature, value: object, *, usual: Usual | None = None) -> str:
+def in_words(feature: Feature, value: object, *, usual: TypicalRange | None = None) -> str:
     """Say a feature's value beside what is usual.
 
     >>> from features.declarations import fact
-    >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=Usual(low=0, high=1, own=True))
+    >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=TypicalRange(low=0, high=1, own=True))
     'payments in 10 minutes: 7, usually 0 or 1'
-    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=Usual(low=0, high=4.2, own=False))
+    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=TypicalRange(low=0, high=4.2, own=False))
     'implied speed: 812 km/h, 0 to 4.2 km/h in most payments'
     """
     meaning = feature.meaning
@@ -151,12 +192,12 @@ def in_words(feature: Feature, value: object, *, usual: Usual | None = None) -> 
     return f"{told}, usually {span}" if usual.own else f"{told}, {span} in most payments"
 
 
-def _is_habit(value: object, usual: Usual | None) -> bool:
+def _is_habit(value: object, usual: TypicalRange | None) -> bool:
     """Whether the account's own usual covers the value, however far that is from others'."""
     return usual is not None and usual.own and usual.low <= value <= usual.high  # type: ignore[operator]
 
 
-def _span(usual: Usual, unit: str, *, whole: bool) -> str:
+def _span(usual: TypicalRange, unit: str, *, whole: bool) -> str:
     """Say where the usual lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
     low, high = (round(value) if whole else value for value in (usual.low, usual.high))
     least, most = _with_unit(low, unit), _with_unit(high, unit)
@@ -171,10 +212,18 @@ def _span(usual: Usual, unit: str, *, whole: bool) -> str:
 def _with_unit(number: float, unit: str) -> str:
     if unit == "s":
         number, unit = next(
-            ((number / size, name) for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")) if abs(number) >= size),
+            (
+                (number / size, name)
+                for size, name in ((86_400, "d"), (3_600, "h"), (60, "min"))
+                if abs(number) >= size
+            ),
             (number, "s"),
         )
     if unit == "share":
         number, unit = 100 * number, "%"
-    text = f"{number:,.0f}" if abs(number) >= 100 else np.format_float_positional(number, 3, fractional=False, trim="-")
+    text = (
+        f"{number:,.0f}"
+        if abs(number) >= 100
+        else np.format_float_positional(number, 3, fractional=False, trim="-")
+    )
     return text if unit in {"", "ratio", "currency"} else f"{text} {unit}"

@@ -1,7 +1,7 @@
 """The champion for a machine without this code: a folder that onnxruntime and numpy alone score with.
 
-`model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py` puts rows into them. The
-networks alone lie beside it as programs of torch.export.
+`model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py`
+puts rows into them. The networks alone lie beside it as programs of torch.export.
 """
 
 import json
@@ -24,9 +24,9 @@ from pipeline.export.onnx_trees import add_trees
 from pipeline.export.torch_program import write_program
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import Columns
-from pipeline.models.calibration import Affine
+from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
-from pipeline.models.layered.stacking import Opinion
+from pipeline.models.layered.stacking import Stacking
 from pipeline.registry.bundle import Bundle
 
 FORMAT = 2
@@ -43,8 +43,13 @@ class Inputs:
     def of(cls, encoder: Encoder, columns: Columns) -> "Inputs":
         """The networks' inputs in their order, and behind them those that the classical model alone reads."""
         numbers = [code.name for group in encoder.groups for code in group.numbers]
-        known = {code.name: code.vocabulary for group in encoder.groups for code in group.categories}
-        both = {name: (*known.get(name, ()), *columns.categories.get(name, ())) for name in (*known, *columns.categories)}
+        known = {
+            code.name: code.vocabulary for group in encoder.groups for code in group.categories
+        }
+        both = {
+            name: (*known.get(name, ()), *columns.categories.get(name, ()))
+            for name in (*known, *columns.categories)
+        }
         return cls(
             numbers=tuple(dict.fromkeys([*numbers, *columns.numbers])),
             categories={name: tuple(dict.fromkeys(values)) for name, values in both.items()},
@@ -55,8 +60,10 @@ def export(bundle: Bundle, folder: Path) -> Path:
     """Write the bundle for onnxruntime into a new folder. Raises ValueError when the folder holds something already."""
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds files already; name a new folder for the export")
-    opinion = bundle.model.opinion
-    booster, columns = (None, Columns(numbers=(), categories={})) if opinion is None else _parts(opinion)
+    stacking = bundle.model.stacking
+    booster, columns = (
+        (None, Columns(numbers=(), categories={})) if stacking is None else _parts(stacking)
+    )
     inputs = Inputs.of(bundle.model.encoder, columns)
     model = onnx_of(bundle, inputs, booster, columns)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,28 +76,48 @@ def export(bundle: Bundle, folder: Path) -> Path:
     return folder
 
 
-def onnx_of(bundle: Bundle, inputs: Inputs, booster: xgboost.Booster | None, columns: Columns) -> onnx.ModelProto:
+def onnx_of(
+    bundle: Bundle, inputs: Inputs, booster: xgboost.Booster | None, columns: Columns
+) -> onnx.ModelProto:
     """The graph: numbers [B, N], codes [B, C] -> score [B], logit before calibration [B], increments [B, K]."""
     graph, model = Graph(), bundle.model
     increments = graph.cast(_network_increments(graph, model, inputs), np.float64)
     so_far = _logit(graph, increments, model.base_logit)
-    if booster is not None and model.opinion is not None:
-        own = graph.cast(add_trees(graph, booster, _boosting_inputs(graph, inputs, columns)), np.float64)
-        moved = graph.add("Mul", graph.add("Sub", own, so_far), np.float64(model.opinion.trust))
-        blend = _calibrated(graph, graph.add("Add", so_far, moved), model.opinion.calibration)
-        increments, so_far = graph.add("Concat", increments, graph.add("Sub", blend, so_far), axis=1), blend
+    if booster is not None and model.stacking is not None:
+        own = graph.cast(
+            add_trees(graph, booster, _boosting_inputs(graph, inputs, columns)), np.float64
+        )
+        moved = graph.add("Mul", graph.add("Sub", own, so_far), np.float64(model.stacking.weight))
+        blend = _calibrated(graph, graph.add("Add", so_far, moved), model.stacking.calibration)
+        increments, so_far = (
+            graph.add("Concat", increments, graph.add("Sub", blend, so_far), axis=1),
+            blend,
+        )
     logit = graph.add("Squeeze", so_far, np.array([1]))
     score = graph.add("Sigmoid", _calibrated(graph, logit, bundle.calibration))
-    given = [tensor("numbers", np.float64, "B", len(inputs.numbers)), tensor("codes", np.int64, "B", len(inputs.categories))]
+    given = [
+        tensor("numbers", np.float64, "B", len(inputs.numbers)),
+        tensor("codes", np.int64, "B", len(inputs.categories)),
+    ]
     told = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
-    return graph.model(given, [*told, tensor("increments", np.float64, "B", len(model.stages))], [score, logit, increments])
+    return graph.model(
+        given,
+        [*told, tensor("increments", np.float64, "B", len(model.stages))],
+        [score, logit, increments],
+    )
 
 
 def _network_increments(graph: Graph, model: Layered, inputs: Inputs) -> str:
     """Give the networks their numbers, and their own codes for the values of a category."""
     known = [code for group in model.encoder.groups for code in group.categories]
-    own = {code.name: {value: place + FIRST_KNOWN for place, value in enumerate(code.vocabulary)} for code in known}
-    tables = [[MISSING, UNKNOWN, *(own[name].get(value, UNKNOWN) for value in inputs.categories[name])] for name in own]
+    own = {
+        code.name: {value: place + FIRST_KNOWN for place, value in enumerate(code.vocabulary)}
+        for code in known
+    }
+    tables = [
+        [MISSING, UNKNOWN, *(own[name].get(value, UNKNOWN) for value in inputs.categories[name])]
+        for name in own
+    ]
     count = sum(len(group.numbers) for group in model.encoder.groups)
     numbers = graph.add("Slice", "numbers", np.array([0]), np.array([count]), np.array([1]))
     codes = _looked_up(graph, np.arange(len(tables)), tables, np.int64)
@@ -98,46 +125,64 @@ def _network_increments(graph: Graph, model: Layered, inputs: Inputs) -> str:
 
 
 def _boosting_inputs(graph: Graph, inputs: Inputs, columns: Columns) -> str:
-    """The columns of the boosting: numbers, then the rank of each category's value; NaN where missing."""
+    """The columns of the boosting: numbers, then the rank of each category's value.
+
+    NaN where missing.
+    """
     places = np.array([inputs.numbers.index(name) for name in columns.numbers], dtype=np.int64)
     numbers = graph.cast(graph.add("Gather", "numbers", places, axis=1), np.float32)
-    own = {name: {value: rank for rank, value in enumerate(values)} for name, values in columns.categories.items()}
+    own = {
+        name: {value: rank for rank, value in enumerate(values)}
+        for name, values in columns.categories.items()
+    }
     tables = [
         [np.nan, len(ranks), *(ranks.get(value, len(ranks)) for value in inputs.categories[name])]
         for name, ranks in own.items()
     ]
     order = list(inputs.categories)
-    ranks = _looked_up(graph, np.array([order.index(name) for name in own], dtype=np.int64), tables, np.float32)
+    ranks = _looked_up(
+        graph, np.array([order.index(name) for name in own], dtype=np.int64), tables, np.float32
+    )
     return graph.add("Concat", numbers, ranks, axis=1)
 
 
-def _looked_up(graph: Graph, places: IntArray, tables: Sequence[Sequence[float]], kind: type[np.generic]) -> str:
+def _looked_up(
+    graph: Graph, places: IntArray, tables: Sequence[Sequence[float]], kind: type[np.generic]
+) -> str:
     """What each category's table says of the codes in these places, [B, places]."""
     chosen = graph.add("Gather", "codes", places, axis=1)
     if not tables:
         return graph.cast(chosen, kind)
     starts = np.cumsum([0, *(len(table) for table in tables[:-1])], dtype=np.int64)
-    return graph.add("Gather", np.concatenate(tables).astype(kind), graph.add("Add", chosen, starts), axis=0)
+    return graph.add(
+        "Gather", np.concatenate(tables).astype(kind), graph.add("Add", chosen, starts), axis=0
+    )
 
 
-def _calibrated(graph: Graph, logit: str, calibration: Affine) -> str:
-    return graph.add("Add", graph.add("Mul", logit, np.float64(calibration.a)), np.float64(calibration.b))
+def _calibrated(graph: Graph, logit: str, calibration: PlattScaling) -> str:
+    return graph.add(
+        "Add", graph.add("Mul", logit, np.float64(calibration.a)), np.float64(calibration.b)
+    )
 
 
 def _logit(graph: Graph, increments: str, base_logit: float) -> str:
     """Log-odds after these stages, [B, 1]."""
-    return graph.add("Add", graph.add("ReduceSum", increments, np.array([1]), keepdims=1), np.float64(base_logit))
+    return graph.add(
+        "Add", graph.add("ReduceSum", increments, np.array([1]), keepdims=1), np.float64(base_logit)
+    )
 
 
-def _parts(opinion: Opinion) -> tuple[xgboost.Booster, Columns]:
+def _parts(stacking: Stacking) -> tuple[xgboost.Booster, Columns]:
     """The booster and its columns, from the files that every bundle has of them."""
-    if not isinstance(opinion.model, XGBoost):
+    if not isinstance(stacking.model, XGBoost):
         raise ValueError(  # noqa: TRY004 - the champion is wrong, not the call
-            f"the classical opinion is of {type(opinion.model).__name__}, and only XGBoost is exported; train it again"
+            f"the classical opinion is of {type(stacking.model).__name__}, and only XGBoost is exported; train it again"
         )
     with tempfile.TemporaryDirectory() as name:
-        opinion.model.to_files(Path(name))
-        columns = Columns.from_json(json.loads((Path(name) / "xgboost.json").read_text(encoding="utf-8"))["columns"])
+        stacking.model.to_files(Path(name))
+        columns = Columns.from_json(
+            json.loads((Path(name) / "xgboost.json").read_text(encoding="utf-8"))["columns"]
+        )
         return xgboost.Booster(model_file=Path(name) / "xgboost.ubj"), columns
 
 
@@ -157,7 +202,7 @@ def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object
         },
         "stages": list(model.stages),
         "base_logit": model.base_logit,
-        "opinion": None if model.opinion is None else model.opinion.to_json(),
+        "opinion": None if model.stacking is None else model.stacking.to_json(),
         "calibration": bundle.calibration.to_json(),
         "xgboost": {"numbers": list(columns.numbers), "categories": list(columns.categories)},
     }

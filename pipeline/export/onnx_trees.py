@@ -14,12 +14,15 @@ from pipeline.export.onnx_graph import Graph
 def add_trees(graph: Graph, booster: xgboost.Booster, columns: str) -> str:
     """Add the log-odds of a binary booster.
 
-    Shape: columns [B, F] as float32, NaN where missing -> [B, 1]. Raises ValueError for a booster of another kind.
+    Shape: columns [B, F] as float32, NaN where missing -> [B, 1]. Raises ValueError for a booster
+    of another kind.
     """
     learner = json.loads(booster.save_raw("json"))["learner"]
     name, kind = learner["objective"]["name"], learner["gradient_booster"]["name"]
     if (name, kind) != ("binary:logistic", "gbtree"):
-        raise ValueError(f"only trees of binary:logistic are exported, found {kind} of {name}; train the champion again")
+        raise ValueError(
+            f"only trees of binary:logistic are exported, found {kind} of {name}; train the champion again"
+        )
     trees = learner["gradient_booster"]["model"]["trees"]
     nodes: dict[str, list[int | float | str]] = {name: [] for name in NODE}
     leaves: dict[str, list[int | float]] = {name: [] for name in LEAF}
@@ -36,20 +39,52 @@ def add_trees(graph: Graph, booster: xgboost.Booster, columns: str) -> str:
     )
 
 
-NODE = ("treeids", "nodeids", "featureids", "modes", "values", "truenodeids", "falsenodeids", "missing_value_tracks_true")
+NODE = (
+    "treeids",
+    "nodeids",
+    "featureids",
+    "modes",
+    "values",
+    "truenodeids",
+    "falsenodeids",
+    "missing_value_tracks_true",
+)
 LEAF = ("treeids", "nodeids", "ids", "weights")
 
 
 def _add_tree(
-    number: int, tree: Mapping[str, Any], nodes: dict[str, list[int | float | str]], leaves: dict[str, list[int | float]]
+    number: int,
+    tree: Mapping[str, Any],
+    nodes: dict[str, list[int | float | str]],
+    leaves: dict[str, list[int | float]],
 ) -> None:
     """A row goes left where its value is below the split's, right otherwise, and the default way where it is missing."""
     if tree["categories"]:
-        raise ValueError("a tree splits by sets of categories, which are not exported; train the champion again")
-    parts = (tree[name] for name in ("left_children", "right_children", "split_indices", "split_conditions", "default_left"))
+        raise ValueError(
+            "a tree splits by sets of categories, which are not exported; train the champion again"
+        )
+    parts = (
+        tree[name]
+        for name in (
+            "left_children",
+            "right_children",
+            "split_indices",
+            "split_conditions",
+            "default_left",
+        )
+    )
     for place, (left, right, feature, value, default_left) in enumerate(zip(*parts, strict=True)):
         is_leaf = left < 0
-        whole = (number, place, feature, "LEAF" if is_leaf else "BRANCH_LT", value, max(left, 0), max(right, 0), default_left)
+        whole = (
+            number,
+            place,
+            feature,
+            "LEAF" if is_leaf else "BRANCH_LT",
+            value,
+            max(left, 0),
+            max(right, 0),
+            default_left,
+        )
         for name, own in zip(NODE, whole, strict=True):
             nodes[name].append(own)
         if is_leaf:

@@ -55,7 +55,9 @@ class Scorer:
         inputs = self.inputs(rows)
         count = len(inputs["numbers"])
         blocks = [
-            self.session.run(None, {name: values[start : start + BLOCK] for name, values in inputs.items()})
+            self.session.run(
+                None, {name: values[start : start + BLOCK] for name, values in inputs.items()}
+            )
             for start in range(0, count, BLOCK)
         ]
         nothing = [np.empty(0), np.empty(0), np.empty((0, len(self.stages)))]
@@ -65,16 +67,26 @@ class Scorer:
         """What the graph takes: numbers [B, N] and the codes of the categories [B, C]."""
         names = (*self.numbers, *self.codes)
         if absent := [name for name in names if name not in rows]:
-            raise ValueError(f"the rows lack {', '.join(absent)}; give every feature that preprocessing.json names")
+            raise ValueError(
+                f"the rows lack {', '.join(absent)}; give every feature that preprocessing.json names"
+            )
         lengths = {name: len(rows[name]) for name in names}
         if len(set(lengths.values())) > 1:
-            short, long = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-            raise ValueError(f"{short} has {lengths[short]} rows and {long} {lengths[long]}; give each feature a value a row")
+            short, long = (
+                min(lengths, key=lengths.__getitem__),
+                max(lengths, key=lengths.__getitem__),
+            )
+            raise ValueError(
+                f"{short} has {lengths[short]} rows and {long} {lengths[long]}; give each feature a value a row"
+            )
         count = next(iter(lengths.values()))
         codes = np.empty((count, len(self.codes)), dtype=np.int64)
         for place, (name, known) in enumerate(self.codes.items()):
             codes[:, place] = [_code(name, value, known) for value in rows[name]]
-        return {"numbers": _numbers({name: rows[name] for name in self.numbers}, count), "codes": codes}
+        return {
+            "numbers": _numbers({name: rows[name] for name in self.numbers}, count),
+            "codes": codes,
+        }
 
 
 def _numbers(columns: Rows, count: int) -> FloatArray:
@@ -85,8 +97,12 @@ def _numbers(columns: Rows, count: int) -> FloatArray:
         numbers = np.array([_column(name, values) for name, values in columns.items()])
     beyond = np.abs(numbers) > LARGEST
     if beyond.any():
-        names = ", ".join(name for name, column in zip(columns, beyond, strict=True) if column.any())
-        raise ValueError(f"{names}: infinite or beyond {LARGEST:.3g}; give None where it is missing")
+        names = ", ".join(
+            name for name, column in zip(columns, beyond, strict=True) if column.any()
+        )
+        raise ValueError(
+            f"{names}: infinite or beyond {LARGEST:.3g}; give None where it is missing"
+        )
     return np.ascontiguousarray(numbers.T)
 
 
@@ -94,7 +110,9 @@ def _column(name: str, values: Sequence[Any] | npt.NDArray[Any]) -> FloatArray:
     try:
         column = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} holds what is no number ({error}); give numbers, and None where missing") from error
+        raise ValueError(
+            f"{name} holds what is no number ({error}); give numbers, and None where missing"
+        ) from error
     if column.ndim != 1:
         raise ValueError(f"{name} holds {column.ndim} dimensions; give one value a row")
     return column
@@ -104,5 +122,7 @@ def _code(name: str, value: object, known: Mapping[str, int]) -> int:
     if value is None or value != value:  # noqa: PLR0124 - NaN alone is not itself
         return MISSING
     if not isinstance(value, str):
-        raise ValueError(f"{name} holds {value!r}, which is no text; give texts, and None where missing")  # noqa: TRY004
+        raise ValueError(  # noqa: TRY004
+            f"{name} holds {value!r}, which is no text; give texts, and None where missing"
+        )
     return known.get(value, UNKNOWN)

@@ -10,10 +10,18 @@ from pipeline.models.layered.network import LayeredNetwork
 
 
 def write_program(network: LayeredNetwork, file: Path) -> None:
-    """Write a network as a torch.export program (.pt2) for batches of any size; it holds JSON and raw weights, no pickle."""
-    numbers, codes = torch.zeros(2, network.numbers[-1].stop), torch.zeros(2, network.codes[-1].stop, dtype=torch.int64)
+    """Write a network as a torch.export program (.pt2) for batches of any size.
+
+    It holds JSON and raw weights, no pickle.
+    """
+    numbers, codes = (
+        torch.zeros(2, network.numbers[-1].stop),
+        torch.zeros(2, network.codes[-1].stop, dtype=torch.int64),
+    )
     rows = ({0: torch.export.Dim.DYNAMIC},) * 3
-    program = torch.export.export(network.eval(), (numbers, numbers.clone(), codes), dynamic_shapes=rows)
+    program = torch.export.export(
+        network.eval(), (numbers, numbers.clone(), codes), dynamic_shapes=rows
+    )
     program.example_inputs = None  # they alone would be pickled
     torch.export.save(program, file)
 

@@ -1,4 +1,7 @@
-"""A source's column, of whatever type it has there, in the type that Strata gives the column; null where it cannot be."""
+"""A source's column, of whatever type it has there, in the type that Strata gives the column.
+
+Null where it cannot be.
+"""
 
 import pandas as pd
 import pyarrow as pa
@@ -7,7 +10,8 @@ import pyarrow.compute as pc
 from features.schema import ARROW_TYPES, Kind, SchemaError
 
 NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
-TIME = r"^\d{4}-\d{2}-\d{2}"  # a whole date at least: "now" and a bare year would be read as times, too
+# a whole date at least: "now" and a bare year would be read as times, too
+TIME = r"^\d{4}-\d{2}-\d{2}"
 TRUE = pa.array(["1", "true", "t", "1.0"])
 FALSE = pa.array(["0", "false", "f", "0.0"])
 
@@ -37,7 +41,12 @@ def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def check_type(name: str, kind: pa.DataType) -> None:
     """Refuse a column of a type that has no text, such as a list. Raises SchemaError with the column and its type."""
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_duration(kind):
+    if (
+        pa.types.is_nested(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_duration(kind)
+    ):
         raise SchemaError(
             f"the source's column {name!r} is of type {kind}; give it as text, a number, a time or true and false"
         )
@@ -46,7 +55,11 @@ def check_type(name: str, kind: pa.DataType) -> None:
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type) or pa.types.is_temporal(values.type):
         return _nulls(values, "number")
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)):
+    if not (
+        pa.types.is_integer(values.type)
+        or pa.types.is_floating(values.type)
+        or pa.types.is_decimal(values.type)
+    ):
         text = pc.utf8_trim_whitespace(as_text(values))
         values = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
     numbers = values.cast(ARROW_TYPES["number"], safe=False)
@@ -60,8 +73,12 @@ def _times(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type) or pa.types.is_primitive(values.type):
         return _nulls(values, "time")
     text = pc.utf8_trim_whitespace(as_text(values))
-    text = pc.replace_substring_regex(pc.if_else(pc.match_substring_regex(text, TIME), text, None), r"(\.\d{6})\d+", r"\1")
-    times = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601").astype("datetime64[us, UTC]")
+    text = pc.replace_substring_regex(
+        pc.if_else(pc.match_substring_regex(text, TIME), text, None), r"(\.\d{6})\d+", r"\1"
+    )
+    times = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601").astype(
+        "datetime64[us, UTC]"
+    )
     return pa.chunked_array([pa.array(times, ARROW_TYPES["time"])])
 
 

@@ -1,7 +1,8 @@
 """Rows in: each source row ends in exactly one of transactions or quarantine, however often it is offered.
 
-A row is known by its transaction_id and the digest of what it says. Said again, it changes nothing; saying something
-else under a known id, it goes to quarantine. Batches are appended one commit each, so a killed run is simply run again.
+A row is known by its transaction_id and the digest of what it says. Said again, it changes nothing;
+saying something else under a known id, it goes to quarantine. Batches are appended one commit each,
+so a killed run is simply run again.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from features.schema import ARROW_TYPES, BY_NAME, REQUIRED, Kind, SchemaError, transactions_schema
 from pipeline.ingest.coercion import check_type, convert
 from pipeline.ingest.labels import keep_labels
-from pipeline.ingest.quarantine import as_quarantined, hold, settle
+from pipeline.ingest.quarantine import as_quarantine_rows, quarantine_rows, release
 from pipeline.ingest.readers import BATCH_ROWS, source_batches
 from pipeline.ingest.row_digest import fingerprints
 from pipeline.ingest.validation import failures
@@ -28,8 +29,9 @@ WRITER = "ingest"
 LABEL_NAMES = ("is_fraud", "label_known_at")
 Progress = Callable[[int], None]
 
-# Of each row: is its transaction new, known (said before, in the lake or further up), or does it contradict what was said?
-STANDING = """
+# Of each row: is its transaction new, known (said before, in the lake or further up), or does it
+# contradict what was said?
+ROW_STATUS = """
     SELECT CASE WHEN s.row_digest IS NULL AND g.copy = 1 THEN 'new'
                 WHEN g.row_digest = coalesce(s.row_digest, g.first_digest) THEN 'known'
                 ELSE 'contradicts' END AS standing
@@ -72,16 +74,22 @@ class Reading:
 
 
 def ingest(
-    portfolio: Portfolio, lake: Lake, *, now: datetime, progress: Progress = lambda rows: None, batch_rows: int = BATCH_ROWS
+    portfolio: Portfolio,
+    lake: Lake,
+    *,
+    now: datetime,
+    progress: Progress = lambda rows: None,
+    batch_rows: int = BATCH_ROWS,
 ) -> Ingested:
     """Take in what the portfolio's source has and the lake has not.
 
-    `now` is the moment of ingestion (UTC): nothing may have happened after it. Raises PortfolioError when the source cannot be
-    read, SchemaError when it lacks a required column, LakeBusyError when another process is writing.
+    `now` is the moment of ingestion (UTC): nothing may have happened after it. Raises
+    PortfolioError when the source cannot be read, SchemaError when it lacks a required column,
+    LakeBusyError when another process is writing.
     """
     reading, total = Reading(portfolio=portfolio, lake=lake, now=now), Ingested()
     for batch in source_batches(portfolio, rows=batch_rows):
-        total += _ingest_rows(batch.rows, reading) + _keep_torn(batch.torn, reading)
+        total += _ingest_rows(batch.rows, reading) + _quarantine_malformed(batch.malformed, reading)
         progress(total.read)
     return total
 
@@ -94,7 +102,11 @@ def mapped_columns(portfolio: Portfolio, found: list[str]) -> dict[str, str]:
             f"[columns] of {portfolio.file} maps {absent[0]!r}, which the source lacks; it has {', '.join(found)}"
         )
     given = set(portfolio.columns.values())
-    own = {name: name for name in found if (name in BY_NAME or name in portfolio.extra) and name not in given}
+    own = {
+        name: name
+        for name in found
+        if (name in BY_NAME or name in portfolio.extra) and name not in given
+    }
     mapping = own | portfolio.columns
     if missing := [name for name in (*REQUIRED, *portfolio.extra) if name not in mapping.values()]:
         told = ", ".join(missing)
@@ -112,37 +124,62 @@ def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
     reasons = failures(values, rows, kinds=kinds, now=reading.now)
     places = _other_rows(rows.num_rows, reasons)
     good = rows.take(places)
-    standing = _standing(good, lake)
-    reasons = pd.concat([reasons, _contradictions(rows, places.filter(pc.equal(standing, "contradicts")))])
-    is_new = pc.equal(standing, "new")
+    row_status = _row_status(good, lake)
+    reasons = pd.concat(
+        [reasons, _contradictions(rows, places.filter(pc.equal(row_status, "contradicts")))]
+    )
+    is_new = pc.equal(row_status, "new")
     new = good.filter(is_new)
 
-    held = _hold(raw, rows["transaction_id"], reasons, reading)
+    held = _quarantine(raw, rows["transaction_id"], reasons, reading)
     if new.num_rows:
         if lake.count("quarantine"):
             digests = fingerprints(raw.take(places.filter(is_new)))
-            settle(lake, transaction_ids=new["transaction_id"], digests=digests, offered=reading.offered)
-        lake.append("transactions", _as_transactions(new, portfolio, reading.now), writer=WRITER, number=number)
+            release(
+                lake,
+                transaction_ids=new["transaction_id"],
+                digests=digests,
+                offered=reading.offered,
+            )
+        lake.append(
+            "transactions",
+            _as_transactions(new, portfolio, reading.now),
+            writer=WRITER,
+            number=number,
+        )
     delay = None if portfolio.source.feed else portfolio.label_delay
-    told = good.filter(pc.not_equal(standing, "contradicts"))
+    told = good.filter(pc.not_equal(row_status, "contradicts"))
     labels = keep_labels(told, lake, writer=WRITER, delay=delay, now=reading.now)
     return _became(raw.num_rows, held, taken=new.num_rows, labels=labels)
 
 
 def _became(read: int, held: pa.Table, *, taken: int = 0, labels: int = 0) -> Ingested:
     count, examples = held.num_rows, tuple(held["reason"][:3].to_pylist())
-    return Ingested(read=read, taken=taken, known=read - taken - count, quarantined=count, labels=labels, examples=examples)
+    return Ingested(
+        read=read,
+        taken=taken,
+        known=read - taken - count,
+        quarantined=count,
+        labels=labels,
+        examples=examples,
+    )
 
 
 def _other_rows(count: int, reasons: pd.Series) -> pa.Array:
     """The places of the rows that have no reason to fail."""
-    return pa.array(np.setdiff1d(np.arange(count), reasons.index.to_numpy(dtype="int64"), assume_unique=True))
+    return pa.array(
+        np.setdiff1d(np.arange(count), reasons.index.to_numpy(dtype="int64"), assume_unique=True)
+    )
 
 
-def _converted(raw: pa.Table, portfolio: Portfolio) -> tuple[dict[str, pa.ChunkedArray], pa.Table, dict[str, Kind]]:
+def _converted(
+    raw: pa.Table, portfolio: Portfolio
+) -> tuple[dict[str, pa.ChunkedArray], pa.Table, dict[str, Kind]]:
     """The source's values by our names, the same in our types with their digest, and those types."""
     mapping = mapped_columns(portfolio, raw.column_names)
-    known: dict[str, Kind] = {column.name: column.kind for column in BY_NAME.values()} | portfolio.extra_kinds
+    known: dict[str, Kind] = {
+        column.name: column.kind for column in BY_NAME.values()
+    } | portfolio.extra_kinds
     kinds = {ours: known[ours] for ours in mapping.values()}
     for theirs in mapping:
         check_type(theirs, raw.schema.field(theirs).type)
@@ -152,19 +189,24 @@ def _converted(raw: pa.Table, portfolio: Portfolio) -> tuple[dict[str, pa.Chunke
     return values, rows.append_column("row_digest", fingerprints(facts)), kinds
 
 
-def _standing(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
+def _row_status(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
     """Say of each row whether it is new, known, or contradicts a row of its transaction_id."""
     stored = lake.read("transactions", columns=["transaction_id", "row_digest"])
-    rows = good.select(["transaction_id", "row_digest"]).append_column("place", pa.array(range(good.num_rows)))
+    rows = good.select(["transaction_id", "row_digest"]).append_column(
+        "place", pa.array(range(good.num_rows))
+    )
     with duckdb.connect() as connection:
         connection.register("good", rows)
         connection.register("stored", rows.slice(0, 0) if stored is None else stored)
-        return connection.sql(STANDING).to_arrow_table()["standing"]
+        return connection.sql(ROW_STATUS).to_arrow_table()["standing"]
 
 
 def _contradictions(rows: pa.Table, places: pa.Array) -> pd.Series:
     names = rows["transaction_id"].take(places).to_pylist()
-    told = [f"transaction_id is {name!r}, a duplicate of a row that says something else" for name in names]
+    told = [
+        f"transaction_id is {name!r}, a duplicate of a row that says something else"
+        for name in names
+    ]
     return pd.Series(told, index=places.to_numpy().astype("int64"), dtype="object")
 
 
@@ -172,10 +214,14 @@ def _as_transactions(good: pa.Table, portfolio: Portfolio, now: datetime) -> pa.
     """Complete the rows: known_at, and as_of, where each stands in history. Columns the source has not stay out of the lake."""
     event_time = good["event_time"]
     known_at = _known_at(good, portfolio, now)
-    late = pc.greater(pc.subtract(known_at, event_time), pa.scalar(portfolio.arrival_delay, pa.duration("us")))
+    late = pc.greater(
+        pc.subtract(known_at, event_time), pa.scalar(portfolio.arrival_delay, pa.duration("us"))
+    )
     columns = {name: good[name] for name in good.column_names if name not in LABEL_NAMES}
     columns |= {"known_at": known_at, "as_of": pc.if_else(late, known_at, event_time)}
-    schema = pa.schema([field for field in transactions_schema(portfolio.extra_kinds) if field.name in columns])
+    schema = pa.schema(
+        [field for field in transactions_schema(portfolio.extra_kinds) if field.name in columns]
+    )
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
@@ -187,16 +233,23 @@ def _known_at(rows: pa.Table, portfolio: Portfolio, now: datetime) -> pa.Chunked
     return rows["event_time"]
 
 
-def _hold(raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, reading: Reading) -> pa.Table:
-    """Put the failed rows into quarantine and note that the source offers them; returns those that were not held yet."""
+def _quarantine(
+    raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, reading: Reading
+) -> pa.Table:
+    """Put the failed rows into quarantine and note that the source offers them.
+
+    Returns those that were not held yet.
+    """
     digests = fingerprints(raw.take(pa.array(reasons.index.to_numpy(dtype="int64"))))
     reading.offered.update(digests.to_pylist())
-    rows = as_quarantined(raw, transaction_ids, reasons, digests, now=reading.now)
-    return hold(rows, reading.lake, writer=WRITER)
+    rows = as_quarantine_rows(raw, transaction_ids, reasons, digests, now=reading.now)
+    return quarantine_rows(rows, reading.lake, writer=WRITER)
 
 
-def _keep_torn(lines: tuple[str, ...], reading: Reading) -> Ingested:
+def _quarantine_malformed(lines: tuple[str, ...], reading: Reading) -> Ingested:
     raw = pa.table({"line": pa.array(lines, pa.string())})
-    reasons = pd.Series("the line has too few or too many fields", index=range(len(lines)), dtype="object")
-    held = _hold(raw, pa.chunked_array([pa.nulls(len(lines), pa.string())]), reasons, reading)
+    reasons = pd.Series(
+        "the line has too few or too many fields", index=range(len(lines)), dtype="object"
+    )
+    held = _quarantine(raw, pa.chunked_array([pa.nulls(len(lines), pa.string())]), reasons, reading)
     return _became(len(lines), held)

@@ -1,6 +1,7 @@
 """The label ledger, lake/labels: what was told of transactions, by their source and by analysts, each word once.
 
-A label is never changed: a later word stands beside the earlier one and reverses it from its known_at on.
+A label is never changed: a later word stands beside the earlier one and reverses it from its
+known_at on.
 """
 
 from datetime import datetime, timedelta
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 from features.schema import ARROW_TYPES, LABELS
 from pipeline.lake.tables import Lake
 
-# A word with a stated time is known by it, a word without by its verdict alone: the same row said again says nothing new.
+# A word with a stated time is known by it, a word without by its verdict alone: the same row said
+# again says nothing new.
 # A change of mind that comes without a time is known from now on.
 NEW_WORDS = """
     WITH words AS (
@@ -39,12 +41,15 @@ NEW_WORDS = """
 """
 
 
-def keep_labels(rows: pa.Table, lake: Lake, *, writer: str, delay: timedelta | None, now: datetime) -> int:
+def keep_labels(
+    rows: pa.Table, lake: Lake, *, writer: str, delay: timedelta | None, now: datetime
+) -> int:
     """Append what the source's rows tell and the ledger has not; returns how many.
 
-    `rows` have transaction_id, event_time, is_fraud and perhaps label_known_at. Without the latter a label is known `delay`
-    after its transaction, or now where there is no delay (a feed). A source that takes its word back twice must state the
-    times: without them the third word reads like the first.
+    `rows` have transaction_id, event_time, is_fraud and perhaps label_known_at. Without the latter
+    a label is known `delay` after its transaction, or now where there is no delay (a feed). A
+    source that takes its word back twice must state the times: without them the third word reads
+    like the first.
     """
     if "is_fraud" not in rows.column_names or not rows.num_rows:
         return 0
@@ -56,14 +61,20 @@ def keep_labels(rows: pa.Table, lake: Lake, *, writer: str, delay: timedelta | N
     return int(labels.num_rows)
 
 
-def _new_words(rows: pa.Table, ledger: pa.Table, delay: timedelta | None, now: datetime) -> pa.Table:
+def _new_words(
+    rows: pa.Table, ledger: pa.Table, delay: timedelta | None, now: datetime
+) -> pa.Table:
     moment = pa.scalar(now, ARROW_TYPES["time"])
     matured = (
         pc.add(rows["event_time"], pa.scalar(delay, pa.duration("us")))
         if delay is not None
         else pa.repeat(moment, rows.num_rows)
     )
-    stated = rows["label_known_at"] if "label_known_at" in rows.column_names else pa.nulls(rows.num_rows, ARROW_TYPES["time"])
+    stated = (
+        rows["label_known_at"]
+        if "label_known_at" in rows.column_names
+        else pa.nulls(rows.num_rows, ARROW_TYPES["time"])
+    )
     told = pa.table(
         {
             "transaction_id": rows["transaction_id"],

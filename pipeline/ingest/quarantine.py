@@ -1,13 +1,14 @@
 """Rows that failed their checks: kept whole with the reason until their transaction is taken in.
 
-A held row is known by the fingerprint of what the source said, and by its transaction_id where it has one. It leaves
-quarantine when a transaction is newly taken in from the very same row (the portfolio was mended, or its time has come) or
-under the same transaction_id (the source was mended), unless the source still offers the failed row beside it. A row without
-a readable transaction_id, a torn line, and a row that contradicts a transaction already taken in stay as a record.
+A held row is known by the fingerprint of what the source said, and by its transaction_id where it
+has one. It leaves quarantine when a transaction is newly taken in from the very same row (the
+portfolio was mended, or its time has come) or under the same transaction_id (the source was
+mended), unless the source still offers the failed row beside it. A row without a readable
+transaction_id, a torn line, and a row that contradicts a transaction already taken in stay as a
+record.
 """
 
 import json
-import sys
 from datetime import datetime
 
 import pandas as pd
@@ -16,9 +17,6 @@ import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES
 from pipeline.lake.tables import Lake
-
-# pandera imports pyspark's pandas wherever pyspark is installed, seconds of it, to find that pandas 3 is too new for it
-sys.modules.setdefault("pyspark.pandas", None)  # type: ignore[arg-type]  # how Python writes that there is none
 
 QUARANTINE = pa.schema(
     [
@@ -31,7 +29,7 @@ QUARANTINE = pa.schema(
 )
 
 
-def hold(rows: pa.Table, lake: Lake, *, writer: str) -> pa.Table:
+def quarantine_rows(rows: pa.Table, lake: Lake, *, writer: str) -> pa.Table:
     """Keep the failed rows that are not held yet, each once; returns those."""
     number = lake.version("quarantine") + 1
     held = lake.read("quarantine", columns=["row_digest"])
@@ -44,23 +42,39 @@ def hold(rows: pa.Table, lake: Lake, *, writer: str) -> pa.Table:
     return rows
 
 
-def as_quarantined(
-    raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, digests: pa.Array, *, now: datetime
+def as_quarantine_rows(
+    raw: pa.Table,
+    transaction_ids: pa.ChunkedArray,
+    reasons: pd.Series,
+    digests: pa.Array,
+    *,
+    now: datetime,
 ) -> pa.Table:
     """Return the failed rows (those with a reason, in its order) as they came, as JSON."""
     places = pa.array(reasons.index.to_numpy())
-    text = [json.dumps(row, default=str, ensure_ascii=False) for row in raw.take(places).to_pylist()]
+    text = [
+        json.dumps(row, default=str, ensure_ascii=False) for row in raw.take(places).to_pylist()
+    ]
     return pa.table(
-        [transaction_ids.take(places), reasons.tolist(), text, digests, pa.array([now] * len(reasons), ARROW_TYPES["time"])],
+        [
+            transaction_ids.take(places),
+            reasons.tolist(),
+            text,
+            digests,
+            pa.array([now] * len(reasons), ARROW_TYPES["time"]),
+        ],
         schema=QUARANTINE,
     )
 
 
-def settle(lake: Lake, *, transaction_ids: pa.ChunkedArray, digests: pa.Array, offered: set[int]) -> int:
+def release(
+    lake: Lake, *, transaction_ids: pa.ChunkedArray, digests: pa.Array, offered: set[int]
+) -> int:
     """Let go the held rows whose transaction is about to be newly taken in; returns how many.
 
-    `offered` are the digests of failed rows that the source still has. Done before the transactions are appended: a run killed
-    between the two is run again, and takes in what is missing or holds again what fails again.
+    `offered` are the digests of failed rows that the source still has. Done before the transactions
+    are appended: a run killed between the two is run again, and takes in what is missing or holds
+    again what fails again.
     """
     held = lake.read("quarantine", columns=["transaction_id", "row_digest"])
     if held is None or not held.num_rows:
@@ -69,7 +83,9 @@ def settle(lake: Lake, *, transaction_ids: pa.ChunkedArray, digests: pa.Array, o
         pc.is_in(held["transaction_id"], transaction_ids.combine_chunks(), skip_nulls=True),
         pc.is_in(held["row_digest"], digests),
     )
-    gone = held["row_digest"].filter(pc.and_not(taken, pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64()))))
+    gone = held["row_digest"].filter(
+        pc.and_not(taken, pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64())))
+    )
     if len(gone):
         lake.remove("quarantine", "row_digest", gone.combine_chunks())
     return len(gone)

@@ -18,16 +18,22 @@ BATCH_BYTES = 1 << 25  # of a csv file
 
 @dataclass(frozen=True, kw_only=True)
 class SourceBatch:
-    """Some of a source's rows in its own names; csv values are text, and a csv line with too few or too many fields is torn."""
+    """Some of a source's rows in its own names.
+
+    Csv values are text, and a csv line with too few or too many fields is torn.
+    """
 
     rows: pa.Table
-    torn: tuple[str, ...] = ()
+    malformed: tuple[str, ...] = ()
 
 
-def source_batches(portfolio: Portfolio, *, rows: int = BATCH_ROWS, csv_bytes: int = BATCH_BYTES) -> Iterator[SourceBatch]:
+def source_batches(
+    portfolio: Portfolio, *, rows: int = BATCH_ROWS, csv_bytes: int = BATCH_BYTES
+) -> Iterator[SourceBatch]:
     """Yield the source's rows; at least one (possibly empty) batch comes.
 
-    Raises PortfolioError when the source is missing or cannot be read, or when two of its columns have one name.
+    Raises PortfolioError when the source is missing or cannot be read, or when two of its columns
+    have one name.
     """
     for batch in _batches(portfolio, rows, csv_bytes):
         names = batch.rows.column_names
@@ -45,7 +51,9 @@ def _batches(portfolio: Portfolio, rows: int, csv_bytes: int) -> Iterator[Source
         return
     file = portfolio.file.parent / source.path
     if not file.is_file():
-        raise PortfolioError(f"the source {file} of portfolio {portfolio.name} is no file; put it there or mend [source] path")
+        raise PortfolioError(
+            f"the source {file} of portfolio {portfolio.name} is no file; put it there or mend [source] path"
+        )
     try:
         if file.suffix == ".csv":
             yield from _csv(file, csv_bytes)
@@ -71,10 +79,10 @@ def _parquet(file: Path, rows: int) -> Iterator[SourceBatch]:
 
 
 def _csv(file: Path, bytes_at_once: int) -> Iterator[SourceBatch]:
-    torn: list[str] = []
+    malformed: list[str] = []
 
     def keep(row: "pyarrow.csv.InvalidRow") -> str:
-        torn.append(row.text)
+        malformed.append(row.text)
         return "skip"
 
     options = {
@@ -83,26 +91,31 @@ def _csv(file: Path, bytes_at_once: int) -> Iterator[SourceBatch]:
     }
     with pyarrow.csv.open_csv(file, **options) as reader:
         names = reader.schema.names
-    torn.clear()
+    malformed.clear()
     # Only an empty field is null: "NA" is a country, and "nan" is no number but a mistake.
     as_text = pyarrow.csv.ConvertOptions(
         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
     )
     with pyarrow.csv.open_csv(file, **options, convert_options=as_text) as reader:
         for batch in reader:
-            told = tuple(torn)
-            del torn[: len(told)]
-            yield SourceBatch(rows=pa.Table.from_batches([batch]), torn=told)
-        yield SourceBatch(rows=reader.schema.empty_table(), torn=tuple(torn))
+            told = tuple(malformed)
+            del malformed[: len(told)]
+            yield SourceBatch(rows=pa.Table.from_batches([batch]), malformed=told)
+        yield SourceBatch(rows=reader.schema.empty_table(), malformed=tuple(malformed))
 
 
 def _query(url: str, query: str, portfolio: Portfolio, rows: int) -> Iterator[SourceBatch]:
-    """Pandas brings its own database layer; the URL may carry a password, so no error repeats it, nor is one its cause."""
+    """Pandas brings its own database layer.
+
+    The URL may carry a password, so no error repeats it, nor is one its cause.
+    """
     try:
         for frame in pd.read_sql_query(query, url, chunksize=rows, dtype_backend="pyarrow"):
             yield SourceBatch(rows=pa.Table.from_pandas(frame, preserve_index=False))
     except Exception as error:  # every driver has its own
-        reason = _without_password(" ".join(str(getattr(error, "orig", None) or type(error).__name__).split()), url)
+        reason = _without_password(
+            " ".join(str(getattr(error, "orig", None) or type(error).__name__).split()), url
+        )
         told = f"the query of portfolio {portfolio.name} failed ({reason}); try its url and query in a database client"
         raise PortfolioError(told) from None
 

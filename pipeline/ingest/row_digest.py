@@ -12,17 +12,29 @@ def fingerprints(rows: pa.Table) -> pa.Array:
     True
     """
     # The length before each value keeps apart what would read alike when put in one row of text.
-    said = [f"'{_quoted(name)}:' || length({value}) || ':' || {value}" for name, value in sorted(_texts(rows.schema).items())]
+    said = [
+        f"'{_quoted(name)}:' || length({value}) || ':' || {value}"
+        for name, value in sorted(_texts(rows.schema).items())
+    ]
     md5 = f"md5_number_lower(concat_ws(' ', '', {', '.join(said)}))"
     with duckdb.connect() as connection:
         connection.register("rows", rows)
-        found = connection.sql(f"SELECT ({md5} - 9223372036854775808::HUGEINT)::BIGINT AS fingerprint FROM rows")  # noqa: S608
+        found = connection.sql(
+            f"SELECT ({md5} - 9223372036854775808::HUGEINT)::BIGINT AS fingerprint FROM rows"  # noqa: S608
+        )
         return found.to_arrow_table()["fingerprint"].combine_chunks()
 
 
 def _texts(schema: pa.Schema) -> dict[str, str]:
-    """SQL that writes each column as text; a time as microseconds, which no session's time zone changes."""
-    return {field.name: f"CAST({_moment(field)} AS VARCHAR)" for field in schema if not pa.types.is_null(field.type)}
+    """SQL that writes each column as text.
+
+    A time as microseconds, which no session's time zone changes.
+    """
+    return {
+        field.name: f"CAST({_moment(field)} AS VARCHAR)"
+        for field in schema
+        if not pa.types.is_null(field.type)
+    }
 
 
 def _moment(field: pa.Field) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import pandas as pd
-import pandera.pandas as pandera  # noqa: E402
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,14 +24,19 @@ NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
 NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
 
 
-def failures(raw: Mapping[str, pa.ChunkedArray], rows: pa.Table, *, kinds: Mapping[str, Kind], now: datetime) -> pd.Series:
+def failures(
+    raw: Mapping[str, pa.ChunkedArray], rows: pa.Table, *, kinds: Mapping[str, Kind], now: datetime
+) -> pd.Series:
     """Return the reasons of the rows that fail, by row number: each column, its value, and the rule it breaks.
 
     `raw` are the source's values and `rows` the converted ones, both by our names.
     """
     frame = rows.to_pandas()
     told = [_wrong_type(name, raw[name], rows[name], kinds[name]) for name in raw]
-    told += [_failed_checks(frame, now), *(_before_event(frame, name) for name in NEVER_BEFORE_EVENT if name in frame)]
+    told += [
+        _failed_checks(frame, now),
+        *(_before_event(frame, name) for name in NEVER_BEFORE_EVENT if name in frame),
+    ]
     reasons = pd.concat([reason for reason in told if len(reason)] or [pd.Series(dtype="object")])
     joined: pd.Series = reasons.groupby(level=0).agg("; ".join)
     return joined
@@ -46,42 +50,51 @@ def _wrong_type(name: str, raw: pa.ChunkedArray, values: pa.ChunkedArray, kind: 
     is_lost = pc.and_(pc.is_valid(text), pc.is_null(values))
     reasons = _series(text, is_lost).map(lambda value: f"{name} is {value!r}, {WRONG_TYPE[kind]}")
     if name in BY_NAME and BY_NAME[name].required:
-        reasons = pd.concat([reasons, _series(text, pc.is_null(text)).map(lambda _: f"{name} is missing", na_action=None)])
+        reasons = pd.concat(
+            [
+                reasons,
+                _series(text, pc.is_null(text)).map(lambda _: f"{name} is missing", na_action=None),
+            ]
+        )
     return reasons
 
 
 def _series(values: pa.ChunkedArray, chosen: pa.ChunkedArray) -> pd.Series:
     """The chosen values by row number."""
     return pd.Series(
-        values.filter(chosen).to_pylist(), index=pc.indices_nonzero(chosen).to_numpy().astype("int64"), dtype="object"
+        values.filter(chosen).to_pylist(),
+        index=pc.indices_nonzero(chosen).to_numpy().astype("int64"),
+        dtype="object",
     )
 
 
 def _failed_checks(rows: pd.DataFrame, now: datetime) -> pd.Series:
-    checked = {name: _checks(BY_NAME[name], now) for name in rows.columns if name in BY_NAME}
-    columns = {name: pandera.Column(None, checks=checks, nullable=True) for name, checks in checked.items() if checks}
-    try:
-        pandera.DataFrameSchema(columns).validate(rows, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        told = [
-            f"{c} is {_shown(v)}, {k}" for c, k, v in zip(cases["column"], cases["check"], cases["failure_case"], strict=True)
-        ]
-        return pd.Series(told, index=cases["index"].astype("int64"), dtype="object")
-    return pd.Series(dtype="object")
+    found = [pd.Series(dtype="object")]
+    for name in rows.columns:
+        if name in BY_NAME:
+            found += _broken_rules(rows[name], BY_NAME[name], now)
+    reasons: pd.Series = pd.concat(found)
+    return reasons
 
 
-def _checks(column: Column, now: datetime) -> list["pandera.Check"]:
-    checks = []
+def _broken_rules(values: pd.Series, column: Column, now: datetime) -> list[pd.Series]:
+    """Reasons of the values that break a rule of their column, a series for each rule."""
+    broken: list[tuple[pd.Series, str]] = []
     if column.least is not None:
-        checks.append(pandera.Check.ge(column.least, error=f"below {column.least:g}"))
+        broken.append((values < column.least, f"below {column.least:g}"))
     if column.most is not None:
-        checks.append(pandera.Check.le(column.most, error=f"above {column.most:g}"))
+        broken.append((values > column.most, f"above {column.most:g}"))
     if column.pattern is not None:
-        checks.append(pandera.Check.str_matches(rf"(?:{column.pattern})\Z", error=f"not of the form {column.pattern}"))
+        fits = values.str.fullmatch(column.pattern, na=True)
+        broken.append((~fits, f"not of the form {column.pattern}"))
     if column.name in NEVER_IN_FUTURE:
-        checks.append(pandera.Check.le(pd.Timestamp(now), error=f"in the future (now is {_shown(now)})"))
-    return checks
+        broken.append((values > pd.Timestamp(now), f"in the future (now is {_shown(now)})"))
+    return [_reasons(values[is_broken], rule) for is_broken, rule in broken]
+
+
+def _reasons(values: pd.Series, rule: str) -> pd.Series:
+    said = [f"{values.name} is {_shown(value)}, {rule}" for value in values]
+    return pd.Series(said, index=values.index, dtype="object")
 
 
 def _before_event(rows: pd.DataFrame, name: str) -> pd.Series:

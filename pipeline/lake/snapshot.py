@@ -24,7 +24,7 @@ class NoDataError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class Snapshot:
     """A portfolio's transactions with as_of before `until` and its labels, both as of a version, and its groups of facts."""
 
     lake: Lake
@@ -42,36 +42,61 @@ class History:
     @cached_property
     def labels(self) -> pa.Table:
         """All labels."""
-        stored = self.lake.read("labels", version=self.label_version) if self.label_version >= 0 else None
+        stored = (
+            self.lake.read("labels", version=self.label_version)
+            if self.label_version >= 0
+            else None
+        )
         return LABELS.empty_table() if stored is None else stored
 
-    def transactions(self, columns: Sequence[str], *, since: datetime | None = None, until: datetime | None = None) -> pa.Table:
+    def transactions(
+        self,
+        columns: Sequence[str],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> pa.Table:
         """Read columns of the transactions with as_of from `since` to before `until`."""
-        where = pc.field("as_of") >= pa.scalar(since, MOMENT) if since is not None else pc.scalar(True)
+        where = (
+            pc.field("as_of") >= pa.scalar(since, MOMENT) if since is not None else pc.scalar(True)
+        )
         for bound in (until, self.until):
-            where = where & (pc.field("as_of") < pa.scalar(bound, MOMENT)) if bound is not None else where
+            where = (
+                where & (pc.field("as_of") < pa.scalar(bound, MOMENT))
+                if bound is not None
+                else where
+            )
         return self.lake.read("transactions", columns=columns, where=where, version=self.version)
 
     @property
     def sources(self) -> tuple[Source, Source]:
         """The transactions and the labels for `features.build`, unread."""
-        labels = self.lake.source("labels", version=self.label_version) if self.label_version >= 0 else self.labels
+        labels = (
+            self.lake.source("labels", version=self.label_version)
+            if self.label_version >= 0
+            else self.labels
+        )
         return self.lake.source("transactions", version=self.version), labels
 
-    def features(self, *, building: BuildConfig, since: datetime | None = None) -> pa.Table:
-        """Build the features of the transactions from `since` on; as many earlier ones as it needs are their history."""
+    def features(self, *, build_config: BuildConfig, since: datetime | None = None) -> pa.Table:
+        """Build the features of the transactions from `since` on.
+
+        As many earlier ones as it needs are their history.
+        """
         transactions, labels = self.sources
-        return build(transactions, labels, self.groups, config=building, since=since, until=self.until)
+        return build(
+            transactions, labels, self.groups, config=build_config, since=since, until=self.until
+        )
 
 
-def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> History:
+def read_snapshot(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> Snapshot:
     """Find the transactions with as_of before `until` and all labels. Raises NoDataError when none was ingested."""
     bound = "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}"
     nothing = f"portfolio {portfolio.name} has no transactions{bound}; run strata ingest {portfolio.file} first"
     if not lake.exists("transactions"):
         raise NoDataError(nothing)
     columns = lake.columns("transactions")
-    history = History(
+    snapshot = Snapshot(
         lake=lake,
         version=lake.version("transactions"),
         label_version=lake.version("labels"),
@@ -79,14 +104,16 @@ def read_history(portfolio: Portfolio, lake: Lake, *, until: datetime | None = N
         groups=portfolio.groups(columns),
         until=until,
     )
-    if not history.transactions(["as_of"]).num_rows:
+    if not snapshot.transactions(["as_of"]).num_rows:
         raise NoDataError(nothing)
-    return history
+    return snapshot
 
 
 def last_moment(portfolio: Portfolio, lake: Lake) -> datetime:
     """The moment after the last row's as_of: everything ingested lies before it."""
     stored = lake.read("transactions", columns=["as_of"])
     if stored is None or not stored.num_rows:
-        raise NoDataError(f"portfolio {portfolio.name} has no transactions; run strata ingest {portfolio.file} first")
+        raise NoDataError(
+            f"portfolio {portfolio.name} has no transactions; run strata ingest {portfolio.file} first"
+        )
     return pc.max(stored["as_of"]).as_py() + timedelta(microseconds=1)  # type: ignore[no-any-return]

@@ -19,7 +19,10 @@ TableName = Literal["transactions", "quarantine", "labels", "scores"]
 
 
 class LakeBusyError(ValueError):
-    """Somebody else wrote to the table in the meantime; nothing was written, and the work can be done again."""
+    """Somebody else wrote to the table in the meantime.
+
+    Nothing was written, and the work can be done again.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class Lake:
 
     def count(self, table: TableName) -> int:
         """How many rows the table has."""
-        return int(DeltaTable(self.uri(table)).to_pyarrow_dataset().count_rows()) if self.exists(table) else 0
+        return (
+            int(DeltaTable(self.uri(table)).to_pyarrow_dataset().count_rows())
+            if self.exists(table)
+            else 0
+        )
 
     def read(
         self,
@@ -57,7 +64,9 @@ class Lake:
         if not self.exists(table):
             return None
         dataset = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset()
-        return _utc(dataset.to_table(columns=list(columns) if columns is not None else None, filter=where))
+        return _utc(
+            dataset.to_table(columns=list(columns) if columns is not None else None, filter=where)
+        )
 
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
@@ -75,8 +84,9 @@ class Lake:
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
         """Append the rows in one commit that carries the writer's number, which must be greater than its last one.
 
-        Of two processes that append with the same writer and number one fails with LakeBusyError, so what was checked
-        against the table since the number was taken still holds after the append.
+        Of two processes that append with the same writer and number one fails with LakeBusyError,
+        so what was checked against the table since the number was taken still holds after the
+        append.
         """
         if not self._is_remote():
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +96,14 @@ class Lake:
             stored = DeltaTable(self.uri(table))
             if _last_number(stored, writer) >= number:
                 raise self._busy(table)
-            # Written to the version just read and never retried on a newer one, where the number may be taken.
-            carried = CommitProperties(app_transactions=[Transaction(writer, number)], max_commit_retries=0)
-            write_deltalake(stored, rows, mode="append", schema_mode="merge", commit_properties=carried)
+            # Written to the version just read and never retried on a newer one, where the number
+            # may be taken.
+            carried = CommitProperties(
+                app_transactions=[Transaction(writer, number)], max_commit_retries=0
+            )
+            write_deltalake(
+                stored, rows, mode="append", schema_mode="merge", commit_properties=carried
+            )
         except CommitFailedError as error:
             raise self._busy(table) from error
 
@@ -109,7 +124,9 @@ class Lake:
         return self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http"))
 
     def _busy(self, table: TableName) -> LakeBusyError:
-        return LakeBusyError(f"{self.uri(table)} was written to by another process at the same time; run the command again")
+        return LakeBusyError(
+            f"{self.uri(table)} was written to by another process at the same time; run the command again"
+        )
 
 
 def _last_number(table: DeltaTable, writer: str) -> int:
@@ -122,7 +139,11 @@ def _utc(table: pa.Table) -> pa.Table:
     fields = [
         pa.field(
             f.name,
-            pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(f.type) else pa.string() if _is_text(f.type) else f.type,
+            pa.timestamp("us", tz="UTC")
+            if pa.types.is_timestamp(f.type)
+            else pa.string()
+            if _is_text(f.type)
+            else f.type,
         )
         for f in table.schema
     ]

@@ -1,10 +1,11 @@
 """How unusual a transaction is among those of a portfolio that has no labels yet: three scores that never see one.
 
-    surprise          how badly its facts are told from the other groups' (a pretrained network), and how far out they lie
-    isolation_forest  how few random cuts part it from the others (Liu et al. 2008)
-    ecod              how far its facts lie in the tails, each on its own (Li et al. 2022)
+    surprise          how badly its facts are told from the other groups' (a pretrained network),
+    and how far out they lie isolation_forest  how few random cuts part it from the others (Liu et
+    al. 2008) ecod              how far its facts lie in the tails, each on its own (Li et al. 2022)
 
-All take numbers on the signed-log scale of `features.encoder` and raise EncodeError where one is infinite.
+All take numbers on the signed-log scale of `features.encoder` and raise EncodeError where one is
+infinite.
 """
 
 from collections.abc import Sequence
@@ -44,19 +45,27 @@ class AnomalyModel(Protocol):
 class AnomalyScore:
     """The surprise at a row's facts plus their distance from the middle, each in its spreads over the rows learned from.
 
-    Surprise is the sum of -log p of all facts, each group's told from the other groups (a pseudo-likelihood, Besag 1975): it
-    finds what does not go together. All that lies beyond the last knots surprises alike, so the distance, the sum of
+    Surprise is the sum of -log p of all facts, each group's told from the other groups (a
+    pseudo-likelihood, Besag 1975): it finds what does not go together. All that lies beyond the
+    last knots surprises alike, so the distance, the sum of
     |x - middle| / spread, says how far beyond. A missing fact is a class that can surprise, and lies in the middle.
     """
 
-    def __init__(self, groups: Sequence[Group], *, config: TrainConfig | None = None, seed: int = 1) -> None:
+    def __init__(
+        self, groups: Sequence[Group], *, config: TrainConfig | None = None, seed: int = 1
+    ) -> None:
         self.groups, self.config, self.seed = groups, config or TrainConfig(), seed
 
     def fit(self, features: pa.Table) -> Self:
-        """Pretrain a network on these rows; `pretrained` and `encoder` are what a training with labels may start from."""
+        """Pretrain a network on these rows.
+
+        `pretrained` and `encoder` are what a training with labels may start from.
+        """
         self.encoder = _learn_encoder(features, self.groups)
         encoded = self.encoder.encode(features)
-        self.pretrained: Pretrained = pretrain(self.encoder, encoded, config=self.config, seed=self.seed)
+        self.pretrained: Pretrained = pretrain(
+            self.encoder, encoded, config=self.config, seed=self.seed
+        )
         some = np.random.default_rng(self.seed).permutation(features.num_rows)[:USUAL_ROWS]
         parts = self._parts(features.take(np.sort(some)))
         self._mean, self._spread = parts.mean(axis=0), np.maximum(parts.std(axis=0), 1e-6)
@@ -76,15 +85,18 @@ class AnomalyScore:
 def surprise_of_facts(pretrained: Pretrained, rows: Tensors) -> FloatArray:
     """-log p of each fact given those of the other groups, [R, N + C]: numbers, then categories."""
     blocks = torch.split(torch.arange(rows.row_count), BLOCK)
-    found = [_surprise_of_block(pretrained.network, pretrained.decoders, rows.rows(index)) for index in blocks]
+    found = [
+        _surprise_of_block(pretrained.network, pretrained.decoders, rows.rows(index))
+        for index in blocks
+    ]
     return torch.cat(found).double().numpy()
 
 
 class Forest:
     """Isolation forest on the numbers, a missing one lying in the middle.
 
-    It does not take bits for what is missing: with them AP falls from .41 to .04 on a simulated world, as they part rows by the
-    kind of payment.
+    It does not take bits for what is missing: with them AP falls from .41 to .04 on a simulated
+    world, as they part rows by the kind of payment.
     """
 
     def __init__(self, groups: Sequence[Group], *, trees: int = 300, seed: int = 1) -> None:
@@ -105,8 +117,9 @@ class Forest:
 class ECOD:
     """Empirical cumulative distributions: the largest of three sums of -log tail probabilities over the numbers.
 
-    The sums take all left tails, all right tails, and of each number the tail that its skewness points to. A missing number
-    lies in the middle. A value beyond all learned from has the tail 1 / (rows + 1).
+    The sums take all left tails, all right tails, and of each number the tail that its skewness
+    points to. A missing number lies in the middle. A value beyond all learned from has the tail 1 /
+    (rows + 1).
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -132,13 +145,19 @@ class ECOD:
         """-log of the share of the rows learned from that are as low, and as high, each [R, N]."""
         count = len(self._sorted)
         columns = list(zip(self._sorted.T, values.T, strict=True))
-        low = np.column_stack([np.searchsorted(known, value, side="right") for known, value in columns])
-        high = np.column_stack([count - np.searchsorted(known, value, side="left") for known, value in columns])
+        low = np.column_stack(
+            [np.searchsorted(known, value, side="right") for known, value in columns]
+        )
+        high = np.column_stack(
+            [count - np.searchsorted(known, value, side="left") for known, value in columns]
+        )
         least = count / (count + 1)
         return -np.log(np.maximum(low, least) / count), -np.log(np.maximum(high, least) / count)
 
 
-def anomaly_models(groups: Sequence[Group], *, config: TrainConfig | None = None, seed: int = 1) -> dict[str, AnomalyModel]:
+def anomaly_models(
+    groups: Sequence[Group], *, config: TrainConfig | None = None, seed: int = 1
+) -> dict[str, AnomalyModel]:
     """The three models by their names, none of which has learned yet."""
     return {
         "surprise": AnomalyScore(groups, config=config, seed=seed),
@@ -162,14 +181,18 @@ def _learn_encoder(features: pa.Table, groups: Sequence[Group]) -> Encoder:
         raise ValueError("there are 0 rows to learn from without labels; take a longer span")
     encoder = Encoder.fit(features, groups)
     if not any(group.numbers for group in encoder.groups):
-        raise ValueError("the groups have no numbers to learn from without labels; take groups that have some")
+        raise ValueError(
+            "the groups have no numbers to learn from without labels; take groups that have some"
+        )
     return encoder
 
 
 def _filled(encoder: Encoder, features: pa.Table) -> FloatArray:
     """The numbers in spreads from their middles, [R, N], and 0 where missing."""
     codes = [number for group in encoder.groups for number in group.numbers]
-    middle, spread = (np.array([getattr(code, name) for code in codes]) for name in ("middle", "spread"))
+    middle, spread = (
+        np.array([getattr(code, name) for code in codes]) for name in ("middle", "spread")
+    )
     if not features.num_rows:
         raise ValueError("there are 0 rows to score; give at least one")
     encoded = encoder.encode(features)

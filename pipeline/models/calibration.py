@@ -9,22 +9,22 @@ import numpy.typing as npt
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import both_classes
 
-LEAST_SLOPE = 0.01  # a map that turned the ranking round would hide a broken model
+MIN_SLOPE = 0.01  # a map that turned the ranking round would hide a broken model
 
 
 PRIOR = np.array([1.0, 0.0])  # a and b that leave the log-odds as they are
 
 
 @dataclass(frozen=True, kw_only=True)
-class Affine:
+class PlattScaling:
     """Calibrated log-odds a * z + b; affine, so that what the stages add up to stays a sum.
 
     With z = base + the increments, a * z + b = (a * base + b) + the increments each times a.
 
-    >>> Affine(a=2.0, b=1.0).logit(np.array([-1.0, 0.0]))
+    >>> PlattScaling(a=2.0, b=1.0).logit(np.array([-1.0, 0.0]))
     array([-1.,  1.])
-    >>> Affine.from_json(Affine(a=2.0, b=1.0).to_json())
-    Affine(a=2.0, b=1.0)
+    >>> PlattScaling.from_json(PlattScaling(a=2.0, b=1.0).to_json())
+    PlattScaling(a=2.0, b=1.0)
     """
 
     a: float = 1.0
@@ -32,7 +32,9 @@ class Affine:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.a) and np.isfinite(self.b) and self.a > 0):
-            raise ValueError(f"a calibration needs finite a > 0 and b, found a={self.a}, b={self.b}; fit it again")
+            raise ValueError(
+                f"a calibration needs finite a > 0 and b, found a={self.a}, b={self.b}; fit it again"
+            )
 
     def logit(self, z: npt.ArrayLike) -> FloatArray:
         """Calibrated log-odds of log-odds z."""
@@ -47,10 +49,12 @@ class Affine:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, float]) -> "Affine":
+    def from_json(cls, values: Mapping[str, float]) -> "PlattScaling":
         """The map that to_json() described; raises ValueError for anything else."""
         if set(values) != {"a", "b"}:
-            raise ValueError(f"a calibration has the numbers a and b, found {sorted(values)}; export the bundle again")
+            raise ValueError(
+                f"a calibration has the numbers a and b, found {sorted(values)}; export the bundle again"
+            )
         return cls(a=float(values["a"]), b=float(values["b"]))
 
 
@@ -60,29 +64,57 @@ def sigmoid(logit: npt.ArrayLike) -> FloatArray:
     return np.where(np.asarray(logit) >= 0, 1.0, small) / (1.0 + small)
 
 
-def fit_affine(z: npt.ArrayLike, y: npt.ArrayLike, *, prior_weight: float = 1.0, steps: int = 100) -> Affine:
+def fit_platt_scaling(
+    z: npt.ArrayLike, y: npt.ArrayLike, *, prior_weight: float = 1.0, steps: int = 100
+) -> PlattScaling:
     """The likeliest map of log-odds z to labels y, under a light normal prior around leaving z as it is.
 
-    `prior_weight` is the prior's precision in a and b alike: it decides when frauds are a handful, and is lost among hundreds.
-    A slope below `LEAST_SLOPE` is not followed; then b alone is fitted beside it.
+    `prior_weight` is the prior's precision in a and b alike: it decides when frauds are a handful,
+    and is lost among hundreds. A slope below `MIN_SLOPE` is not followed; then b alone is fitted
+    beside it.
     """
     scores = np.asarray(z, dtype=np.float64)
     fraud = both_classes(y, rows=len(scores))
     if not np.isfinite(scores).all():
         endless = int((~np.isfinite(scores)).sum())
-        raise ValueError(f"{endless} of {len(scores)} log-odds are not finite; score those rows again")
+        raise ValueError(
+            f"{endless} of {len(scores)} log-odds are not finite; score those rows again"
+        )
     inputs = np.column_stack([scores, np.ones_like(scores)])
-    found = _newton(inputs, fraud, start=PRIOR, free=np.array([True, True]), prior_weight=prior_weight, steps=steps)
-    if found[0] < LEAST_SLOPE:
-        held = np.array([LEAST_SLOPE, found[1]])
-        found = _newton(inputs, fraud, start=held, free=np.array([False, True]), prior_weight=prior_weight, steps=steps)
-    return Affine(a=float(found[0]), b=float(found[1]))
+    found = _newton(
+        inputs,
+        fraud,
+        start=PRIOR,
+        free=np.array([True, True]),
+        prior_weight=prior_weight,
+        steps=steps,
+    )
+    if found[0] < MIN_SLOPE:
+        held = np.array([MIN_SLOPE, found[1]])
+        found = _newton(
+            inputs,
+            fraud,
+            start=held,
+            free=np.array([False, True]),
+            prior_weight=prior_weight,
+            steps=steps,
+        )
+    return PlattScaling(a=float(found[0]), b=float(found[1]))
 
 
 def _newton(
-    inputs: FloatArray, fraud: BoolArray, *, start: FloatArray, free: BoolArray, prior_weight: float, steps: int
+    inputs: FloatArray,
+    fraud: BoolArray,
+    *,
+    start: FloatArray,
+    free: BoolArray,
+    prior_weight: float,
+    steps: int,
 ) -> FloatArray:
-    """Newton's method on the penalised likelihood, concave in both numbers; a step that makes it worse is halved."""
+    """Newton's method on the penalised likelihood, concave in both numbers.
+
+    A step that makes it worse is halved.
+    """
     at = start
     for _ in range(steps):
         p = sigmoid(inputs @ at)
@@ -91,7 +123,10 @@ def _newton(
         step = np.zeros(2)
         step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
         before = _penalised(inputs, fraud, at, prior_weight)
-        while np.abs(step).max() > 1e-12 and _penalised(inputs, fraud, at + step, prior_weight) < before:
+        while (
+            np.abs(step).max() > 1e-12
+            and _penalised(inputs, fraud, at + step, prior_weight) < before
+        ):
             step = step / 2
         at = at + step
         if np.abs(step).max() < 1e-10:

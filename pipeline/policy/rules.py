@@ -18,9 +18,9 @@ CLOCK_WORDS = {"current_date", "current_time", "current_timestamp", "localtime",
 def rules_hit(rules: Mapping[str, Rule], facts: pd.DataFrame) -> pd.Series:
     """For each row of `facts` the names of the rules that hold, joined by ", "; null where none does.
 
-    A condition that is null for a row does not hold. It may only look at its own row, so that a batch's size changes nothing:
-    no subquery, aggregate, window, clock or chance. No file or network is reachable from it.
-    Called with no rows, it still refuses a wrong rule.
+    A condition that is null for a row does not hold. It may only look at its own row, so that a
+    batch's size changes nothing: no subquery, aggregate, window, clock or chance. No file or
+    network is reachable from it. Called with no rows, it still refuses a wrong rule.
 
     >>> facts = pd.DataFrame({"amount": [10.0, 9000.0]})
     >>> rules_hit({"huge": Rule(when="amount > 5000")}, facts).tolist()
@@ -47,7 +47,9 @@ def _sealed(facts: pd.DataFrame) -> duckdb.DuckDBPyConnection:
     return database
 
 
-def _rows_hit(database: duckdb.DuckDBPyConnection, name: str, when: str, *, columns: list[str]) -> npt.NDArray[np.int64]:
+def _rows_hit(
+    database: duckdb.DuckDBPyConnection, name: str, when: str, *, columns: list[str]
+) -> npt.NDArray[np.int64]:
     _refuse_more_than_a_condition(database, name, when, columns=columns)
     hits_of = f"SELECT row_of_facts FROM facts WHERE (\n{when}\n)"  # noqa: S608 - the user's own condition, parsed above
     kind_of = f"DESCRIBE SELECT (\n{when}\n) FROM facts"  # noqa: S608 - as above
@@ -55,24 +57,39 @@ def _rows_hit(database: duckdb.DuckDBPyConnection, name: str, when: str, *, colu
         hits = database.execute(hits_of).fetchnumpy()["row_of_facts"]
         kind = database.execute(kind_of).fetchall()[0][1]
     except duckdb.Error as error:
-        raise _refused(name, when, _first_sentence(error), remedy=f"the columns are {', '.join(columns)}") from error
+        raise _refused(
+            name, when, _first_sentence(error), remedy=f"the columns are {', '.join(columns)}"
+        ) from error
     if kind != "BOOLEAN":
-        raise _refused(name, when, f"it gives a {kind}, not true or false", remedy="compare it with something")
+        raise _refused(
+            name, when, f"it gives a {kind}, not true or false", remedy="compare it with something"
+        )
     return np.asarray(hits, dtype=np.int64)
 
 
-def _refuse_more_than_a_condition(database: duckdb.DuckDBPyConnection, name: str, when: str, *, columns: list[str]) -> None:
+def _refuse_more_than_a_condition(
+    database: duckdb.DuckDBPyConnection, name: str, when: str, *, columns: list[str]
+) -> None:
     one = "write one condition over the columns of one transaction, such as amount > 5000"
     if not when.strip() or ";" in when:
-        raise _refused(name, when, "it is not one condition" if when.strip() else "it is empty", remedy=one)
+        raise _refused(
+            name, when, "it is not one condition" if when.strip() else "it is empty", remedy=one
+        )
     text = database.execute("SELECT json_serialize_sql(?)", [f"SELECT {when}"]).fetchall()[0][0]
     tree = json.loads(text)
     if tree["error"]:
         raise _refused(name, when, str(tree["error_message"]), remedy=one)
-    volatile = database.execute("SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+    volatile = database.execute(
+        "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    ).fetchall()
     found = _nodes(tree["statements"])
     parts = [str(node.get("class", "")) for node in found]
-    if "SUBQUERY" in parts or "WINDOW" in parts or "STAR" in parts or _is_a_query(tree["statements"]):
+    if (
+        "SUBQUERY" in parts
+        or "WINDOW" in parts
+        or "STAR" in parts
+        or _is_a_query(tree["statements"])
+    ):
         raise _refused(name, when, "it looks beyond its own row", remedy=one)
     called = {str(node.get("function_name")) for node in found}
     named = {str(name).lower() for node in found for name in _list(node.get("column_names"))} - {
@@ -80,14 +97,26 @@ def _refuse_more_than_a_condition(database: duckdb.DuckDBPyConnection, name: str
     }
     changing = sorted(called & {function for (function,) in volatile} | named & CLOCK_WORDS)
     if changing:
-        raise _refused(name, when, f"{', '.join(changing)} gives another answer each time", remedy=one)
+        raise _refused(
+            name, when, f"{', '.join(changing)} gives another answer each time", remedy=one
+        )
 
 
 def _is_a_query(statements: list[dict[str, dict[str, object]]]) -> bool:
     """Whether `SELECT <condition>` parsed into more than one bare expression."""
     node = statements[0]["node"]
     bare = node["type"] == "SELECT_NODE" and node["from_table"]["type"] == "EMPTY"  # type: ignore[index]
-    more = [node.get(part) for part in ("modifiers", "where_clause", "group_expressions", "having", "qualify", "sample")]
+    more = [
+        node.get(part)
+        for part in (
+            "modifiers",
+            "where_clause",
+            "group_expressions",
+            "having",
+            "qualify",
+            "sample",
+        )
+    ]
     return len(statements) != 1 or not bare or any(more) or len(node["select_list"]) != 1  # type: ignore[arg-type]
 
 
@@ -109,4 +138,6 @@ def _first_sentence(error: duckdb.Error) -> str:
 
 
 def _refused(name: str, when: str, why: str, *, remedy: str) -> ValueError:
-    return ValueError(f"[rules.{name}] when = {when!r} cannot be used: {why.rstrip('.!')}; {remedy}")
+    return ValueError(
+        f"[rules.{name}] when = {when!r} cannot be used: {why.rstrip('.!')}; {remedy}"
+    )

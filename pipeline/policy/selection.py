@@ -28,12 +28,18 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.capacity_per_day < 1:
-            raise ValueError(f"capacity_per_day must be at least 1, not {self.capacity_per_day}; set it in [review]")
+            raise ValueError(
+                f"capacity_per_day must be at least 1, not {self.capacity_per_day}; set it in [review]"
+            )
         if not 0 <= self.recovered_share <= 1:
-            raise ValueError(f"recovered_share must lie in 0..1, not {self.recovered_share}; set it in [review], 0.6 for 60 %")
+            raise ValueError(
+                f"recovered_share must lie in 0..1, not {self.recovered_share}; set it in [review], 0.6 for 60 %"
+            )
         for name in ("minutes", "cost", "friction_cost", "least_gain"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} must be a number of 0 or more, not {getattr(self, name)}; set it in [review]")
+                raise ValueError(
+                    f"{name} must be a number of 0 or more, not {getattr(self, name)}; set it in [review]"
+                )
 
     def expected_loss(self, probability: npt.ArrayLike, amount: npt.ArrayLike) -> FloatArray:
         """What is lost on average when nobody looks."""
@@ -45,8 +51,12 @@ class Policy:
         >>> Policy(capacity_per_day=1, cost=2, friction_cost=5, recovered_share=0.5).expected_gain([0.8], [100])
         array([37.])
         """
-        honest = 1 - np.asarray(probability, dtype=np.float64)
-        return self.expected_loss(probability, amount) * self.recovered_share - self.cost - honest * self.friction_cost
+        legitimate = 1 - np.asarray(probability, dtype=np.float64)
+        return (
+            self.expected_loss(probability, amount) * self.recovered_share
+            - self.cost
+            - legitimate * self.friction_cost
+        )
 
     def to_json(self) -> dict[str, float]:
         """The numbers by name, as a bundle keeps them."""
@@ -59,7 +69,9 @@ class Policy:
             raise ValueError(
                 f"a policy has {sorted(cls.__dataclass_fields__)}, found {sorted(values)}; export the bundle again"
             )
-        numbers = {name: float(value) for name, value in values.items() if name != "capacity_per_day"}
+        numbers = {
+            name: float(value) for name, value in values.items() if name != "capacity_per_day"
+        }
         return cls(capacity_per_day=int(values["capacity_per_day"]), **numbers)
 
     @classmethod
@@ -71,38 +83,50 @@ class Policy:
 def choose(scored: pd.DataFrame, *, policy: Policy, already_alerted: pd.DataFrame) -> pd.DataFrame:
     """The rows to alert, riskiest first: per UTC day of as_of the accounts of highest gain, no more than the capacity.
 
-    `scored` has transaction_id, account_id, as_of, amount, probability, and may have `rules` (see rules_hit).
-    `already_alerted` has account_id and day (UTC midnight), a row for each account alerted on a day before this batch:
-    they count in the day's capacity, and their further transactions join without taking more of it. So a day scored in
-    batches never raises more accounts than one scored at once.
-    A row is worth a review if its gain lies above `policy.least_gain`, or a rule named it. An account stands in a day's order
-    by its best row; accounts a rule named come first. Returned are the worthwhile rows of the chosen accounts with day,
-    expected_loss, expected_gain and rules.
+    `scored` has transaction_id, account_id, as_of, amount, probability, and may have `rules` (see
+    rules_hit). `already_alerted` has account_id and day (UTC midnight), a row for each account
+    alerted on a day before this batch: they count in the day's capacity, and their further
+    transactions join without taking more of it. So a day scored in batches never raises more
+    accounts than one scored at once. A row is worth a review if its gain lies above
+    `policy.least_gain`, or a rule named it. An account stands in a day's order by its best row;
+    accounts a rule named come first. Returned are the worthwhile rows of the chosen accounts with
+    day, expected_loss, expected_gain and rules.
     """
     rows = _worthwhile(scored, policy)
     alerted = already_alerted[["account_id", "day"]].drop_duplicates()
     taken = alerted.groupby("day").size()
-    best = rows.groupby(["day", "account_id"], as_index=False).agg({"ruled": "max", "expected_gain": "max"})
+    best = rows.groupby(["day", "account_id"], as_index=False).agg(
+        {"ruled": "max", "expected_gain": "max"}
+    )
     best = best.merge(alerted.assign(known=True), on=["account_id", "day"], how="left")
     best["known"] = best["known"].notna()
     best = best.sort_values(
-        ["day", "known", "ruled", "expected_gain", "account_id"], ascending=[True, True, False, False, True], kind="stable"
+        ["day", "known", "ruled", "expected_gain", "account_id"],
+        ascending=[True, True, False, False, True],
+        kind="stable",
     )
-    place = best.groupby("day").cumcount()  # among the day's accounts that are new, as known ones come last
+    # among the day's accounts that are new, as known ones come last
+    place = best.groupby("day").cumcount()
     free = policy.capacity_per_day - best["day"].map(taken).fillna(0)
     chosen = best.loc[best["known"] | (place < free), ["day", "account_id"]]
     flagged = rows.merge(chosen, on=["day", "account_id"], validate="many_to_one")
     order = ["day", "ruled", "expected_gain", "transaction_id"]
-    return flagged.sort_values(order, ascending=[True, False, False, True]).drop(columns="ruled").reset_index(drop=True)
+    return (
+        flagged.sort_values(order, ascending=[True, False, False, True])
+        .drop(columns="ruled")
+        .reset_index(drop=True)
+    )
 
 
 def learn_least_gain(scored: pd.DataFrame, *, policy: Policy) -> Policy:
     """The policy whose `least_gain` lets through, on these days together, as many accounts a day as the capacity.
 
-    Without it the first batch of a day would fill the capacity with the little it has, before the day's worst arrive.
-    Learned where the calibration is, on days after training.
+    Without it the first batch of a day would fill the capacity with the little it has, before the
+    day's worst arrive. Learned where the calibration is, on days after training.
     """
-    rows = _worthwhile(scored.drop(columns="rules", errors="ignore"), replace(policy, least_gain=0.0))
+    rows = _worthwhile(
+        scored.drop(columns="rules", errors="ignore"), replace(policy, least_gain=0.0)
+    )
     gains = np.sort(rows.groupby(["day", "account_id"])["expected_gain"].max().to_numpy())[::-1]
     room = policy.capacity_per_day * scored["as_of"].dt.floor("D").nunique()
     return replace(policy, least_gain=float(gains[room]) if len(gains) > room else 0.0)
@@ -113,7 +137,9 @@ def _worthwhile(scored: pd.DataFrame, policy: Policy) -> pd.DataFrame:
         day=scored["as_of"].dt.floor("D"),
         expected_loss=policy.expected_loss(scored["probability"], scored["amount"]),
         expected_gain=policy.expected_gain(scored["probability"], scored["amount"]),
-        rules=scored["rules"] if "rules" in scored else pd.Series(None, index=scored.index, dtype="string"),
+        rules=scored["rules"]
+        if "rules" in scored
+        else pd.Series(None, index=scored.index, dtype="string"),
     )
     rows["ruled"] = rows["rules"].notna()
     return rows[rows["ruled"] | (rows["expected_gain"] > policy.least_gain)]

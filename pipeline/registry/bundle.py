@@ -1,6 +1,7 @@
 """What ships: a folder that scores on its own. Weights, encoder, calibration, policy and model card; no pickle.
 
-`manifest.json` holds the SHA-256 of every other file, so a truncated or altered bundle is refused before it is used.
+`manifest.json` holds the SHA-256 of every other file, so a truncated or altered bundle is refused
+before it is used.
 """
 
 import hashlib
@@ -14,16 +15,17 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from pipeline.arrays import FloatArray
-from pipeline.explanation.nearest_cases import Cases
-from pipeline.explanation.typical_ranges import Usual
-from pipeline.models.calibration import Affine
+from pipeline.explanation.nearest_cases import CaseIndex
+from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy
 
 FORMAT = 4
 USUAL = "usual.json"
 MANIFEST = "manifest.json"
-UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)  # what a wrong file leads to
+# what a wrong file leads to
+UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)
 
 
 class BundleError(ValueError):
@@ -34,22 +36,23 @@ class BundleError(ValueError):
 class Bundle:
     """The layered model with all that is needed to decide: made once, never changed.
 
-    `feature_digest` is the fingerprint of the features it was trained on, `features` that of each; `ip_databases` the dates of
-    the files that told of IP addresses; `trained_as_of` the moment it knew everything by. Reasons are told beside what was
-    `usual` of each fact in the training, and beside the nearest of the confirmed `cases`.
+    `feature_digest` is the fingerprint of the features it was trained on, `features` that of each;
+    `ip_databases` the dates of the files that told of IP addresses; `trained_as_of` the moment it
+    knew everything by. Reasons are told beside what was `usual` of each fact in the training, and
+    beside the nearest of the confirmed `cases`.
     """
 
     portfolio: str
     model: Layered
-    calibration: Affine
+    calibration: PlattScaling
     policy: Policy
     feature_digest: str
     features: Mapping[str, str]
     ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
-    usual: Mapping[str, Usual] = field(default_factory=dict)
-    cases: Cases = field(default_factory=Cases.none)
+    usual: Mapping[str, TypicalRange] = field(default_factory=dict)
+    cases: CaseIndex = field(default_factory=CaseIndex.none)
 
     def increments(self, features: pa.Table) -> FloatArray:
         """What each stage adds to the log-odds before calibration, [R, K]."""
@@ -92,16 +95,20 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{folder} is no bundle (no readable {MANIFEST}); export the champion again") from error
+        raise BundleError(
+            f"{folder} is no bundle (no readable {MANIFEST}); export the champion again"
+        ) from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version")
+        raise BundleError(
+            f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version"
+        )
     _check_files(folder, facts.get("files"))
     try:
         model = Layered.from_files(folder)
         return Bundle(
             portfolio=facts["portfolio"],
             model=model,
-            calibration=Affine.from_json(facts["calibration"]),
+            calibration=PlattScaling.from_json(facts["calibration"]),
             policy=Policy.from_json(facts["policy"]),
             feature_digest=facts["feature_digest"],
             features=facts["features"],
@@ -109,23 +116,30 @@ def read_bundle(folder: Path) -> Bundle:
             trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
             metrics=facts["metrics"],
             usual=_usual(folder),
-            cases=Cases.from_files(folder, width=model.shape.width),
+            cases=CaseIndex.from_files(folder, width=model.shape.width),
         )
     except UNFIT as error:
         told = " ".join(str(error).split())
-        raise BundleError(f"the bundle {folder} is incomplete or does not fit together ({told}); export it again") from error
+        raise BundleError(
+            f"the bundle {folder} is incomplete or does not fit together ({told}); export it again"
+        ) from error
 
 
-def _usual(folder: Path) -> dict[str, Usual]:
+def _usual(folder: Path) -> dict[str, TypicalRange]:
     kept = json.loads((folder / USUAL).read_text(encoding="utf-8"))
-    return {name: Usual(**usual) for name, usual in kept.items()}
+    return {name: TypicalRange(**usual) for name, usual in kept.items()}
 
 
 def _check_files(folder: Path, expected: object) -> None:
-    """Nothing is read that the manifest does not name with its digest; a name leads nowhere but into the folder."""
+    """Nothing is read that the manifest does not name with its digest.
+
+    A name leads nowhere but into the folder.
+    """
     if not isinstance(expected, dict):
         raise BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
-    found = {file.name: file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST}
+    found = {
+        file.name: file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST
+    }
     for name in sorted({*expected, *found}):
         if name not in expected or name not in found or _sha256(found[name]) != expected[name]:
             fate = "is not in the manifest" if name not in expected else "is missing or altered"

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from pipeline.registry.versions import Registry, Version
 
-TOLERATED = -0.01  # AP below a classical model on the same weeks; whose whole interval lies lower is shown to be worse
+NON_INFERIORITY_MARGIN = (
+    -0.01
+    # AP below a classical model on the same weeks; whose whole interval lies lower is shown to be worse
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,26 +28,37 @@ def promote(registry: Registry, portfolio: str) -> Promotion:
     challenger = registry.version(portfolio, "challenger")
     if challenger is None:
         raise PromotionError(f"portfolio {portfolio} has no challenger; run strata train first")
-    allowed, reasons = judge(challenger)
+    allowed, reasons = gates(challenger)
     if allowed:
         registry.succeed(portfolio, challenger)
         registry.drop_alias(portfolio, "challenger")
     return Promotion(version=challenger.number, allowed=allowed, reasons=reasons)
 
 
-def judge(challenger: Version) -> tuple[bool, tuple[str, ...]]:
+def gates(challenger: Version) -> tuple[bool, tuple[str, ...]]:
     """Refuse a challenger that is no better than chance, or shown to be worse than a classical model on the same weeks.
 
-    Shown means that the whole 95 % interval of the paired difference of AP lies below what is tolerated.
+    Shown means that the whole 95 % interval of the paired difference of AP lies below what is
+    tolerated.
     """
     figures = challenger.metrics
-    checks = [(figures["ap"] > figures["base_rate"], f"its AP is {figures['ap']:.3f}, chance gives {figures['base_rate']:.4f}")]
+    checks = [
+        (
+            figures["ap"] > figures["base_rate"],
+            f"its AP is {figures['ap']:.3f}, chance gives {figures['base_rate']:.4f}",
+        )
+    ]
     for name in sorted(figures):
         if name.startswith("ap_over_") and f"{name}_high" in figures:
             low, high = figures[f"{name}_low"], figures[f"{name}_high"]
-            worse = high < TOLERATED
-            interval = f"95 % interval {low:+.3f} to {high:+.3f}, {'wholly' if worse else 'not wholly'} below {TOLERATED:+.2f}"
-            checks.append((not worse, f"its AP minus {name.removeprefix('ap_over_')}'s is {figures[name]:+.3f}, {interval}"))
+            worse = high < NON_INFERIORITY_MARGIN
+            interval = f"95 % interval {low:+.3f} to {high:+.3f}, {'wholly' if worse else 'not wholly'} below {NON_INFERIORITY_MARGIN:+.2f}"
+            checks.append(
+                (
+                    not worse,
+                    f"its AP minus {name.removeprefix('ap_over_')}'s is {figures[name]:+.3f}, {interval}",
+                )
+            )
     reasons = tuple(f"{'yes' if passed else 'no'}: {told}" for passed, told in checks)
     return all(passed for passed, _ in checks), reasons
 
@@ -54,6 +68,10 @@ def rollback(registry: Registry, portfolio: str) -> Promotion:
     before = registry.predecessor(portfolio)
     now = registry.version(portfolio, "champion")
     if before is None or now is None:
-        raise PromotionError(f"the champion of portfolio {portfolio} took over from nobody; there is nothing to roll back to")
+        raise PromotionError(
+            f"the champion of portfolio {portfolio} took over from nobody; there is nothing to roll back to"
+        )
     registry.set_alias(portfolio, "champion", before)
-    return Promotion(version=before.number, allowed=True, reasons=(f"version {now.number} is champion no more",))
+    return Promotion(
+        version=before.number, allowed=True, reasons=(f"version {now.number} is champion no more",)
+    )

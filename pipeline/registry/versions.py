@@ -1,7 +1,8 @@
 """MLflow: what was tried, how it compared, and which version decides. The only file that knows MLflow.
 
-One run a training, holding the comparison; under it one run a model. The registry has one model a portfolio, `strata-<name>`,
-whose versions are bundles; the aliases `champion` and `challenger` say which decides and which wants to.
+One run a training, holding the comparison; under it one run a model. The registry has one model a
+portfolio, `strata-<name>`, whose versions are bundles; the aliases `champion` and `challenger` say
+which decides and which wants to.
 """
 
 import tempfile
@@ -37,7 +38,10 @@ class Version:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registry server or sqlite file at `uri`; the artifacts of a local one lie under `artifacts`."""
+    """The registry server or sqlite file at `uri`.
+
+    The artifacts of a local one lie under `artifacts`.
+    """
 
     uri: str
     artifacts: Path
@@ -45,7 +49,9 @@ class Registry:
     def version(self, portfolio: str, alias: Alias) -> Version | None:
         """The version an alias points to, if any."""
         try:
-            return self.described(self.client().get_model_version_by_alias(_model(portfolio), alias))
+            return self.described(
+                self.client().get_model_version_by_alias(_model(portfolio), alias)
+            )
         except MlflowException as error:
             if error.error_code not in NOT_THERE:
                 raise
@@ -55,7 +61,9 @@ class Registry:
         """Load the model that decides. Raises RegistryError when there is none."""
         found = self.version(portfolio, "champion")
         if found is None:
-            raise RegistryError(f"portfolio {portfolio} has no champion; run strata train and strata promote first")
+            raise RegistryError(
+                f"portfolio {portfolio} has no champion; run strata train and strata promote first"
+            )
         with tempfile.TemporaryDirectory() as folder:
             where = self._artifacts(found.run_id, Path(folder))
             return Champion(version=found.number, bundle=read_bundle(where))
@@ -70,10 +78,15 @@ class Registry:
         self.client().delete_registered_model_alias(_model(portfolio), alias)
 
     def succeed(self, portfolio: str, version: Version) -> None:
-        """Make the version champion and note on it which one it took over from; done again, it changes nothing."""
+        """Make the version champion and note on it which one it took over from.
+
+        Done again, it changes nothing.
+        """
         before = self.version(portfolio, "champion")
         if before is not None and before.number != version.number:
-            self.client().set_model_version_tag(_model(portfolio), version.number, PREVIOUS, before.number)
+            self.client().set_model_version_tag(
+                _model(portfolio), version.number, PREVIOUS, before.number
+            )
         self.set_alias(portfolio, "champion", version)
 
     def predecessor(self, portfolio: str) -> Version | None:
@@ -82,7 +95,11 @@ class Registry:
         if now is None:
             return None
         number = self.client().get_model_version(_model(portfolio), now.number).tags.get(PREVIOUS)
-        return None if number is None else self.described(self.client().get_model_version(_model(portfolio), number))
+        return (
+            None
+            if number is None
+            else self.described(self.client().get_model_version(_model(portfolio), number))
+        )
 
     def client(self) -> "mlflow.MlflowClient":
         """MLflow's client for this server."""
@@ -92,8 +109,12 @@ class Registry:
         """Make a version of the bundle that a run has kept."""
         client = self.client()
         if not client.search_registered_models(filter_string=f"name = '{_model(portfolio)}'"):
-            client.create_registered_model(_model(portfolio), description=f"Bundles of the layered network for {portfolio}")
-        return client.create_model_version(_model(portfolio), source=f"runs:/{run_id}/{BUNDLE}", run_id=run_id)
+            client.create_registered_model(
+                _model(portfolio), description=f"Bundles of the layered network for {portfolio}"
+            )
+        return client.create_model_version(
+            _model(portfolio), source=f"runs:/{run_id}/{BUNDLE}", run_id=run_id
+        )
 
     def described(self, found: ModelVersion) -> Version:
         """A version with the figures it was registered with."""
@@ -103,7 +124,9 @@ class Registry:
 
     def _artifacts(self, run_id: str, folder: Path) -> Path:
         return Path(
-            mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{BUNDLE}", dst_path=str(folder), tracking_uri=self.uri)
+            mlflow.artifacts.download_artifacts(
+                f"runs:/{run_id}/{BUNDLE}", dst_path=str(folder), tracking_uri=self.uri
+            )
         )
 
 

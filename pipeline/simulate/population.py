@@ -11,9 +11,11 @@ PAYMENTS_A_DAY = 0.8  # of one account
 POS_LIKED, ONLINE_LIKED, PAYEES = 6, 5, 4
 GATEWAYS = 3  # addresses that all mobile users of a place share
 TRIPS = 2  # at most, of one account
-DEVICES = 128  # numbers kept free for the devices of one account; the upper half is only ever a fraudster's
+# numbers kept free for the devices of one account; the upper half is only ever a fraudster's
+DEVICES = 128
 
-# ISO 18245 category: (share of the retailers, price level as log of the usual price over a typical payment)
+# ISO 18245 category: (share of the retailers, price level as log of the usual price over a typical
+# payment)
 POS_CATEGORIES = {
     "5411": (0.20, 0.2), "5812": (0.17, 0.1), "5814": (0.13, -0.9), "5541": (0.10, 0.4), "5912": (0.08, -0.4),
     "5651": (0.08, 0.6), "5732": (0.04, 1.5), "5311": (0.05, 0.7), "7011": (0.04, 1.6), "7230": (0.04, 0.1),
@@ -99,29 +101,43 @@ def ranks(random: np.random.Generator, count: int, size: int, *, steepness: floa
     return drawn
 
 
-def make_world(random: np.random.Generator, atlas: Atlas, *, transactions: int, start: int, end: int) -> World:
+def make_world(
+    random: np.random.Generator, atlas: Atlas, *, transactions: int, start: int, end: int
+) -> World:
     """Make a world whose accounts pay a bit less than once a day."""
     count = max(20, round(transactions / ((end - start) / DAY) / PAYMENTS_A_DAY))
     retailers = _retailers(random, atlas, a_place=int(np.clip(transactions // 8_000, 12, 120)))
     places = np.repeat(np.arange(HOMES + ABROAD), GATEWAYS)
     gateways = atlas.draw_addresses(random, places).reshape(-1, GATEWAYS)
     receivers = count // 2 + 10
-    accounts = _accounts(random, atlas, retailers, count=count, receivers=receivers, start=start, end=end)
+    accounts = _accounts(
+        random, atlas, retailers, count=count, receivers=receivers, start=start, end=end
+    )
     return World(
-        atlas=atlas, retailers=retailers, accounts=accounts, gateways=gateways, receivers=receivers, start=start, end=end
+        atlas=atlas,
+        retailers=retailers,
+        accounts=accounts,
+        gateways=gateways,
+        receivers=receivers,
+        start=start,
+        end=end,
     )
 
 
 def any_place(random: np.random.Generator, atlas: Atlas, size: int, *, home: float) -> Ints:
     """Draw places by their weight; the share `home` of them where accounts live."""
-    weight = atlas.weight / np.where(np.arange(HOMES + ABROAD) < HOMES, atlas.weight[:HOMES].sum(), atlas.weight[HOMES:].sum())
+    weight = atlas.weight / np.where(
+        np.arange(HOMES + ABROAD) < HOMES, atlas.weight[:HOMES].sum(), atlas.weight[HOMES:].sum()
+    )
     weight = weight * np.where(np.arange(HOMES + ABROAD) < HOMES, home, 1 - home)
     return random.choice(HOMES + ABROAD, size, p=weight / weight.sum())
 
 
 def _retailers(random: np.random.Generator, atlas: Atlas, *, a_place: int) -> Retailers:
     physical, online = (HOMES + ABROAD) * a_place, 8 * a_place
-    place = np.concatenate([np.repeat(np.arange(HOMES + ABROAD), a_place), any_place(random, atlas, online, home=0.6)])
+    place = np.concatenate(
+        [np.repeat(np.arange(HOMES + ABROAD), a_place), any_place(random, atlas, online, home=0.6)]
+    )
     category, level = [], []
     for table, size in ((POS_CATEGORIES, physical), (ONLINE_CATEGORIES, online)):
         share = np.array([share for share, _ in table.values()])
@@ -140,12 +156,20 @@ def _retailers(random: np.random.Generator, atlas: Atlas, *, a_place: int) -> Re
 
 
 def _accounts(
-    random: np.random.Generator, atlas: Atlas, retailers: Retailers, *, count: int, receivers: int, start: int, end: int
+    random: np.random.Generator,
+    atlas: Atlas,
+    retailers: Retailers,
+    *,
+    count: int,
+    receivers: int,
+    start: int,
+    end: int,
 ) -> Accounts:
     activity = random.gamma(2.0, 1.0, count) + 0.1
     home = any_place(random, atlas, count, home=1.0)
     trip_start, trip_end = _trips(random, count, start=start, end=end)
-    exits = atlas.draw_addresses(random, any_place(random, atlas, 30, home=0.3))  # what VPN users share
+    # what VPN users share
+    exits = atlas.draw_addresses(random, any_place(random, atlas, 30, home=0.3))
     return Accounts(
         activity=activity / activity.sum(),
         home=home,
@@ -157,7 +181,9 @@ def _accounts(
         new_devices_at=random.integers(start - DAY, start + 3 * (end - start), count),
         home_address=atlas.draw_addresses(random, home),
         work_address=_offices(random, atlas)[home, random.integers(0, 20, count)],
-        vpn_address=np.where(random.random(count) < 0.04, exits[random.integers(0, len(exits), count)], -1),
+        vpn_address=np.where(
+            random.random(count) < 0.04, exits[random.integers(0, len(exits), count)], -1
+        ),
         liked_pos=ranks(random, retailers.a_place, count * POS_LIKED).reshape(count, -1),
         liked_online=ranks(random, retailers.online, count * ONLINE_LIKED).reshape(count, -1),
         payees=ranks(random, receivers, count * PAYEES, steepness=0.6).reshape(count, -1),
@@ -175,7 +201,12 @@ def _offices(random: np.random.Generator, atlas: Atlas) -> Ints:
 
 
 def _trips(random: np.random.Generator, count: int, *, start: int, end: int) -> tuple[Ints, Ints]:
-    """Return the starts and ends of trips of 2 to 12 days; a third of the possible ones happens in a quarter of a year."""
+    """Return the starts and ends of trips of 2 to 12 days.
+
+    A third of the possible ones happens in a quarter of a year.
+    """
     first = random.integers(start, end, (count, TRIPS))
     happens = random.random((count, TRIPS)) < (end - start) / (270 * DAY)
-    return first, np.where(happens, first + random.integers(2 * DAY, 12 * DAY, (count, TRIPS)), first)
+    return first, np.where(
+        happens, first + random.integers(2 * DAY, 12 * DAY, (count, TRIPS)), first
+    )

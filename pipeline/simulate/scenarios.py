@@ -1,6 +1,7 @@
 """Fraud, planted by named scenarios; the tell of each lies mostly in one group of facts, and never in one column.
 
-A scenario takes the world and the honest payments, and returns exactly as many payments as it is asked for.
+A scenario takes the world and the honest payments, and returns exactly as many payments as it is
+asked for.
 """
 
 from collections.abc import Callable
@@ -34,26 +35,34 @@ SHARES = {
 }
 
 
-def planted_frauds(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def planted_frauds(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     """Return `count` fraudulent payments with their scenario, and `warned_at`: when a public notice came before them."""
     upto = np.rint(np.cumsum(list(SHARES.values())) * count).astype(np.int64)
     sizes = np.diff(upto, prepend=0)
     planted = []
     for (name, size), scenario in zip(zip(SHARES, sizes, strict=True), _PLANTS, strict=True):
-        rows = scenario(random, world, honest, int(size))
+        rows = scenario(random, world, legitimate, int(size))
         rows["scenario"] = name
         planted.append(rows)
     frauds = pd.concat(planted, ignore_index=True)
     frauds["warned_at"] = frauds["warned_at"].fillna(NONE).astype(np.int64)
-    frauds["time"] = np.where(frauds["time"] < world.end, frauds["time"], 2 * world.end - 1 - frauds["time"])
+    frauds["time"] = np.where(
+        frauds["time"] < world.end, frauds["time"], 2 * world.end - 1 - frauds["time"]
+    )
     return frauds
 
 
-def _stolen_card_online(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def _stolen_card_online(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     attack, attacks = _bursts(random, count, 2, 7)
     victim = random.integers(0, len(world.accounts), attacks)
     foreign = random.random(attacks) < 0.72
-    place = np.where(foreign, any_place(random, world.atlas, attacks, home=0.25), world.accounts.home[victim])
+    place = np.where(
+        foreign, any_place(random, world.atlas, attacks, home=0.25), world.accounts.home[victim]
+    )
     address = world.atlas.draw_addresses(random, place)
     own_device = random.random(attacks) < 0.2
     device = np.where(own_device, victim * DEVICES, _new_device(random, victim))
@@ -65,25 +74,36 @@ def _stolen_card_online(random: np.random.Generator, world: World, honest: pd.Da
         time=begin[attack] + _gaps(random, attack, 0.6 * HOUR),
         channel=np.full(count, ONLINE),
         place=place[attack],
-        retailer=world.retailers.on_line(ranks(random, world.retailers.online, count, steepness=0.6)),
+        retailer=world.retailers.on_line(
+            ranks(random, world.retailers.online, count, steepness=0.6)
+        ),
         address=address[attack],
         device=device[attack],
         raised=random.uniform(0.8, 3.5, count),
     )
 
 
-def _compromised_retailer(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def _compromised_retailer(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     """Copy what the retailer's honest customers did there to other days of some weeks."""
     weeks = max(1, round(count / FRAUDS_A_RETAILER))
     span = min(WEEKS_COMPROMISED * 7 * DAY, (world.end - world.start) // 2)
-    bought = honest[honest["retailer"] != NONE].sort_values(["retailer", "time"], kind="stable")
+    bought = legitimate[legitimate["retailer"] != NONE].sort_values(
+        ["retailer", "time"], kind="stable"
+    )
     customers = bought["retailer"].value_counts().sort_index()
-    usual = 0.8 * count / weeks * (world.end - world.start) / span  # so many honest ones that half of those weeks is fraud
-    closest = np.abs(np.log(customers.to_numpy() / max(usual, 1.0))).argsort(kind="stable")[: 4 * weeks]
+    # so many honest ones that half of those weeks is fraud
+    usual = 0.8 * count / weeks * (world.end - world.start) / span
+    closest = np.abs(np.log(customers.to_numpy() / max(usual, 1.0))).argsort(kind="stable")[
+        : 4 * weeks
+    ]
     retailer = customers.index.to_numpy()[random.permutation(closest)[:weeks]]
     attack = random.integers(0, len(retailer), count)
     first = np.searchsorted(bought["retailer"], retailer)
-    customer = bought.iloc[first[attack] + random.integers(0, customers[retailer].to_numpy()[attack])]
+    customer = bought.iloc[
+        first[attack] + random.integers(0, customers[retailer].to_numpy()[attack])
+    ]
     latest = (world.end - world.start - span) // DAY
     begin = world.start + np.linspace(0, latest, len(retailer)).astype(np.int64) * DAY
     day = begin[attack] + random.integers(0, span // DAY, count) * DAY
@@ -91,16 +111,22 @@ def _compromised_retailer(random: np.random.Generator, world: World, honest: pd.
     return _copied(random, world, customer, time=day + hour, raised=random.uniform(0.9, 2.2, count))
 
 
-def _account_takeover(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def _account_takeover(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     attack, attacks = _bursts(random, count, 1, 4)
     victim = random.integers(0, len(world.accounts), attacks)
     begin = clock_times(random, world, random.normal(14, 5, attacks))
     foreign = random.random(attacks) < 0.2
-    place = np.where(foreign, any_place(random, world.atlas, attacks, home=0.4), world.accounts.home[victim])
+    place = np.where(
+        foreign, any_place(random, world.atlas, attacks, home=0.4), world.accounts.home[victim]
+    )
     address = world.atlas.draw_addresses(random, place)
     device = np.where(random.random(attacks) < 0.12, victim * DEVICES, _new_device(random, victim))
     mule = world.receivers + random.integers(0, max(1, attacks // 5), attacks)
-    payee = np.where(random.random(attacks) < 0.35, random.integers(0, world.receivers, attacks), mule)
+    payee = np.where(
+        random.random(attacks) < 0.35, random.integers(0, world.receivers, attacks), mule
+    )
     warned_at = begin - (random.uniform(6, 120, attacks) * HOUR).astype(np.int64)
     rows = _payments(
         random,
@@ -117,11 +143,15 @@ def _account_takeover(random: np.random.Generator, world: World, honest: pd.Data
     return rows.assign(payee=payee[attack], warned_at=warned_at[attack])
 
 
-def _card_testing(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def _card_testing(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     attack, attacks = _bursts(random, count, 12, 30)
     place = any_place(random, world.atlas, attacks, home=0.5)
     victim = random.integers(0, len(world.accounts), count)
-    retailer = world.retailers.on_line(ranks(random, world.retailers.online, attacks, steepness=0.5))
+    retailer = world.retailers.on_line(
+        ranks(random, world.retailers.online, attacks, steepness=0.5)
+    )
     begin = clock_times(random, world, random.uniform(0, 24, attacks))
     rows = _payments(
         random,
@@ -138,10 +168,12 @@ def _card_testing(random: np.random.Generator, world: World, honest: pd.DataFram
     return rows.assign(amount=random.uniform(0.5, 4.0, count), located=False)
 
 
-def _impossible_travel(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
+def _impossible_travel(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
     """Pay far away within hours of an honest payment in a shop."""
     attack, attacks = _bursts(random, count, 1, 2)
-    in_shops = honest[honest["channel"] == POS]
+    in_shops = legitimate[legitimate["channel"] == POS]
     before = in_shops.iloc[random.integers(0, len(in_shops), attacks)]
     home = before["place"].to_numpy()
     place = any_place(random, world.atlas, attacks, home=0.5)
@@ -154,17 +186,25 @@ def _impossible_travel(random: np.random.Generator, world: World, honest: pd.Dat
         time=begin[attack] + _gaps(random, attack, 0.5 * HOUR),
         channel=np.full(count, POS),
         place=place[attack],
-        retailer=world.retailers.in_place(place[attack], ranks(random, world.retailers.a_place, count)),
+        retailer=world.retailers.in_place(
+            place[attack], ranks(random, world.retailers.a_place, count)
+        ),
         address=np.full(count, NONE),
         device=np.full(count, NONE),
         raised=random.uniform(0.8, 2.5, count),
     )
 
 
-def _friendly_fraud(random: np.random.Generator, world: World, honest: pd.DataFrame, count: int) -> pd.DataFrame:
-    remote = honest[honest["channel"] == ONLINE]
+def _friendly_fraud(
+    random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
+) -> pd.DataFrame:
+    remote = legitimate[legitimate["channel"] == ONLINE]
     usual = remote.iloc[random.integers(0, len(remote), count)]
-    later = usual["time"].to_numpy() + random.integers(1, 4, count) * DAY + random.integers(-HOUR, HOUR, count)
+    later = (
+        usual["time"].to_numpy()
+        + random.integers(1, 4, count) * DAY
+        + random.integers(-HOUR, HOUR, count)
+    )
     return _copied(random, world, usual, time=later, raised=np.ones(count))
 
 
@@ -178,15 +218,24 @@ _PLANTS: tuple[Scenario, ...] = (
 )
 
 
-def _payments(random: np.random.Generator, world: World, *, raised: Floats, **columns: Ints) -> pd.DataFrame:
+def _payments(
+    random: np.random.Generator, world: World, *, raised: Floats, **columns: Ints
+) -> pd.DataFrame:
     """Assemble payments whose amounts are usual ones, multiplied by `raised`."""
     usual = amounts(random, world, columns["account"], columns["retailer"], columns["channel"])
     located: Flags = (columns["address"] != NONE) & (random.random(len(usual)) < 0.35)
-    return pd.DataFrame({**columns, "payee": NONE, "amount": usual * raised, "located": located, "warned_at": NONE})
+    return pd.DataFrame(
+        {**columns, "payee": NONE, "amount": usual * raised, "located": located, "warned_at": NONE}
+    )
 
 
-def _copied(random: np.random.Generator, world: World, rows: pd.DataFrame, *, time: Ints, raised: Floats) -> pd.DataFrame:
-    kept = {name: rows[name].to_numpy() for name in ("account", "channel", "place", "retailer", "address", "device")}
+def _copied(
+    random: np.random.Generator, world: World, rows: pd.DataFrame, *, time: Ints, raised: Floats
+) -> pd.DataFrame:
+    kept = {
+        name: rows[name].to_numpy()
+        for name in ("account", "channel", "place", "retailer", "address", "device")
+    }
     return _payments(random, world, time=time, raised=raised, **kept)
 
 

@@ -47,11 +47,17 @@ class SimulateConfig:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, not {self.seed}; give 0 or more")
         if self.transactions < LEAST_TRANSACTIONS:
-            raise ValueError(f"transactions must be at least {LEAST_TRANSACTIONS}, not {self.transactions}; give more")
+            raise ValueError(
+                f"transactions must be at least {LEAST_TRANSACTIONS}, not {self.transactions}; give more"
+            )
         if self.days < LEAST_DAYS:
-            raise ValueError(f"days must be at least {LEAST_DAYS}, not {self.days}; give a longer world")
+            raise ValueError(
+                f"days must be at least {LEAST_DAYS}, not {self.days}; give a longer world"
+            )
         if self.start.tzinfo is None:
-            raise ValueError(f"start must have a time zone, and {self.start.isoformat()} has none; add +00:00 for UTC")
+            raise ValueError(
+                f"start must have a time zone, and {self.start.isoformat()} has none; add +00:00 for UTC"
+            )
         if not 0 <= self.fraud_rate <= MOST_FRAUD:
             raise ValueError(
                 f"fraud_rate must be between 0 and {MOST_FRAUD}, not {self.fraud_rate}; it is a share, 0.005 is 0.5 %"
@@ -80,13 +86,23 @@ def simulate(config: SimulateConfig) -> Simulation:
     """
     random = np.random.default_rng(config.seed)
     start = (config.start - EPOCH) // timedelta(microseconds=1)
-    world = make_world(random, atlas(), transactions=config.transactions, start=start, end=start + config.days * DAY)
+    world = make_world(
+        random,
+        atlas(),
+        transactions=config.transactions,
+        start=start,
+        end=start + config.days * DAY,
+    )
     frauds = round(config.transactions * config.fraud_rate)
-    honest = honest_payments(random, world, config.transactions - frauds)
-    honest = honest.assign(scenario=None, warned_at=NONE)
-    payments = pd.concat([honest, planted_frauds(random, world, honest, frauds)], ignore_index=True)
+    legitimate = honest_payments(random, world, config.transactions - frauds)
+    legitimate = legitimate.assign(scenario=None, warned_at=NONE)
+    payments = pd.concat(
+        [legitimate, planted_frauds(random, world, legitimate, frauds)], ignore_index=True
+    )
     payments["known_at"] = arrivals(random, payments["time"].to_numpy(), end=world.end)
-    payments = payments.sort_values(["known_at", "time", "account"], kind="stable", ignore_index=True)
+    payments = payments.sort_values(
+        ["known_at", "time", "account"], kind="stable", ignore_index=True
+    )
     # A generator of its own, so that the rest of a world stays what it was.
     payments["declined"] = refusals(np.random.default_rng([config.seed, 2]), payments)
     transactions = source_table(random, world, payments, unlabelled_share=config.unlabelled_share)
@@ -118,7 +134,8 @@ def _portfolio(simulation: Simulation) -> str:
     """Describe the data set; the first line says which world it is."""
     config = simulation.config
     return f"""\
-# world of seed {config.seed}: {config.transactions} transactions in {config.days} days from {config.start.isoformat()}, \
+# world of seed {config.seed}: {config.transactions} transactions in {config.days} days from
+# {config.start.isoformat()}, \
 {config.fraud_rate} fraud, {config.unlabelled_share} never labelled
 name = "world"
 
@@ -146,5 +163,10 @@ def _capacity_per_day(simulation: Simulation) -> int:
     """Return twice the daily number of accounts with fraud, and at least 10."""
     frauds = simulation.transactions.filter(simulation.truth["is_fraud"])
     days = pc.floor_temporal(frauds["event_time"], unit="day")
-    cases: int = pa.table({"account": frauds["account_id"], "day": days}).group_by(["account", "day"]).aggregate([]).num_rows
+    cases: int = (
+        pa.table({"account": frauds["account_id"], "day": days})
+        .group_by(["account", "day"])
+        .aggregate([])
+        .num_rows
+    )
     return max(10, round(2 * cases / simulation.config.days))

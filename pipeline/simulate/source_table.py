@@ -33,11 +33,15 @@ def arrivals(random: np.random.Generator, times: Ints, *, end: int) -> Ints:
 def refusals(random: np.random.Generator, payments: pd.DataFrame) -> Flags:
     """Return which payments were declined: few remote ones, more of those with cards that thieves try out or use."""
     share = payments["scenario"].map(DECLINED_OFTEN).fillna(DECLINED_SHARE).to_numpy(np.float64)
-    declined: Flags = (random.random(len(payments)) < share) & (payments["channel"] != POS).to_numpy()
+    declined: Flags = (random.random(len(payments)) < share) & (
+        payments["channel"] != POS
+    ).to_numpy()
     return declined
 
 
-def source_table(random: np.random.Generator, world: World, payments: pd.DataFrame, *, unlabelled_share: float) -> pa.Table:
+def source_table(
+    random: np.random.Generator, world: World, payments: pd.DataFrame, *, unlabelled_share: float
+) -> pa.Table:
     """Return the columns of `features.schema` for the payments, in their order."""
     account, retailer = payments["account"].to_numpy(), payments["retailer"].to_numpy()
     accounts, retailers, atlas = world.accounts, world.retailers, world.atlas
@@ -58,10 +62,14 @@ def source_table(random: np.random.Generator, world: World, payments: pd.DataFra
         "longitude": longitude,
         "country": pa.array(atlas.country, pa.string()).take(accounts.home[account]),
         "merchant_id": _named(retailer, lambda number: f"m{number:05d}"),
-        "merchant_category": _where(bought, pa.array(retailers.category, pa.string()).take(retailer.clip(0))),
+        "merchant_category": _where(
+            bought, pa.array(retailers.category, pa.string()).take(retailer.clip(0))
+        ),
         "merchant_latitude": _rounded(bought, retailers.latitude[retailer]),
         "merchant_longitude": _rounded(bought, retailers.longitude[retailer]),
-        "merchant_country": _where(bought, pa.array(atlas.country, pa.string()).take(retailers.place[retailer])),
+        "merchant_country": _where(
+            bought, pa.array(atlas.country, pa.string()).take(retailers.place[retailer])
+        ),
         "counterparty_id": _named(payments["payee"].to_numpy(), _receiver_name),
         "account_opened_at": accounts.opened[account],
         "channel": pa.array(CHANNELS).take(payments["channel"].to_numpy()),
@@ -72,14 +80,25 @@ def source_table(random: np.random.Generator, world: World, payments: pd.DataFra
         "is_fraud": is_fraud,
         "label_known_at": label_known_at,
     }
-    schema = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in (*COLUMNS, *LABEL_COLUMNS)])
-    return pa.table({name: pa.array(columns[name]).cast(schema.field(name).type) for name in schema.names}, schema=schema)
+    schema = pa.schema(
+        [(column.name, ARROW_TYPES[column.kind]) for column in (*COLUMNS, *LABEL_COLUMNS)]
+    )
+    return pa.table(
+        {name: pa.array(columns[name]).cast(schema.field(name).type) for name in schema.names},
+        schema=schema,
+    )
 
 
 def truth_table(payments: pd.DataFrame) -> pa.Table:
     """Return transaction_id, the scenario (null is honest) and is_fraud of every payment."""
     scenario = pa.array(payments["scenario"].tolist(), pa.string())
-    return pa.table({"transaction_id": transaction_ids(len(payments)), "scenario": scenario, "is_fraud": scenario.is_valid()})
+    return pa.table(
+        {
+            "transaction_id": transaction_ids(len(payments)),
+            "scenario": scenario,
+            "is_fraud": scenario.is_valid(),
+        }
+    )
 
 
 def transaction_ids(count: int) -> pa.Array:
@@ -92,7 +111,9 @@ def transaction_ids(count: int) -> pa.Array:
     return pc.binary_join_element_wise("t", number, "")
 
 
-def _coordinates(random: np.random.Generator, world: World, payments: pd.DataFrame) -> tuple[pa.Array, pa.Array]:
+def _coordinates(
+    random: np.random.Generator, world: World, payments: pd.DataFrame
+) -> tuple[pa.Array, pa.Array]:
     """Return the retailer's door for a payment in a shop, and near the address for a remote one, if known."""
     in_shop = (payments["channel"] == POS).to_numpy()
     place = world.atlas.place_of(payments["address"].to_numpy().clip(0))
@@ -107,20 +128,31 @@ def _coordinates(random: np.random.Generator, world: World, payments: pd.DataFra
     )
 
 
-def _last_social_events(random: np.random.Generator, world: World, payments: pd.DataFrame) -> tuple[pa.Array, pa.Array]:
+def _last_social_events(
+    random: np.random.Generator, world: World, payments: pd.DataFrame
+) -> tuple[pa.Array, pa.Array]:
     """Return what was last seen of each payer in public before the payment, and when."""
     first = world.start - SEEN_BEFORE
     span = world.end - first
     usual = round(len(world.accounts) * span / DAY * SOCIAL_EVENTS_A_DAY)
     warned = payments.loc[payments["warned_at"] != NONE, ["account", "warned_at"]].drop_duplicates()
-    account = np.concatenate([random.integers(0, len(world.accounts), usual), warned["account"].to_numpy(np.int64)])
-    at = np.concatenate([random.integers(first, world.end, usual), warned["warned_at"].to_numpy(np.int64)])
+    account = np.concatenate(
+        [random.integers(0, len(world.accounts), usual), warned["account"].to_numpy(np.int64)]
+    )
+    at = np.concatenate(
+        [random.integers(first, world.end, usual), warned["warned_at"].to_numpy(np.int64)]
+    )
     kind = random.choice(len(SOCIAL_EVENTS), len(at), p=[0.4, 0.35, 0.25])
     kind[usual:] %= WARNINGS
     order = np.argsort(account * span + (at - first), kind="stable")
     account, at, kind = account[order], at[order], kind[order]
     payer = payments["account"].to_numpy()
-    last = np.searchsorted(account * span + (at - first), payer * span + (payments["time"].to_numpy() - first)) - 1
+    last = (
+        np.searchsorted(
+            account * span + (at - first), payer * span + (payments["time"].to_numpy() - first)
+        )
+        - 1
+    )
     seen = (last >= 0) & (account[last] == payer)
     return _where(seen, pa.array(SOCIAL_EVENTS).take(kind[last])), _where(seen, pa.array(at[last]))
 
@@ -132,15 +164,17 @@ def _labels(
     delay = ((1 + random.gamma(2.0, 4.0, len(payments))) * DAY).astype(np.int64)
     known_at = np.maximum(payments["time"].to_numpy() + delay, payments["known_at"].to_numpy())
     came = (known_at <= world.end) & (random.random(len(payments)) >= unlabelled_share)
-    return _where(came, pa.array(payments["scenario"].notna().to_numpy())), _where(came, pa.array(known_at))
+    return _where(came, pa.array(payments["scenario"].notna().to_numpy())), _where(
+        came, pa.array(known_at)
+    )
 
 
 def _named(numbers: Ints, name: Callable[[int], str]) -> pa.Array:
     """Write each number by its name; NONE is null."""
     distinct, index = np.unique(numbers, return_inverse=True)
-    return pa.array([None if number == NONE else name(number) for number in distinct.tolist()], pa.string()).take(
-        pa.array(index)
-    )
+    return pa.array(
+        [None if number == NONE else name(number) for number in distinct.tolist()], pa.string()
+    ).take(pa.array(index))
 
 
 def _device_name(device: int) -> str:

@@ -1,7 +1,7 @@
 """Backtest: train as one would have on a day, score the weeks that came after, write every score.
 
-Training rows are those of the train span whose label was known when the test span begins; a test row's features use every
-earlier transaction and every label known at its own moment.
+Training rows are those of the train span whose label was known when the test span begins; a test
+row's features use every earlier transaction and every label known at its own moment.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from features.build import BuildConfig
 from pipeline.evaluation.time_split import Split, labelled_rows, rows_between
-from pipeline.lake.snapshot import NoDataError, read_history
+from pipeline.lake.snapshot import NoDataError, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
@@ -28,28 +28,38 @@ def backtest(
     split: Split,
     models: Sequence[str],
     *,
-    building: BuildConfig,
+    build_config: BuildConfig,
     seed: int = 1,
     config: TrainConfig | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
     check_models(models)
-    history = read_history(portfolio, lake, until=split.test_until)
-    features = history.features(building=building, since=split.train_from)
-    rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
+    snapshot = read_snapshot(portfolio, lake, until=split.test_until)
+    features = snapshot.features(build_config=build_config, since=split.train_from)
+    rows, y = labelled_rows(
+        features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
+    )
     test = features.filter(pa.array(rows_between(features, split.test_from, split.test_until)))
     if not test.num_rows:
         span = f"{split.test_from:%Y-%m-%d %H:%M:%S} to {split.test_until:%Y-%m-%d %H:%M:%S} UTC"
-        raise NoDataError(f"portfolio {portfolio.name} has no transactions from {span}; name other spans")
-    groups = groups_in_order(portfolio, history.groups, rows, y, seed=seed)
-    candidates = fit_candidates(models, rows, y, groups, seed=seed, config=config, progress=progress)
-    return pd.concat([scored(candidate, test) for candidate in candidates.values()], ignore_index=True)
+        raise NoDataError(
+            f"portfolio {portfolio.name} has no transactions from {span}; name other spans"
+        )
+    groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
+    candidates = fit_candidates(
+        models, rows, y, groups, seed=seed, config=config, progress=progress
+    )
+    return pd.concat(
+        [scored(candidate, test) for candidate in candidates.values()], ignore_index=True
+    )
 
 
 def scored(candidate: Candidate, features: pa.Table) -> pd.DataFrame:
     """Score the rows with one model; the layered network also tells its stages."""
-    table = pd.DataFrame({"transaction_id": features["transaction_id"].to_pandas(), "model": candidate.name})
+    table = pd.DataFrame(
+        {"transaction_id": features["transaction_id"].to_pandas(), "model": candidate.name}
+    )
     if not isinstance(candidate.model, Layered):
         logit = candidate.logit(features)
         return table.assign(score=candidate.calibration.probability(logit), logit=logit)

@@ -16,9 +16,9 @@ from pipeline.models.baselines.columns import as_frame
 from pipeline.models.baselines.folds import out_of_fold
 from pipeline.models.baselines.protocol import Baseline, Settings
 from pipeline.models.baselines.registry import BASELINES
-from pipeline.models.calibration import Affine, fit_affine
+from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 from pipeline.models.layered.model import Layered, settings_of
-from pipeline.models.layered.stacking import learn_opinion
+from pipeline.models.layered.stacking import fit_stacking
 from pipeline.models.layered.training import TrainConfig
 
 LAYERED, BOOSTING = "layered", "xgboost"
@@ -31,7 +31,7 @@ class Candidate:
 
     name: str
     model: Layered | Baseline
-    calibration: Affine
+    calibration: PlattScaling
     settings: Settings
     seconds: float
 
@@ -87,47 +87,72 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    Every model is calibrated by what it said of accounts before it learned from them: a network of those that stopped its
-    training, a classical model of all, by refits out of fold; what then scores has learned from all accounts. The layered
-    network takes the gradient boosting's opinion as its last stage, trusted as far as both are right about those accounts.
-    It learns from nothing, or from what another portfolio's network (`start`) knows; `resume` is as in `train_layered`.
+    Every model is calibrated by what it said of accounts before it learned from them: a network of
+    those that stopped its training, a classical model of all, by refits out of fold; what then
+    scores has learned from all accounts. The layered network takes the gradient boosting's opinion
+    as its last stage, trusted as far as both are right about those accounts. It learns from
+    nothing, or from what another portfolio's network (`start`) knows; `resume` is as in
+    `train_layered`.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
-    needed = dict.fromkeys([*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])])
+    needed = dict.fromkeys(
+        [*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])]
+    )
     frame = as_frame(features)
     fitted = {name: fit_classical(name, frame, y, accounts, seed=seed) for name in needed}
     found = {name: classical.candidate for name, classical in fitted.items()}
     if LAYERED in names:
         started = perf_counter()
         network = (
-            Layered.fit(features, y, accounts, groups, config=config, resume=resume, progress=progress)
+            Layered.fit(
+                features, y, accounts, groups, config=config, resume=resume, progress=progress
+            )
             if start is None
             else start.transferred(features, y, accounts, groups, config=config, progress=progress)
         )
-        layered = with_opinion(network, fitted[BOOSTING], y)
-        found[LAYERED] = replace(layered, seconds=perf_counter() - started + found[BOOSTING].seconds)
+        layered = with_stacking(network, fitted[BOOSTING], y)
+        found[LAYERED] = replace(
+            layered, seconds=perf_counter() - started + found[BOOSTING].seconds
+        )
     return {name: found[name] for name in names}
 
 
-def fit_classical(name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int) -> Classical:
+def fit_classical(
+    name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int
+) -> Classical:
     """Fit a classical model on these rows, and judge it on accounts that refits left out."""
     started = perf_counter()
     model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
     held_out = out_of_fold(model, frame, y, accounts, seed=seed)
-    calibration, seconds = fit_affine(held_out, y), perf_counter() - started
-    candidate = Candidate(name=name, model=model, calibration=calibration, settings=model.settings, seconds=seconds)
+    calibration, seconds = fit_platt_scaling(held_out, y), perf_counter() - started
+    candidate = Candidate(
+        name=name, model=model, calibration=calibration, settings=model.settings, seconds=seconds
+    )
     return Classical(candidate=candidate, model=model, held_out=held_out)
 
 
-def with_opinion(network: Layered, boosting: Classical, y: BoolArray) -> Candidate:
+def with_stacking(network: Layered, boosting: Classical, y: BoolArray) -> Candidate:
     """The network, just fitted on the boosting's rows, with the boosting's opinion as its last, calibrating stage; y is [R].
 
     Raises ValueError where the network has held nothing out.
     """
     apart = network.held_out
     if apart is None:
-        raise ValueError("the network has no held-out accounts to be calibrated on; fit it, or let it learn further, first")
-    opinion = learn_opinion(boosting.model, network=apart.logit, classical=boosting.held_out[apart.rows], y=y[apart.rows])
-    model = replace(network, opinion=opinion)
-    return Candidate(name=LAYERED, model=model, calibration=Affine(), settings=settings_of(model), seconds=0.0)
+        raise ValueError(
+            "the network has no held-out accounts to be calibrated on; fit it, or let it learn further, first"
+        )
+    stacking = fit_stacking(
+        boosting.model,
+        network=apart.logit,
+        classical=boosting.held_out[apart.rows],
+        y=y[apart.rows],
+    )
+    model = replace(network, stacking=stacking)
+    return Candidate(
+        name=LAYERED,
+        model=model,
+        calibration=PlattScaling(),
+        settings=settings_of(model),
+        seconds=0.0,
+    )

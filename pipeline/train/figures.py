@@ -7,18 +7,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.models.layered.diagnostics import responses
+from pipeline.models.layered.diagnostics import partial_dependence
 from pipeline.train.report import Trained
 
 INK, ACCENT, SOFT = "#1f2933", "#1d5fa8", "#9fb3c8"
 
 
-def comparison_picture(trained: Trained) -> str:
+def comparison_figure(trained: Trained) -> str:
     """Average precision of each model on the test weeks, beside what chance gives."""
     table = trained.table.iloc[::-1]
 
     def draw(axes: Axes) -> None:
-        axes.barh(list(table.index), table["ap"], color=[ACCENT if name == "layered" else SOFT for name in table.index])
+        axes.barh(
+            list(table.index),
+            table["ap"],
+            color=[ACCENT if name == "layered" else SOFT for name in table.index],
+        )
         for place, value in enumerate(table["ap"]):
             axes.text(value, place, f" {value:.3f}", va="center", color=INK)
         axes.axvline(float(table["base_rate"].iloc[0]), color=INK, linestyle=":", linewidth=1)
@@ -27,16 +31,25 @@ def comparison_picture(trained: Trained) -> str:
     return _svg(draw, height=0.6 + 0.5 * len(table))
 
 
-def depth_picture(trained: Trained) -> str:
+def depth_figure(trained: Trained) -> str:
     """Average precision after each stage."""
     names, values = list(trained.stage_ap), list(trained.stage_ap.values())
 
     def draw(axes: Axes) -> None:
         axes.plot(range(len(names)), values, marker="o", color=ACCENT)
         for place, value in enumerate(values):
-            axes.annotate(f"{value:.3f}", (place, value), xytext=(0, 8), textcoords="offset points", ha="center", color=INK)
+            axes.annotate(
+                f"{value:.3f}",
+                (place, value),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                color=INK,
+            )
         numbered = [f"{place + 1}. {name}" for place, name in enumerate(names)]
-        axes.set_xticks(range(len(names)), numbered, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_xticks(
+            range(len(names)), numbered, rotation=30, ha="right", rotation_mode="anchor"
+        )
         axes.set_ylim(0, max(values) * 1.2 + 0.01)
         axes.set_ylabel("average precision so far")
         axes.set_xlabel(f"stages, each with all before it ({_test(trained)})")
@@ -44,13 +57,22 @@ def depth_picture(trained: Trained) -> str:
     return _svg(draw, height=3.2)
 
 
-def learning_picture(trained: Trained) -> str:
+def learning_figure(trained: Trained) -> str:
     """Average precision on the held-out accounts after each epoch, one line a seed."""
-    curves = [curve for candidate in trained.candidates.values() for curve in getattr(candidate.model, "curves", ())]
+    curves = [
+        curve
+        for candidate in trained.candidates.values()
+        for curve in getattr(candidate.model, "curves", ())
+    ]
 
     def draw(axes: Axes) -> None:
         for curve in curves:
-            axes.plot(range(1, len(curve.precisions) + 1), curve.precisions, marker=".", label=f"seed {curve.seed}")
+            axes.plot(
+                range(1, len(curve.precisions) + 1),
+                curve.precisions,
+                marker=".",
+                label=f"seed {curve.seed}",
+            )
         axes.set_xlabel("epoch")
         axes.set_ylabel("average precision, held-out accounts")
         if curves:
@@ -59,18 +81,22 @@ def learning_picture(trained: Trained) -> str:
     return _svg(draw, height=3.2)
 
 
-def responses_picture(trained: Trained) -> str:
+def partial_dependence_figure(trained: Trained) -> str:
     """What each stage has learned of its numbers: the three that move its increment most, all else usual."""
-    table = responses(trained.bundle.model)
+    table = partial_dependence(trained.bundle.model)
     panels = [(name, rows) for name, rows in table.groupby("stage", sort=False)]
 
     def draw(figure: Figure) -> None:
         for place, (name, rows) in enumerate(panels):
             axes = figure.add_subplot(-(-len(panels) // 3), 3, place + 1)
-            span = rows.groupby("feature", sort=False)["increment"].agg(lambda values: values.max() - values.min())
+            span = rows.groupby("feature", sort=False)["increment"].agg(
+                lambda values: values.max() - values.min()
+            )
             for feature in span.nlargest(3).index:
                 own = rows[rows["feature"] == feature]
-                axes.plot(np.linspace(0, 1, len(own)), own["increment"], label=feature, linewidth=1.2)
+                axes.plot(
+                    np.linspace(0, 1, len(own)), own["increment"], label=feature, linewidth=1.2
+                )
             axes.set_title(str(name), fontsize=9)
             axes.legend(frameon=False, fontsize=6)
             axes.tick_params(labelsize=7)

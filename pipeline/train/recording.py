@@ -14,33 +14,48 @@ from pipeline.models.layered.model import Layered
 from pipeline.registry.bundle import write_bundle
 from pipeline.registry.versions import BUNDLE, Registry, Version
 from pipeline.train.candidates import Candidate
-from pipeline.train.figures import comparison_picture, depth_picture, learning_picture, responses_picture
+from pipeline.train.figures import (
+    comparison_figure,
+    depth_figure,
+    learning_figure,
+    partial_dependence_figure,
+)
 from pipeline.train.report import Trained
 
 EXPORT = "export"  # artifact folder of a run: its bundle for onnxruntime and for torch alone
-PICTURES = (comparison_picture, depth_picture, learning_picture, responses_picture)
+FIGURES = (comparison_figure, depth_figure, learning_figure, partial_dependence_figure)
 
 
 def record(registry: Registry, trained: Trained) -> Version:
     """Record a training with its comparison, and register its bundle as the challenger."""
     name = trained.bundle.portfolio
-    with _experiment(registry, name), mlflow.start_run(run_name=f"train {trained.as_of:%Y-%m-%d %H:%M}") as run:
+    with (
+        _experiment(registry, name),
+        mlflow.start_run(run_name=f"train {trained.as_of:%Y-%m-%d %H:%M}") as run,
+    ):
         mlflow.log_params(_facts(trained))
         mlflow.log_metrics(_figures(trained))
         table = trained.table.reset_index()
-        mlflow.log_table(table.astype({"model": object, "reference": object}), "comparison.json")  # MLflow 3 knows no str
+        # MLflow 3 knows no str
+        mlflow.log_table(table.astype({"model": object, "reference": object}), "comparison.json")
         mlflow.log_text(table.to_html(index=False, float_format="{:.4f}".format), "comparison.html")
-        mlflow.log_table(trained.stage_reliability.astype({"stage": object}), "stage_reliability.json")
-        mlflow.log_table(trained.activations.astype({"model": object, "stage": object}), "activations.json")
-        for draw in PICTURES:
-            mlflow.log_text(draw(trained), f"{draw.__name__.removesuffix('_picture')}.svg")
+        mlflow.log_table(
+            trained.stage_reliability.astype({"stage": object}), "stage_reliability.json"
+        )
+        mlflow.log_table(
+            trained.activations.astype({"model": object, "stage": object}), "activations.json"
+        )
+        for draw in FIGURES:
+            mlflow.log_text(draw(trained), f"{draw.__name__.removesuffix('_figure')}.svg")
         with tempfile.TemporaryDirectory() as folder:
             mlflow.log_artifacts(str(write_bundle(trained.bundle, Path(folder) / BUNDLE)), BUNDLE)
             mlflow.log_artifacts(str(export(trained.bundle, Path(folder) / EXPORT)), EXPORT)
         for candidate in trained.candidates.values():
             with mlflow.start_run(run_name=candidate.name, nested=True):
                 mlflow.log_params(candidate.settings)
-                mlflow.log_metrics(trained.metrics[candidate.name].as_dict() | {"fit_seconds": candidate.seconds})
+                mlflow.log_metrics(
+                    trained.metrics[candidate.name].as_dict() | {"fit_seconds": candidate.seconds}
+                )
                 _log_curves(registry, candidate)
         version = registry.register(name, run.info.run_id)
     registry.set_alias(name, "challenger", version)
@@ -69,14 +84,19 @@ def _experiment(registry: Registry, portfolio: str) -> Iterator[None]:
     name = f"strata-{portfolio}"
     if mlflow.get_experiment_by_name(name) is None:
         local = registry.uri.startswith("sqlite:")
-        mlflow.create_experiment(name, artifact_location=(registry.artifacts / name).as_uri() if local else None)
+        mlflow.create_experiment(
+            name, artifact_location=(registry.artifacts / name).as_uri() if local else None
+        )
     mlflow.set_experiment(name)
     yield
 
 
 def _facts(trained: Trained) -> dict[str, str | int]:
     split = trained.split
-    spans = {name: getattr(split, name).isoformat() for name in ("train_from", "train_until", "test_from", "test_until")}
+    spans = {
+        name: getattr(split, name).isoformat()
+        for name in ("train_from", "train_until", "test_from", "test_until")
+    }
     counts = {"train_rows": trained.train_rows, "train_frauds": trained.train_frauds}
     return {
         **spans,
@@ -93,4 +113,9 @@ def _figures(trained: Trained) -> dict[str, float]:
         for part, value in (("", d.difference), ("_low", d.low), ("_high", d.high))
     }
     errors = {f"stage_ece_{name}": found.error for name, found in trained.stage_error.items()}
-    return {**trained.bundle.metrics, **errors, **paired, **{f"stage_ap_{name}": ap for name, ap in trained.stage_ap.items()}}
+    return {
+        **trained.bundle.metrics,
+        **errors,
+        **paired,
+        **{f"stage_ap_{name}": ap for name, ap in trained.stage_ap.items()},
+    }

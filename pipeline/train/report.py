@@ -19,9 +19,9 @@ from pipeline.train.candidates import LAYERED, Candidate
 class Trained:
     """What a training gives: the candidates, how they did on the test weeks, and the bundle that may become champion.
 
-    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after each stage,
-    `stage_reliability` says whether what it gives out after each stage is a probability, `stage_error` how far it is from one,
-    `activations` how active its stages are.
+    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after
+    each stage, `stage_reliability` says whether what it gives out after each stage is a
+    probability, `stage_error` how far it is from one, `activations` how active its stages are.
     """
 
     as_of: datetime
@@ -39,9 +39,14 @@ class Trained:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a model, best first; differences are the model's AP minus the layered network's."""
+        """One row a model, best first.
+
+        Differences are the model's AP minus the layered network's.
+        """
         turned = {
-            name: PairedDifference(difference=-d.difference, low=-d.high, high=-d.low, draws=d.draws)
+            name: PairedDifference(
+                difference=-d.difference, low=-d.high, high=-d.low, draws=d.draws
+            )
             for name, d in self.differences.items()
         }
         return comparison_table(self.metrics, turned, reference=LAYERED)
@@ -74,7 +79,9 @@ def _format_counts(frauds: int, rows: int) -> str:
 
 
 def _format_model(row: Mapping[Hashable, Any]) -> str:
-    figures = f"{row['model']:<10} {row['ap']:.3f}  {row['auc']:.3f}  {row['recall_at_capacity']:<14.0%}"
+    figures = (
+        f"{row['model']:<10} {row['ap']:.3f}  {row['auc']:.3f}  {row['recall_at_capacity']:<14.0%}"
+    )
     if row["model"] == LAYERED:
         return f"  {figures}  "
     interval = f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"

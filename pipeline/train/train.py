@@ -1,4 +1,7 @@
-"""Train: candidates fitted on the same rows, compared on the same later weeks; the layered network becomes a bundle."""
+"""Train: candidates fitted on the same rows, compared on the same later weeks.
+
+The layered network becomes a bundle.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,13 +17,13 @@ from features.declarations import Group
 from features.digest import difference, fingerprints
 from features.ip.addresses import database_dates
 from pipeline.arrays import BoolArray, FloatArray
-from pipeline.evaluation.bootstrap import paired_difference
+from pipeline.evaluation.bootstrap import paired_bootstrap
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import expected_calibration_error, stage_reliability
 from pipeline.evaluation.time_split import known_labels, labelled_rows, split_by_time
-from pipeline.explanation.nearest_cases import Cases, currencies
-from pipeline.explanation.typical_ranges import usual_of_all
-from pipeline.lake.snapshot import History, read_history
+from pipeline.explanation.nearest_cases import CaseIndex, currencies
+from pipeline.explanation.typical_ranges import typical_ranges
+from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
@@ -42,7 +45,7 @@ def train(
     lake: Lake,
     *,
     as_of: datetime,
-    building: BuildConfig,
+    build_config: BuildConfig,
     models: tuple[str, ...] = DEFAULT_MODELS,
     seed: int = 1,
     config: TrainConfig | None = None,
@@ -52,25 +55,40 @@ def train(
 ) -> Trained:
     """Train and compare what was known at `as_of`; the layered network from nothing, or from another portfolio's bundle.
 
-    `resume` is a folder for checkpoints: killed and called again, the training goes on. Raises ValueError where the history
-    does not allow it, or features of the bundle mean something else here.
+    `resume` is a folder for checkpoints: killed and called again, the training goes on. Raises
+    ValueError where the history does not allow it, or features of the bundle mean something else
+    here.
     """
     check_models(models)
     if LAYERED not in models:
-        raise ValueError(f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest")
-    history = read_history(portfolio, lake, until=as_of)
-    known = None if start is None else _known(start, history.groups)
-    first = pc.min(history.transactions(["as_of"])["as_of"]).as_py()
+        raise ValueError(
+            f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest"
+        )
+    snapshot = read_snapshot(portfolio, lake, until=as_of)
+    known = None if start is None else _known(start, snapshot.groups)
+    first = pc.min(snapshot.transactions(["as_of"])["as_of"]).as_py()
     split = split_by_time(first, as_of, label_delay=portfolio.label_delay)
-    features = history.features(building=building)
-    rows, y = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=split.test_from)
-    test, truth = labelled_rows(features, history.labels, split.test_from, split.test_until, known_by=as_of)
-    groups = groups_in_order(portfolio, history.groups, rows, y, seed=seed)
+    features = snapshot.features(build_config=build_config)
+    rows, y = labelled_rows(
+        features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
+    )
+    test, truth = labelled_rows(
+        features, snapshot.labels, split.test_from, split.test_until, known_by=as_of
+    )
+    groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
     candidates = fit_candidates(
-        models, rows, y, groups, seed=seed, config=config, start=known, resume=resume, progress=progress
+        models,
+        rows,
+        y,
+        groups,
+        seed=seed,
+        config=config,
+        start=known,
+        resume=resume,
+        progress=progress,
     )
     probabilities = {name: candidate.probability(test) for name, candidate in candidates.items()}
-    judged = _judge(test, truth, probabilities, portfolio)
+    judged = _evaluate_candidates(test, truth, probabilities, portfolio)
     layered = candidates[LAYERED]
     others = [name for name in models if name != LAYERED]
     accounts = _accounts(test)
@@ -83,15 +101,20 @@ def train(
         train_frauds=int(y.sum()),
         candidates=candidates,
         metrics=judged,
-        differences={name: paired_difference(truth, probabilities[LAYERED], probabilities[name], accounts) for name in others},
+        differences={
+            name: paired_bootstrap(truth, probabilities[LAYERED], probabilities[name], accounts)
+            for name in others
+        },
         stage_ap={name: average_precision(truth, p[:, place]) for place, name in enumerate(stages)},
         stage_reliability=stage_reliability(truth, p, stages),
         stage_error={
             name: expected_calibration_error(truth, p[:, place], accounts=accounts, draws=DRAWS)
             for place, name in enumerate(stages)
         },
-        activations=activations({LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))),
-        bundle=_bundle(portfolio, history, layered, judged[LAYERED], rows, as_of, building),
+        activations=activations(
+            {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
+        ),
+        bundle=_bundle(portfolio, snapshot, layered, judged[LAYERED], rows, as_of, build_config),
     )
 
 
@@ -110,17 +133,28 @@ def _known(bundle: Bundle, groups: Sequence[Group]) -> Layered:
     other = {name: printed for name, printed in bundle.features.items() if name in ours}
     if any(ours[name] != printed for name, printed in other.items()):
         told = difference({name: ours[name] for name in other}, other)
-        raise ValueError(f"the bundle of {bundle.portfolio} was trained on other features ({told}); train that portfolio again")
+        raise ValueError(
+            f"the bundle of {bundle.portfolio} was trained on other features ({told}); train that portfolio again"
+        )
     return bundle.model
 
 
-def _judge(test: pa.Table, truth: BoolArray, probabilities: dict[str, FloatArray], portfolio: Portfolio) -> dict[str, Metrics]:
+def _evaluate_candidates(
+    test: pa.Table, truth: BoolArray, probabilities: dict[str, FloatArray], portfolio: Portfolio
+) -> dict[str, Metrics]:
     amount = test["amount"].to_numpy()
     event_time = test["event_time"].to_pandas()
     capacity = portfolio.review.capacity_per_day
     accounts = _accounts(test)
     return {
-        name: evaluate(truth, p, accounts=accounts, event_time=event_time, amount=amount, capacity_per_day=capacity)
+        name: evaluate(
+            truth,
+            p,
+            accounts=accounts,
+            event_time=event_time,
+            amount=amount,
+            capacity_per_day=capacity,
+        )
         for name, p in probabilities.items()
     }
 
@@ -131,31 +165,40 @@ def _accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
 
 def _bundle(
     portfolio: Portfolio,
-    history: History,
+    snapshot: Snapshot,
     layered: Candidate,
     metrics: Metrics,
     rows: pa.Table,
     as_of: datetime,
-    building: BuildConfig,
+    build_config: BuildConfig,
 ) -> Bundle:
     """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on.
 
-    Its confirmed cases are among those rows too, with the labels that stand at `as_of`: some were reversed since.
+    Its confirmed cases are among those rows too, with the labels that stand at `as_of`: some were
+    reversed since.
     """
     probability = layered.probability(rows)
     recent = rows.num_rows - rows.num_rows // 4
-    scored = rows.slice(recent).select(list(KEYS)).to_pandas().assign(probability=probability[recent:])
-    is_fraud = known_labels(rows["transaction_id"], history.labels, by=as_of).to_numpy(dtype=np.bool_)
+    scored = (
+        rows.slice(recent).select(list(KEYS)).to_pandas().assign(probability=probability[recent:])
+    )
+    is_fraud = known_labels(rows["transaction_id"], snapshot.labels, by=as_of).to_numpy(
+        dtype=np.bool_
+    )
     return Bundle(
         portfolio=portfolio.name,
         model=layered.layered,
         calibration=layered.calibration,
         policy=learn_least_gain(scored, policy=Policy.of(portfolio.review)),
-        feature_digest=history.feature_digest,
-        features=fingerprints(history.groups),
-        ip_databases=database_dates(building.ip_databases) if "ip_address" in history.columns else {},
+        feature_digest=snapshot.feature_digest,
+        features=fingerprints(snapshot.groups),
+        ip_databases=database_dates(build_config.ip_databases)
+        if "ip_address" in snapshot.columns
+        else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
-        usual=usual_of_all(rows, history.groups),
-        cases=Cases.of(layered.layered, rows, is_fraud, probability, currencies(history, rows)),
+        usual=typical_ranges(rows, snapshot.groups),
+        cases=CaseIndex.of(
+            layered.layered, rows, is_fraud, probability, currencies(snapshot, rows)
+        ),
     )

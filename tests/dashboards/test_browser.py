@@ -59,7 +59,9 @@ def address(engine: Engine) -> Iterator[str]:
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
-        missing = "chromium and chromedriver are not installed; apt-get install chromium chromium-driver"
+        missing = (
+            "chromium and chromedriver are not installed; apt-get install chromium chromium-driver"
+        )
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
@@ -80,7 +82,9 @@ def arrive(browser: webdriver.Chrome, by: str, value: str, text: str) -> None:
         loaded = page.execute_script("return document.readyState") == "complete"
         return loaded and any(text in found.text for found in page.find_elements(by, value))
 
-    WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(there, f"no {text!r}")
+    WebDriverWait(browser, 20, ignored_exceptions=[StaleElementReferenceException]).until(
+        there, f"no {text!r}"
+    )
 
 
 def sign_in(browser: webdriver.Chrome, address: str) -> None:
@@ -90,7 +94,9 @@ def sign_in(browser: webdriver.Chrome, address: str) -> None:
     arrive(browser, By.CLASS_NAME, "queue", "")
 
 
-def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, address: str, engine: Engine) -> None:
+def test_an_analyst_freezes_decides_and_releases(
+    browser: webdriver.Chrome, address: str, engine: Engine
+) -> None:
     top = queue(engine)[0]
 
     sign_in(browser, address)
@@ -103,7 +109,9 @@ def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, addr
     browser.find_element(By.ID, "freeze").click()
     arrive(browser, By.CLASS_NAME, "told", "The account is frozen.")
     assert not browser.find_element(By.ID, "release").is_enabled()
-    assert [hold.owner for hold in active_holds(engine) if hold.account_id == top.account_id] == ["ann"]
+    assert [hold.owner for hold in active_holds(engine) if hold.account_id == top.account_id] == [
+        "ann"
+    ]
 
     browser.find_element(By.TAG_NAME, "body").send_keys("f")
     assert browser.switch_to.active_element.get_attribute("id") == "fraud"
@@ -118,11 +126,14 @@ def test_an_analyst_freezes_decides_and_releases(browser: webdriver.Chrome, addr
     arrive(browser, By.CLASS_NAME, "told", "The account is released.")
     assert not [hold for hold in active_holds(engine) if hold.account_id == top.account_id]
     logged = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium does not type it
-    assert [entry for entry in logged if entry["level"] == "SEVERE"] == []  # the CSP blocked nothing
+    # the CSP blocked nothing
+    assert [entry for entry in logged if entry["level"] == "SEVERE"] == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_page_is_wider_than_its_window(browser: webdriver.Chrome, address: str, width: int) -> None:
+def test_no_page_is_wider_than_its_window(
+    browser: webdriver.Chrome, address: str, width: int
+) -> None:
     phone = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     sign_in(browser, address)

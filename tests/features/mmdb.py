@@ -18,7 +18,9 @@ def write_database(file: Path, kind: str, records: Mapping[str, Any]) -> Path:
     for network, record in records.items():
         _plant(nodes, network, len(data))
         data += _encoded(record)
-    tree = b"".join(struct.pack(">II", *(_pointer(branch, len(nodes)) for branch in node)) for node in nodes)
+    tree = b"".join(
+        struct.pack(">II", *(_pointer(branch, len(nodes)) for branch in node)) for node in nodes
+    )
     about = {
         "binary_format_major_version": _unsigned(2, 16),
         "binary_format_minor_version": _unsigned(0, 16),
@@ -37,7 +39,11 @@ def write_database(file: Path, kind: str, records: Mapping[str, Any]) -> Path:
 def _plant(nodes: list[list[Any]], network: str, offset: int) -> None:
     """Grow the tree down to the network; its leaf is the place of its record in the data."""
     parsed = ip_network(network)
-    depth, number, node = parsed.prefixlen + BITS - parsed.max_prefixlen, int(parsed.network_address), 0
+    depth, number, node = (
+        parsed.prefixlen + BITS - parsed.max_prefixlen,
+        int(parsed.network_address),
+        0,
+    )
     for place in range(depth):
         side = number >> (BITS - 1 - place) & 1
         if place == depth - 1:
@@ -71,7 +77,9 @@ def _encoded(value: Any) -> bytes:
         case str():
             code = _head(2, len(value.encode())) + value.encode()
         case dict():
-            code = _head(7, len(value)) + b"".join(_encoded(key) + _encoded(value[key]) for key in value)
+            code = _head(7, len(value)) + b"".join(
+                _encoded(key) + _encoded(value[key]) for key in value
+            )
         case list():
             code = _head(11, len(value)) + b"".join(map(_encoded, value))
         case _:
@@ -80,6 +88,9 @@ def _encoded(value: Any) -> bytes:
 
 
 def _head(kind: int, size: int) -> bytes:
-    """The control byte: kind and size; a kind from 8 on stands in a byte of its own, a size from 29 on too."""
+    """The control byte: kind and size.
+
+    A kind from 8 on stands in a byte of its own, a size from 29 on too.
+    """
     first, rest = (size, b"") if size < 29 else (29, bytes([size - 29]))
     return (bytes([kind << 5 | first]) if kind < 8 else bytes([first, kind - 7])) + rest

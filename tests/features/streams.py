@@ -21,14 +21,28 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
 
-# Few instants, so that rows and labels meet at the same microsecond and at the edges of the windows.
-_days = st.sampled_from([0, 1, 2, 7, 8, 14, 30, 31, 89, 90, 91, 120, 180]).map(lambda days: days * DAY)
-_within = st.sampled_from([timedelta(0), timedelta(0), MICROSECOND, timedelta(hours=1), timedelta(hours=13)])
+# Few instants, so that rows and labels meet at the same microsecond and at the edges of the
+# windows.
+_days = st.sampled_from([0, 1, 2, 7, 8, 14, 30, 31, 89, 90, 91, 120, 180]).map(
+    lambda days: days * DAY
+)
+_within = st.sampled_from(
+    [timedelta(0), timedelta(0), MICROSECOND, timedelta(hours=1), timedelta(hours=13)]
+)
 _instants = st.builds(lambda day, within: START + day + within, _days, _within)
 _late = st.sampled_from([timedelta(0), timedelta(0), timedelta(hours=2), 3 * DAY])
 _places = st.sampled_from([(None, None), (51.5, -0.1), (48.9, 2.4), (48.9, None), (40.7, -74.0)])
 _addresses = st.sampled_from(
-    [None, "81.2.69.142", "8.8.8.8", "8.8.8.9", " ::ffff:8.8.8.10", "2001:4860:4860::8888", "10.0.0.1", "nonsense"]
+    [
+        None,
+        "81.2.69.142",
+        "8.8.8.8",
+        "8.8.8.9",
+        " ::ffff:8.8.8.10",
+        "2001:4860:4860::8888",
+        "10.0.0.1",
+        "nonsense",
+    ]
 )
 _countries = st.sampled_from([None, "GB", "US"])
 
@@ -56,9 +70,20 @@ transactions = st.fixed_dictionaries(
     }
 )
 _waits = st.sampled_from(
-    [-DAY, timedelta(0), MICROSECOND, DAY, 7 * DAY, 30 * DAY, 90 * DAY, 120 * DAY, 120 * DAY + MICROSECOND]
+    [
+        -DAY,
+        timedelta(0),
+        MICROSECOND,
+        DAY,
+        7 * DAY,
+        30 * DAY,
+        90 * DAY,
+        120 * DAY,
+        120 * DAY + MICROSECOND,
+    ]
 )
-told = st.tuples(st.booleans(), _waits)  # a line of the label ledger: fraud or not, and how long after the transaction
+# a line of the label ledger: fraud or not, and how long after the transaction
+told = st.tuples(st.booleans(), _waits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +96,10 @@ class Stream:
     def until(self, rows: int) -> "Stream":
         """The first rows, and what the ledger said when the last of them came."""
         first = self.transactions.slice(0, rows)
-        return Stream(transactions=first, labels=self.labels.filter(pc.field("known_at") <= first["as_of"][-1]))
+        return Stream(
+            transactions=first,
+            labels=self.labels.filter(pc.field("known_at") <= first["as_of"][-1]),
+        )
 
     def after(self, moment: datetime) -> "Stream":
         """The rows from this moment on, with the whole ledger."""
@@ -80,10 +108,18 @@ class Stream:
 
 
 def stream_of(rows: list[dict[str, Any]], ledgers: list[list[tuple[bool, timedelta]]]) -> Stream:
-    """Rows as `transactions` draws them, t000 being the first drawn; each with its lines of the ledger."""
+    """Rows as `transactions` draws them, t000 being the first drawn.
+
+    Each with its lines of the ledger.
+    """
     named = [_columns(f"t{number:03d}", row) for number, row in enumerate(rows)]
     lines = [
-        {"transaction_id": row["transaction_id"], "is_fraud": is_fraud, "known_at": row["as_of"] + wait, "source": "test"}
+        {
+            "transaction_id": row["transaction_id"],
+            "is_fraud": is_fraud,
+            "known_at": row["as_of"] + wait,
+            "source": "test",
+        }
         for row, ledger in zip(named, ledgers, strict=False)
         for is_fraud, wait in ledger
     ]
@@ -119,7 +155,11 @@ ALL_GROUPS = portfolio_groups(transactions_schema().names)
 
 
 def built(
-    stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS, *, since: datetime | None = None, config: BuildConfig = CONFIG
+    stream: Stream,
+    groups: tuple[Group, ...] = ALL_GROUPS,
+    *,
+    since: datetime | None = None,
+    config: BuildConfig = CONFIG,
 ) -> pd.DataFrame:
     """The stream's features by transaction_id, in the order they came."""
     table = build(stream.transactions, stream.labels, groups, config=config, since=since)
@@ -137,7 +177,9 @@ def differing(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     """The features in which two builds differ: by any text or null, or by more than a billionth in a number."""
     assert left.index.tolist() == right.index.tolist()
     assert left.columns.tolist() == right.columns.tolist()
-    return [name for name in left.columns if name not in KEYS and not _equal(left[name], right[name])]
+    return [
+        name for name in left.columns if name not in KEYS and not _equal(left[name], right[name])
+    ]
 
 
 def _equal(left: pd.Series, right: pd.Series) -> bool:
@@ -152,6 +194,9 @@ def _equal(left: pd.Series, right: pd.Series) -> bool:
 
 def facts(group: str, *rows: dict[str, Any], config: BuildConfig = CONFIG) -> pd.DataFrame:
     """A group's features of payments of 10 by the account a, as they are written: each on its `day` after START."""
-    named = [{"account_id": "a", "amount": 10.0, "as_of": START + row.get("day", 0) * DAY} | row for row in rows]
+    named = [
+        {"account_id": "a", "amount": 10.0, "as_of": START + row.get("day", 0) * DAY} | row
+        for row in rows
+    ]
     chosen = tuple(one for one in ALL_GROUPS if one.name == group)
     return built(stream_of(named, []), chosen, config=config).sort_index()

@@ -32,7 +32,10 @@ def test_the_keys_stand_before_the_shown_features() -> None:
 
 def test_an_empty_table_has_the_same_columns_and_types() -> None:
     empty = build(transactions_schema().empty_table(), LABELS.empty_table(), ALL_GROUPS)
-    assert (empty.num_rows, empty.schema) == (0, build(ONE.transactions, ONE.labels, ALL_GROUPS).schema)
+    assert (empty.num_rows, empty.schema) == (
+        0,
+        build(ONE.transactions, ONE.labels, ALL_GROUPS).schema,
+    )
 
 
 def test_columns_of_no_group_are_not_needed() -> None:
@@ -42,7 +45,10 @@ def test_columns_of_no_group_are_not_needed() -> None:
 
 def test_a_portfolios_own_columns_come_through_as_they_are() -> None:
     names = [*KEYS, "basket_size", "shop_kind"]
-    extra = {"basket_size": Extra(group="amount", kind="number"), "shop_kind": Extra(group="amount", kind="category")}
+    extra = {
+        "basket_size": Extra(group="amount", kind="number"),
+        "shop_kind": Extra(group="amount", kind="category"),
+    }
     transactions = (
         ONE.transactions.select(KEYS)
         .append_column("basket_size", pa.array([3.0]))
@@ -53,8 +59,13 @@ def test_a_portfolios_own_columns_come_through_as_they_are() -> None:
 
 
 def test_transactions_without_a_key_column_are_refused() -> None:
-    with pytest.raises(SchemaError, match="transactions lack account_id, amount; found transaction_id, event_time, as_of"):
-        build(ONE.transactions.select(["transaction_id", "event_time", "as_of"]), ONE.labels, AMOUNT)
+    with pytest.raises(
+        SchemaError,
+        match="transactions lack account_id, amount; found transaction_id, event_time, as_of",
+    ):
+        build(
+            ONE.transactions.select(["transaction_id", "event_time", "as_of"]), ONE.labels, AMOUNT
+        )
 
 
 def test_labels_without_a_column_are_refused() -> None:
@@ -69,13 +80,19 @@ def test_a_doubled_transaction_is_refused() -> None:
 
 def test_addresses_without_a_database_are_refused() -> None:
     stream = stream_of([ROW | {"ip_address": "8.8.8.8"}], [])
-    with pytest.raises(SchemaError, match="1 IP addresses are to be looked up, and there is no database"):
+    with pytest.raises(
+        SchemaError, match="1 IP addresses are to be looked up, and there is no database"
+    ):
         build(stream.transactions, stream.labels, ALL_GROUPS)
 
 
 def test_features_that_need_one_another_are_refused() -> None:
     with pytest.raises(SchemaError, match="need one another; break the circle"):
-        build(ONE.transactions, ONE.labels, [group(fact("one", "two + 1", ""), fact("two", "one + 1", ""))])
+        build(
+            ONE.transactions,
+            ONE.labels,
+            [group(fact("one", "two + 1", ""), fact("two", "one + 1", ""))],
+        )
 
 
 def test_the_work_can_be_spilled_to_a_folder(tmp_path: Path) -> None:
@@ -86,8 +103,18 @@ def test_the_work_can_be_spilled_to_a_folder(tmp_path: Path) -> None:
 
 def test_an_amount_of_exactly_three_means_is_not_high() -> None:
     rows = [ROW | {"amount": 0.1, "as_of": START + hour * timedelta(hours=1)} for hour in range(3)]
-    high = [ROW | {"amount": amount, "as_of": START + DAY * day} for day, amount in ((1, 0.1 * 3), (2, 0.61), (3, 1.0))]
-    assert built(stream_of([*rows, *high], []), AMOUNT)["amount_high_14d"].tolist() == [0, 0, 0, 0, 0, 1]
+    high = [
+        ROW | {"amount": amount, "as_of": START + DAY * day}
+        for day, amount in ((1, 0.1 * 3), (2, 0.61), (3, 1.0))
+    ]
+    assert built(stream_of([*rows, *high], []), AMOUNT)["amount_high_14d"].tolist() == [
+        0,
+        0,
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 LARGE = hidden(past("large_30d", f"max(amount) {PAST}", "account_id", "30d", ""))
@@ -95,32 +122,65 @@ LAST = previous("last", "account_id", span="10d")
 CHAINS = {
     "facts alone": (0, (fact("paid", "amount", ""),)),
     "one window": (7, (past("count_7d", f"count(*) {PAST}", "account_id", "7d", ""),)),
-    "a window over a window": (37, (LARGE, past("sum_7d", f"sum(large_30d) {PAST}", "account_id", "7d", ""))),
-    "an earlier row and what it saw": (40, (LARGE, LAST, from_row("last_large", "large_30d", "last", ""))),
-    "labels, which may wait 120 days": (90 + 120, known_fraud("account_id", "own", named="account", spans=("7d",))),
+    "a window over a window": (
+        37,
+        (LARGE, past("sum_7d", f"sum(large_30d) {PAST}", "account_id", "7d", "")),
+    ),
+    "an earlier row and what it saw": (
+        40,
+        (LARGE, LAST, from_row("last_large", "large_30d", "last", "")),
+    ),
+    "labels, which may wait 120 days": (
+        90 + 120,
+        known_fraud("account_id", "own", named="account", spans=("7d",)),
+    ),
 }
 
 
 @pytest.mark.parametrize(("days", "features"), CHAINS.values(), ids=CHAINS.keys())
-def test_the_lookback_is_the_longest_chain_of_windows(days: int, features: tuple[object, ...]) -> None:
+def test_the_lookback_is_the_longest_chain_of_windows(
+    days: int, features: tuple[object, ...]
+) -> None:
     assert lookback([group(*features)]) == days * DAY
 
 
 def test_the_digest_tells_what_the_features_mean() -> None:
     amount = GROUPS["amount"]
-    renamed = replace(amount, features=(replace(amount.features[0], name="amount_given"), *amount.features[1:]))
-    changed = replace(amount, features=(replace(amount.features[0], sql="amount + 1"), *amount.features[1:]))
-    worded = replace(amount, features=(replace(amount.features[0], meaning="how much"), *amount.features[1:]))
-    assert len({digest([amount]), digest([renamed]), digest([changed]), digest([amount, GROUPS["clock"]])}) == 4
+    renamed = replace(
+        amount, features=(replace(amount.features[0], name="amount_given"), *amount.features[1:])
+    )
+    changed = replace(
+        amount, features=(replace(amount.features[0], sql="amount + 1"), *amount.features[1:])
+    )
+    worded = replace(
+        amount, features=(replace(amount.features[0], meaning="how much"), *amount.features[1:])
+    )
+    assert (
+        len(
+            {
+                digest([amount]),
+                digest([renamed]),
+                digest([changed]),
+                digest([amount, GROUPS["clock"]]),
+            }
+        )
+        == 4
+    )
     assert digest([worded]) == digest([amount])
 
 
 def test_what_differs_between_two_sets_of_features_is_said() -> None:
     amount = GROUPS["amount"]
     mean = next(feature for feature in amount.features if feature.name == "amount_mean_90d")
-    changed = replace(amount, features=tuple(replace(f, span="80d") if f is mean else f for f in amount.features))
-    told = difference(fingerprints([changed, GROUPS["clock"]]), fingerprints([amount, GROUPS["social"]]))
-    assert "amount_mean_90d, amount_over_mean_90d, amount_z_90d, amount_high_14d have changed" in told
+    changed = replace(
+        amount, features=tuple(replace(f, span="80d") if f is mean else f for f in amount.features)
+    )
+    told = difference(
+        fingerprints([changed, GROUPS["clock"]]), fingerprints([amount, GROUPS["social"]])
+    )
+    assert (
+        "amount_mean_90d, amount_over_mean_90d, amount_z_90d, amount_high_14d have changed" in told
+    )
     assert "social_kind" in told.split("have changed")[1].split("are gone")[0]
     assert "clock_hour_sine" in told.split("are gone")[1]
 
@@ -128,7 +188,9 @@ def test_what_differs_between_two_sets_of_features_is_said() -> None:
 def test_the_sql_is_the_same_in_every_process() -> None:
     plan = Plan([feature for group in ALL_GROUPS for feature in group.features])
     columns = [*transactions_schema().names, *DERIVED]
-    assert list(whole_history(plan, columns, KEYS)) == list(whole_history(plan, columns[::-1], KEYS))
+    assert list(whole_history(plan, columns, KEYS)) == list(
+        whole_history(plan, columns[::-1], KEYS)
+    )
 
 
 def test_a_text_that_looks_like_sql_is_only_a_text() -> None:

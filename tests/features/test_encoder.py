@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.declarations import Feature, Group, fact
-from features.encoder import LEAST_SEEN, EncodeError, Encoder, NumberCode
+from features.encoder import MIN_SEEN, EncodeError, Encoder, NumberCode
 
 
 def group(*features: Feature) -> Group:
@@ -22,7 +22,9 @@ BOTH = group(*PAID.features, *KIND.features)
 
 
 def number(values: list[float | None]) -> NumberCode:
-    return Encoder.fit(pa.table({"paid": pa.array(values, pa.float64())}), [PAID]).groups[0].numbers[0]
+    return (
+        Encoder.fit(pa.table({"paid": pa.array(values, pa.float64())}), [PAID]).groups[0].numbers[0]
+    )
 
 
 def kinds(values: list[str | None]) -> pa.Table:
@@ -64,10 +66,17 @@ def test_a_number_that_tells_nothing_still_has_two_knots_and_a_spread(
 
 def test_a_category_is_missing_unknown_or_a_place_in_the_vocabulary() -> None:
     encoder = Encoder.fit(
-        kinds(["rare"] * (LEAST_SEEN - 1) + ["some"] * LEAST_SEEN + ["most"] * (LEAST_SEEN + 1) + [None]), [KIND]
+        kinds(["rare"] * (MIN_SEEN - 1) + ["some"] * MIN_SEEN + ["most"] * (MIN_SEEN + 1) + [None]),
+        [KIND],
     )
     assert encoder.groups[0].categories[0].vocabulary == ("most", "some")
-    assert encoder.encode(kinds([None, "never", "rare", "most", "some"])).codes[:, 0].tolist() == [0, 1, 1, 2, 3]
+    assert encoder.encode(kinds([None, "never", "rare", "most", "some"])).codes[:, 0].tolist() == [
+        0,
+        1,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_encoding_learns_nothing() -> None:
@@ -80,21 +89,30 @@ def test_encoding_learns_nothing() -> None:
 def test_hidden_features_are_not_encoded_and_order_is_the_groups() -> None:
     quiet = Feature(name="quiet", sql="amount", meaning="", shown=False)
     encoder = Encoder.fit(
-        pa.table({"z": [1.0], "a": [2.0]}), [group(fact("z", "z", ""), quiet, fact("a", "a", "", kind="flag"))]
+        pa.table({"z": [1.0], "a": [2.0]}),
+        [group(fact("z", "z", ""), quiet, fact("a", "a", "", kind="flag"))],
     )
     assert [code.name for code in encoder.groups[0].numbers] == ["z", "a"]
-    assert encoder.encode(pa.table({"a": [0.0], "z": [math.e - 1]})).numbers.tolist() == [[pytest.approx(1), 0]]
+    assert encoder.encode(pa.table({"a": [0.0], "z": [math.e - 1]})).numbers.tolist() == [
+        [pytest.approx(1), 0]
+    ]
 
 
 @given(
     paid=st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=1),
-    kind=st.lists(st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5),
+    kind=st.lists(
+        st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+        min_size=1,
+        max_size=5,
+    ),
 )
-def test_an_encoder_is_exactly_itself_after_json(paid: list[float | None], kind: list[str | None]) -> None:
+def test_an_encoder_is_exactly_itself_after_json(
+    paid: list[float | None], kind: list[str | None]
+) -> None:
     table = pa.table(
         {
-            "paid": pa.array(paid * LEAST_SEEN, pa.float64()),
-            "kind": pa.array((kind * len(paid))[: len(paid)] * LEAST_SEEN, pa.string()),
+            "paid": pa.array(paid * MIN_SEEN, pa.float64()),
+            "kind": pa.array((kind * len(paid))[: len(paid)] * MIN_SEEN, pa.string()),
         }
     )
     encoder = Encoder.fit(table, [BOTH])
@@ -104,11 +122,15 @@ def test_an_encoder_is_exactly_itself_after_json(paid: list[float | None], kind:
 
 
 def test_an_infinite_number_is_refused() -> None:
-    with pytest.raises(EncodeError, match="the feature paid is infinite in 2 rows; a missing value is null"):
+    with pytest.raises(
+        EncodeError, match="the feature paid is infinite in 2 rows; a missing value is null"
+    ):
         Encoder.fit(pa.table({"paid": [math.inf, 1.0, -math.inf]}), [PAID])
 
 
 def test_absent_features_are_refused() -> None:
     encoder = Encoder.fit(pa.table({"paid": [1.0], "kind": ["a"]}), [BOTH])
-    with pytest.raises(EncodeError, match="the features lack paid, kind; build them with the groups"):
+    with pytest.raises(
+        EncodeError, match="the features lack paid, kind; build them with the groups"
+    ):
         encoder.encode(pa.table({"other": [1.0]}))

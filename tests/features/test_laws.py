@@ -1,4 +1,7 @@
-"""Laws 1, 2 and 4 of the features: no future, one definition, one row each; and proof that the tests would notice."""
+"""Laws 1, 2 and 4 of the features: no future, one definition, one row each.
+
+And proof that the tests would notice.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -10,9 +13,23 @@ from hypothesis import strategies as st
 from features.build import lookback
 from features.engines.duckdb import DuckDB
 from features.engines.protocol import Source
-from tests.features.streams import ALL_GROUPS, DAY, MICROSECOND, START, Stream, built, differing, stream_of, streams
+from tests.features.streams import (
+    ALL_GROUPS,
+    DAY,
+    MICROSECOND,
+    START,
+    Stream,
+    built,
+    differing,
+    stream_of,
+    streams,
+)
 
-few = settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(
+    deadline=None,
+    max_examples=5,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def seen_of_the_future(stream: Stream, rows: int) -> list[str]:
@@ -29,7 +46,9 @@ def test_the_future_never_changes_the_past(stream: Stream, data: st.DataObject) 
 
 @few
 @given(stream=streams(), data=st.data())
-def test_a_batch_with_no_more_history_than_the_lookback_equals_the_full_build(stream: Stream, data: st.DataObject) -> None:
+def test_a_batch_with_no_more_history_than_the_lookback_equals_the_full_build(
+    stream: Stream, data: st.DataObject
+) -> None:
     since = data.draw(st.sampled_from(stream.transactions["as_of"].to_pylist()))
     batch = built(stream.after(since - lookback(ALL_GROUPS)), since=since)
     whole = built(stream)
@@ -75,11 +94,23 @@ def test_slices_of_time_and_shards_of_keys_change_nothing(stream: Stream) -> Non
 
 def eventful_stream() -> Stream:
     """Ties, a late row, and labels that come after other rows: each mutation below must show in it."""
-    row = {"account_id": "a", "merchant_id": "m", "device_id": "d", "ip_address": "8.8.8.8", "amount": 10.0}
+    row = {
+        "account_id": "a",
+        "merchant_id": "m",
+        "device_id": "d",
+        "ip_address": "8.8.8.8",
+        "amount": 10.0,
+    }
     days = [0, 1, 1, 4, 9, 9, 12]
     late = [0, 0, 0, 0, 8, 0, 0]
-    rows = [row | {"as_of": START + day * DAY, "late": behind * DAY} for day, behind in zip(days, late, strict=True)]
-    return stream_of(rows, [[(True, 7 * DAY)], [(False, 2 * DAY), (True, 9 * DAY)], [(True, 3 * DAY + MICROSECOND)]])
+    rows = [
+        row | {"as_of": START + day * DAY, "late": behind * DAY}
+        for day, behind in zip(days, late, strict=True)
+    ]
+    return stream_of(
+        rows,
+        [[(True, 7 * DAY)], [(False, 2 * DAY), (True, 9 * DAY)], [(True, 3 * DAY + MICROSECOND)]],
+    )
 
 
 MUTATIONS: dict[str, Callable[[str], str]] = {
@@ -103,7 +134,9 @@ def leaks(stream: Stream, *, few: bool) -> bool:
     """Whether what the first rows knew changes when later ones come: by windows, or as a micro-batch."""
     since = START if few else None
     whole = built(stream, since=since)
-    firsts = (built(stream.until(rows), since=since) for rows in range(1, stream.transactions.num_rows))
+    firsts = (
+        built(stream.until(rows), since=since) for rows in range(1, stream.transactions.num_rows)
+    )
     return any(differing(first, whole.loc[first.index]) for first in firsts)
 
 
@@ -117,10 +150,15 @@ def test_the_eventful_stream_keeps_the_law(few: bool) -> None:
 
 @pytest.mark.parametrize(
     ("mutate", "few"),
-    [*((mutate, False) for mutate in MUTATIONS.values()), *((mutate, True) for mutate in FEW_MUTATIONS.values())],
+    [
+        *((mutate, False) for mutate in MUTATIONS.values()),
+        *((mutate, True) for mutate in FEW_MUTATIONS.values()),
+    ],
     ids=[*MUTATIONS, *FEW_MUTATIONS],
 )
-def test_the_law_is_seen_broken_by(mutate: Callable[[str], str], few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_law_is_seen_broken_by(
+    mutate: Callable[[str], str], few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good, changed = DuckDB.table, []
 
     def table(engine: DuckDB, name: str, query: str, **how: bool) -> None:
@@ -133,11 +171,17 @@ def test_the_law_is_seen_broken_by(mutate: Callable[[str], str], few: bool, monk
 
 
 @both_ways
-def test_the_law_is_seen_broken_by_late_rows_at_their_event_time(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_law_is_seen_broken_by_late_rows_at_their_event_time(
+    few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = DuckDB.give
 
-    def give(engine: DuckDB, name: str, source: Source, moments: Mapping[str, str], **more: str) -> list[str]:
-        late = {own: "event_time" if own == "as_of_us" else column for own, column in moments.items()}
+    def give(
+        engine: DuckDB, name: str, source: Source, moments: Mapping[str, str], **more: str
+    ) -> list[str]:
+        late = {
+            own: "event_time" if own == "as_of_us" else column for own, column in moments.items()
+        }
         return good(engine, name, source, late, **more)
 
     monkeypatch.setattr(DuckDB, "give", give)

@@ -31,7 +31,9 @@ def finished_runs(port: int) -> list[dict[str, object]]:
     """Flow runs that ended, as the Prefect server tells them."""
     wanted = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/api/flow_runs/filter", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+        f"http://127.0.0.1:{port}/api/flow_runs/filter",
+        json.dumps(wanted).encode(),
+        {"Content-Type": "application/json"},
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:
@@ -42,11 +44,27 @@ def finished_runs(port: int) -> list[dict[str, object]]:
 
 def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
     log = tmp_path / "flows.log"
-    command = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio), "--every", "15", "--port", str(port)]
-    with log.open("w") as out, subprocess.Popen(command, env=demo.environment, stdout=out, stderr=out) as process:
+    command = [
+        sys.executable,
+        str(ROOT / "strata.py"),
+        "flows",
+        str(demo.portfolio),
+        "--every",
+        "15",
+        "--port",
+        str(port),
+    ]
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, env=demo.environment, stdout=out, stderr=out) as process,
+    ):
         try:
             deadline = time.monotonic() + 240
-            while not (runs := runs_that_scored(port)) and process.poll() is None and time.monotonic() < deadline:
+            while (
+                not (runs := runs_that_scored(port))
+                and process.poll() is None
+                and time.monotonic() < deadline
+            ):
                 time.sleep(1)
         finally:
             process.terminate()
@@ -60,5 +78,7 @@ def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Pat
 
 def test_a_slot_that_has_long_passed_is_left_to_the_next() -> None:
     due = datetime(2025, 1, 1, 6, tzinfo=UTC)
-    assert staleness(due, due + timedelta(seconds=61), every_seconds=60).startswith("skipped: due at 2025-01-01 06:00:00 UTC")
+    assert staleness(due, due + timedelta(seconds=61), every_seconds=60).startswith(
+        "skipped: due at 2025-01-01 06:00:00 UTC"
+    )
     assert not staleness(due, due + timedelta(seconds=59), every_seconds=60)

@@ -15,7 +15,10 @@ def test_a_server_that_is_named_is_taken() -> None:
 def test_a_server_that_ends_at_once_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
-        pytest.raises(ValueError, match=r"127\.0\.0\.1:4299/api ended at once \(exit code 1\); take another port"),
+        pytest.raises(
+            ValueError,
+            match=r"127\.0\.0\.1:4299/api ended at once \(exit code 1\); take another port",
+        ),
         api({}, port=4299),
     ):
         pass

@@ -48,30 +48,49 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
     portfolio = read_portfolio(written(tmp_path, text))
     assert (portfolio.arrival_delay, portfolio.label_delay) == (timedelta(hours=1), timedelta())
     assert portfolio.extra_kinds == {"basket_size": "text"}
-    assert [group.name for group in portfolio.groups(["merchant_id", "basket_size"])] == ["amount", "retailer"]
+    assert [group.name for group in portfolio.groups(["merchant_id", "basket_size"])] == [
+        "amount",
+        "retailer",
+    ]
     assert portfolio.rules["huge"].action == "alert"
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        pytest.param(GOOD + "[colums]\n", r"'colums'.*did you mean 'columns'\?", id="typo in a section"),
+        pytest.param(
+            GOOD + "[colums]\n", r"'colums'.*did you mean 'columns'\?", id="typo in a section"
+        ),
         pytest.param(GOOD + "[zzz]\n", r"'zzz'.*it knows columns, groups", id="unknown section"),
-        pytest.param(GOOD + 'dealy = "1h"', r"\[source\].*'dealy'.*did you mean 'delay'\?", id="typo in a key"),
-        pytest.param(GOOD + "[groups]\nordre = []", r"\[groups\].*'ordre'.*did you mean 'order'\?", id="typo in groups"),
+        pytest.param(
+            GOOD + 'dealy = "1h"',
+            r"\[source\].*'dealy'.*did you mean 'delay'\?",
+            id="typo in a key",
+        ),
+        pytest.param(
+            GOOD + "[groups]\nordre = []",
+            r"\[groups\].*'ordre'.*did you mean 'order'\?",
+            id="typo in groups",
+        ),
         pytest.param(
             GOOD + "[groups.extra.x]\ngruop = 'amount'",
             r"\[groups.extra.x\].*did you mean 'group'\?",
             id="typo in an extra column",
         ),
-        pytest.param(GOOD + "feed = 'yes'", r"feed in \[source\].*is 'yes'; it must be of type bool", id="text for a flag"),
+        pytest.param(
+            GOOD + "feed = 'yes'",
+            r"feed in \[source\].*is 'yes'; it must be of type bool",
+            id="text for a flag",
+        ),
         pytest.param(
             GOOD + "[review]\ncapacity_per_day = true",
             r"capacity_per_day in .*is True; it must be of type int",
             id="flag for a number",
         ),
         pytest.param(
-            GOOD + "[review]\ncost = 'much'", r"cost in .*is 'much'; it must be of type float", id="text for a number"
+            GOOD + "[review]\ncost = 'much'",
+            r"cost in .*is 'much'; it must be of type float",
+            id="text for a number",
         ),
         pytest.param(
             "source = 'rows.csv'\nname = 'small'",
@@ -79,7 +98,9 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             id="text for a section",
         ),
         pytest.param(
-            GOOD + "[rules]\nhuge = 'amount > 1'", r"\[rules.huge\].*is 'amount > 1'; write it as a table", id="text for a rule"
+            GOOD + "[rules]\nhuge = 'amount > 1'",
+            r"\[rules.huge\].*is 'amount > 1'; write it as a table",
+            id="text for a rule",
         ),
         pytest.param(
             GOOD + "[groups]\nextra = 3",
@@ -97,7 +118,9 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             id="unknown group",
         ),
         pytest.param(
-            GOOD + "[groups.extra.x]\ngroup = 'weather'", r"'weather', which is no group", id="extra column of an unknown group"
+            GOOD + "[groups.extra.x]\ngroup = 'weather'",
+            r"'weather', which is no group",
+            id="extra column of an unknown group",
         ),
         pytest.param(
             GOOD + "[groups.extra.x]\nkind = 'number'",
@@ -120,54 +143,102 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             id="extra column with a blank",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 'amout'", r"'A' in \[columns\].*'amout'.*did you mean 'amount'\?", id="typo in a column"
-        ),
-        pytest.param(GOOD + "[columns]\nA = 'zzz'", r"'zzz'.*choose from transaction_id, .*groups.extra", id="unknown column"),
-        pytest.param(
-            GOOD + "[columns]\nA = 3", r"'A' in \[columns\].*is mapped to 3; map it to the name", id="a number for a column"
+            GOOD + "[columns]\nA = 'amout'",
+            r"'A' in \[columns\].*'amout'.*did you mean 'amount'\?",
+            id="typo in a column",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 'amount'\nB = 'amount'", r"maps two columns to 'amount'; map one", id="two columns to one"
+            GOOD + "[columns]\nA = 'zzz'",
+            r"'zzz'.*choose from transaction_id, .*groups.extra",
+            id="unknown column",
         ),
-        pytest.param(GOOD.replace('name = "small"', ""), r"the name of .* is None; give it one of", id="no name"),
         pytest.param(
-            GOOD.replace("small", "../up"), r"is '../up'; give it one of lower-case", id="a name that leaves its folder"
+            GOOD + "[columns]\nA = 3",
+            r"'A' in \[columns\].*is mapped to 3; map it to the name",
+            id="a number for a column",
+        ),
+        pytest.param(
+            GOOD + "[columns]\nA = 'amount'\nB = 'amount'",
+            r"maps two columns to 'amount'; map one",
+            id="two columns to one",
+        ),
+        pytest.param(
+            GOOD.replace('name = "small"', ""),
+            r"the name of .* is None; give it one of",
+            id="no name",
+        ),
+        pytest.param(
+            GOOD.replace("small", "../up"),
+            r"is '../up'; give it one of lower-case",
+            id="a name that leaves its folder",
         ),
         pytest.param("name = 'small'", r"\[source\].*has neither of path and url", id="no source"),
         pytest.param(
-            GOOD + "url = 'sqlite://'\nquery = 'select 1'", r"\[source\].*has both of path and url", id="path and url"
+            GOOD + "url = 'sqlite://'\nquery = 'select 1'",
+            r"\[source\].*has both of path and url",
+            id="path and url",
         ),
         pytest.param(
             "name = 'small'\n[source]\nurl = 'sqlite://'",
             r"has a url and no query; a database needs both",
             id="url without query",
         ),
-        pytest.param(GOOD + "query = 'select 1'", r"has a query and no url; a database needs both", id="query without url"),
         pytest.param(
-            GOOD + "delay = '1 hour'", r"delay in \[source\].*'1 hour'.*write it like '1h'", id="bad span of the source"
+            GOOD + "query = 'select 1'",
+            r"has a query and no url; a database needs both",
+            id="query without url",
         ),
-        pytest.param(GOOD + "[labels]\ndelay = '-7d'", r"delay in \[labels\].*'-7d'", id="bad span of the labels"),
         pytest.param(
-            GOOD + "[review]\ncapacity_per_day = 0", r"capacity_per_day in .*is 0; it must be at least 1", id="no capacity"
+            GOOD + "delay = '1 hour'",
+            r"delay in \[source\].*'1 hour'.*write it like '1h'",
+            id="bad span of the source",
         ),
-        pytest.param(GOOD + "[review]\nminutes = -1", r"minutes in .*is -1; it must be at least 0", id="negative minutes"),
-        pytest.param(GOOD + "[review]\ncost = nan", r"cost in .*is nan; it must be at least 0", id="cost not a number"),
         pytest.param(
-            GOOD + "[review]\nfriction_cost = inf", r"friction_cost in .*is inf; it must be at least 0", id="infinite cost"
+            GOOD + "[labels]\ndelay = '-7d'",
+            r"delay in \[labels\].*'-7d'",
+            id="bad span of the labels",
+        ),
+        pytest.param(
+            GOOD + "[review]\ncapacity_per_day = 0",
+            r"capacity_per_day in .*is 0; it must be at least 1",
+            id="no capacity",
+        ),
+        pytest.param(
+            GOOD + "[review]\nminutes = -1",
+            r"minutes in .*is -1; it must be at least 0",
+            id="negative minutes",
+        ),
+        pytest.param(
+            GOOD + "[review]\ncost = nan",
+            r"cost in .*is nan; it must be at least 0",
+            id="cost not a number",
+        ),
+        pytest.param(
+            GOOD + "[review]\nfriction_cost = inf",
+            r"friction_cost in .*is inf; it must be at least 0",
+            id="infinite cost",
         ),
         pytest.param(
             GOOD + "[review]\nrecovered_share = 1.5",
             r"recovered_share in .*is 1.5; it must be from 0 to 1",
             id="share above one",
         ),
-        pytest.param(GOOD + "[rules.r]\naction = 'alert'", r"\[rules.r\].*incomplete.*'when'", id="rule without a condition"),
         pytest.param(
-            GOOD + "[rules.r]\nwhen = 'TRUE'\naction = 'block'", r"is 'block'; it must be 'alert'", id="unknown action"
+            GOOD + "[rules.r]\naction = 'alert'",
+            r"\[rules.r\].*incomplete.*'when'",
+            id="rule without a condition",
+        ),
+        pytest.param(
+            GOOD + "[rules.r]\nwhen = 'TRUE'\naction = 'block'",
+            r"is 'block'; it must be 'alert'",
+            id="unknown action",
         ),
         pytest.param("name = small", r"cannot be read as TOML", id="no TOML"),
     ],
 )
-def test_a_portfolio_that_says_something_else_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_portfolio_that_says_something_else_is_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
     with pytest.raises(PortfolioError, match=sentence):
         read_portfolio(written(tmp_path, text))
 
@@ -184,9 +255,14 @@ def test_a_folder_is_no_portfolio(tmp_path: Path) -> None:
 
 def test_no_error_shows_the_password_of_the_url(tmp_path: Path) -> None:
     with pytest.raises(PortfolioError) as refusal:
-        read_portfolio(written(tmp_path, "name = 'small'\n[source]\nurl = 'postgresql://me:secret@host/db'"))
+        read_portfolio(
+            written(tmp_path, "name = 'small'\n[source]\nurl = 'postgresql://me:secret@host/db'")
+        )
     assert "secret" not in str(refusal.value)
     whole = read_portfolio(
-        written(tmp_path, "name = 'small'\n[source]\nurl = 'postgresql://me:secret@host/db'\nquery = 'select 1'")
+        written(
+            tmp_path,
+            "name = 'small'\n[source]\nurl = 'postgresql://me:secret@host/db'\nquery = 'select 1'",
+        )
     )
     assert "secret" not in repr(whole)

@@ -18,7 +18,9 @@ def test_everything_lies_under_home_by_default(tmp_path: Path) -> None:
     assert settings.ip_databases == (packaged_database(),)
 
 
-def test_without_a_home_it_is_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_it_is_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.read({}).home == Settings.read({"STRATA_HOME": ""}).home == tmp_path / ".strata"
 
@@ -32,24 +34,33 @@ def test_each_address_can_be_set_alone(tmp_path: Path) -> None:
         }
     )
     assert (settings.lake_url, settings.database_url) == ("s3://bank/lake", "postgresql://host/db")
-    assert (settings.mlflow_tracking_uri, settings.home) == ("http://host:5000", Path(".strata").absolute())
+    assert (settings.mlflow_tracking_uri, settings.home) == (
+        "http://host:5000",
+        Path(".strata").absolute(),
+    )
 
 
 def test_several_ip_databases_are_asked_in_their_order(tmp_path: Path) -> None:
     files = [
-        write_database(tmp_path / f"{name}.mmdb", "Places", {"8.8.8.0/24": {"country": "US"}}) for name in ("first", "second")
+        write_database(tmp_path / f"{name}.mmdb", "Places", {"8.8.8.0/24": {"country": "US"}})
+        for name in ("first", "second")
     ]
-    assert Settings.read({"STRATA_IP_DATABASE": os.pathsep.join(map(str, files))}).ip_databases == tuple(files)
+    assert Settings.read(
+        {"STRATA_IP_DATABASE": os.pathsep.join(map(str, files))}
+    ).ip_databases == tuple(files)
 
 
 def test_an_ip_database_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"the IP database /nowhere\.mmdb is no file; name an \.mmdb file, or unset STRATA_IP_"
+        ValueError,
+        match=r"the IP database /nowhere\.mmdb is no file; name an \.mmdb file, or unset STRATA_IP_",
     ):
         Settings.read({"STRATA_IP_DATABASE": "/nowhere.mmdb"})
     wines = write_database(tmp_path / "wines.mmdb", "Wines", {"8.8.8.0/24": {"grape": "Riesling"}})
     with pytest.raises(ValueError, match=r"wines\.mmdb is of the kind 'Wines' and tells nothing"):
-        Settings.read({"STRATA_IP_DATABASE": os.pathsep.join(map(str, (packaged_database(), wines)))})
+        Settings.read(
+            {"STRATA_IP_DATABASE": os.pathsep.join(map(str, (packaged_database(), wines)))}
+        )
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:
@@ -58,7 +69,9 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_engine_that_builds_features_is_named() -> None:
-    assert Settings.read({}).building.engine == "duckdb"
-    assert Settings.read({"STRATA_ENGINE": "spark"}).building.engine == "spark"
-    with pytest.raises(ValueError, match="STRATA_ENGINE is 'sparc'; set it to one of duckdb, spark, or unset it"):
+    assert Settings.read({}).build_config.engine == "duckdb"
+    assert Settings.read({"STRATA_ENGINE": "spark"}).build_config.engine == "spark"
+    with pytest.raises(
+        ValueError, match="STRATA_ENGINE is 'sparc'; set it to one of duckdb, spark, or unset it"
+    ):
         Settings.read({"STRATA_ENGINE": "sparc"})

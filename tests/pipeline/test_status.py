@@ -36,13 +36,24 @@ def test_status_counts_what_was_done(registry: Registry, world: World, tmp_path:
     told = status("world", desk.lake, desk.casework, registry)
     labels = desk.lake.read("labels")
     assert labels is not None
-    assert (told["transactions"], told["labels"], told["scored"]) == (4000, labels.num_rows, done.scored)
+    assert (told["transactions"], told["labels"], told["scored"]) == (
+        4000,
+        labels.num_rows,
+        done.scored,
+    )
     assert told["alerts"] == {"open": done.alerts.new_alerts, "in_review": 0, "decided": 0}
     champion, challenger, last = told["champion"], told["challenger"], told["last_score"]
     assert champion is not None
     assert challenger is not None
     assert last is not None
-    assert (champion["version"], champion["model"], champion["metrics"]["ap"]) == ("1", "strata-world", 0.5)
+    assert (champion["version"], champion["model"], champion["metrics"]["ap"]) == (
+        "1",
+        "strata-world",
+        0.5,
+    )
     assert (challenger["version"], challenger["metrics"]["ap"]) == ("2", 0.25)
-    assert last == {"at": "2025-06-01T00:00:00+00:00", "until": desk.scores["as_of"].max().isoformat()}
+    assert last == {
+        "at": "2025-06-01T00:00:00+00:00",
+        "until": desk.scores["as_of"].max().isoformat(),
+    }
     json.dumps(told)

@@ -5,6 +5,8 @@ from alembic import context
 from pipeline.casework.tables import Table
 
 if __name__ == "env_py":  # the name Alembic loads this file under; a plain import does nothing
-    context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata)
+    context.configure(
+        connection=context.config.attributes["connection"], target_metadata=Table.metadata
+    )
     with context.begin_transaction():
         context.run_migrations()

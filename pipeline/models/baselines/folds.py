@@ -13,12 +13,16 @@ from pipeline.models.baselines.protocol import Baseline, Settings
 FOLDS = 3
 
 
-TUNING_ROWS = 50_000  # above it, legitimate rows are thinned while settings are chosen, and there only
+# above it, legitimate rows are thinned while settings are chosen, and there only
+TUNING_ROWS = 50_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The rows settings are chosen on, and the fold each is held out in; an account is in one fold alone."""
+    """The rows settings are chosen on, and the fold each is held out in.
+
+    An account is in one fold alone.
+    """
 
     rows: IntArray
     fold: IntArray
@@ -26,28 +30,39 @@ class Sample:
     negatives_kept: float
 
 
-def tuning_sample(fraud: BoolArray, accounts: npt.ArrayLike, *, seed: int, most_rows: int = TUNING_ROWS) -> Sample:
-    """Deal accounts into folds, the defrauded ones evenly; keep all frauds and a share of the legitimate rows."""
+def tuning_sample(
+    fraud: BoolArray, accounts: npt.ArrayLike, *, seed: int, most_rows: int = TUNING_ROWS
+) -> Sample:
+    """Deal accounts into folds, the defrauded ones evenly.
+
+    Keep all frauds and a share of the legitimate rows.
+    """
     generator = np.random.default_rng(seed)
     share = float(np.clip((most_rows - fraud.sum()) / (~fraud).sum(), 0.1, 1.0))
     rows = np.flatnonzero(fraud | (generator.random(len(fraud)) < share))
     folds = account_folds(fraud, accounts, generator)
     fold, kept = folds[rows], fraud[rows]
     parts = {number: (kept[fold == number], kept[fold != number]) for number in range(FOLDS)}
-    usable = tuple(n for n, two in parts.items() if all(part.any() and not part.all() for part in two))
+    usable = tuple(
+        n for n, two in parts.items() if all(part.any() and not part.all() for part in two)
+    )
     return Sample(rows=rows, fold=fold, usable=usable, negatives_kept=share)
 
 
-def account_folds(fraud: BoolArray, accounts: npt.ArrayLike, generator: np.random.Generator) -> IntArray:
+def account_folds(
+    fraud: BoolArray, accounts: npt.ArrayLike, generator: np.random.Generator
+) -> IntArray:
     """The fold of each row: accounts are dealt at random, the defrauded ones evenly, and none is divided."""
     account, names = pd.factorize(np.asarray(accounts))
-    honest = np.bincount(account, weights=fraud, minlength=len(names)) == 0
+    legitimate = np.bincount(account, weights=fraud, minlength=len(names)) == 0
     dealt = np.empty(len(names), dtype=np.int64)
-    dealt[np.lexsort((generator.random(len(names)), honest))] = np.arange(len(names)) % FOLDS
+    dealt[np.lexsort((generator.random(len(names)), legitimate))] = np.arange(len(names)) % FOLDS
     return np.asarray(dealt[account])
 
 
-def out_of_fold(model: Baseline, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int) -> FloatArray:
+def out_of_fold(
+    model: Baseline, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int
+) -> FloatArray:
     """The logits [R] that refits of a model give the accounts they did not learn from."""
     fraud = both_classes(y, rows=len(features))
     folds = account_folds(fraud, accounts, np.random.default_rng(seed))
@@ -55,11 +70,19 @@ def out_of_fold(model: Baseline, features: pd.DataFrame, y: npt.ArrayLike, accou
     for number in range(FOLDS):
         apart = folds == number
         if not fraud[~apart].any():
-            raise ValueError("all frauds are of one account, and no model can be judged on others; take a longer span")
+            raise ValueError(
+                "all frauds are of one account, and no model can be judged on others; take a longer span"
+            )
         logits[apart] = model.refit(features[~apart], fraud[~apart]).logit(features[apart])
     return logits
 
 
 def tuning_settings(fraud: BoolArray, sample: Sample, *, ap: float, seed: int) -> Settings:
-    counts: Settings = {"rows": len(fraud), "frauds": int(fraud.sum()), "folds": len(sample.usable), "seed": seed}
+    """What a fit chose its settings on, and how well they did."""
+    counts: Settings = {
+        "rows": len(fraud),
+        "frauds": int(fraud.sum()),
+        "folds": len(sample.usable),
+        "seed": seed,
+    }
     return {**counts, "held_out_ap": ap, "negatives_kept": sample.negatives_kept}

@@ -19,7 +19,10 @@ from pipeline.models.baselines.protocol import Settings, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class LinearInputs:
-    """Features as a linear model takes them: signed log1p, standardised; what is missing; frequent categories one-hot."""
+    """Features as a linear model takes them: signed log1p, standardised.
+
+    What is missing; frequent categories one-hot.
+    """
 
     columns: Columns
     mean: tuple[float, ...]
@@ -31,20 +34,29 @@ class LinearInputs:
         columns = Columns.learn(features, most=20, least_rows=20)
         logs = np.ma.masked_invalid(signed_log(columns.numbers_of(features)))
         mean, scale = logs.mean(axis=0).filled(0.0), logs.std(axis=0).filled(1.0)
-        return cls(columns=columns, mean=tuple(mean.tolist()), scale=tuple(np.where(scale > 1e-9, scale, 1.0).tolist()))
+        return cls(
+            columns=columns,
+            mean=tuple(mean.tolist()),
+            scale=tuple(np.where(scale > 1e-9, scale, 1.0).tolist()),
+        )
 
     def matrix(self, features: pd.DataFrame) -> FloatArray:
         """[rows, 2 * numbers + sum of categories and their nulls]."""
         numbers = (signed_log(self.columns.numbers_of(features)) - self.mean) / self.scale
         codes = self.columns.codes_of(features)
         hot = [
-            np.column_stack([codes[:, [place]] == np.arange(len(values) + 1), np.isnan(codes[:, place])])
+            np.column_stack(
+                [codes[:, [place]] == np.arange(len(values) + 1), np.isnan(codes[:, place])]
+            )
             for place, values in enumerate(self.columns.categories.values())
         ]
-        return np.column_stack([np.nan_to_num(numbers, nan=0.0), np.isnan(numbers), *hot]).astype(np.float64)
+        return np.column_stack([np.nan_to_num(numbers, nan=0.0), np.isnan(numbers), *hot]).astype(
+            np.float64
+        )
 
 
 def signed_log(values: FloatArray) -> FloatArray:
+    """sign(x) log(1 + |x|)."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 
@@ -59,13 +71,19 @@ class Logistic:
         self._weights = np.empty(0)
         self._intercept = 0.0
 
-    def fit(self, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int) -> Self:
+    def fit(
+        self, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int
+    ) -> Self:
         """Choose C on three folds of accounts, then fit on all rows."""
         fraud = both_classes(y, rows=len(features))
         self._inputs = LinearInputs.learn(features)
         matrix = self._inputs.matrix(features)
         sample = tuning_sample(fraud, accounts, seed=seed)
-        tried = {c: self._held_out(matrix, fraud, sample, strength=c) for c in self.STRENGTHS} if sample.usable else {0.1: 0.0}
+        tried = (
+            {c: self._held_out(matrix, fraud, sample, strength=c) for c in self.STRENGTHS}
+            if sample.usable
+            else {0.1: 0.0}
+        )
         best = max(tried, key=lambda c: tried[c])
         self._solve(matrix, fraud, strength=best)
         self.settings = {"C": best, **tuning_settings(fraud, sample, ap=tried[best], seed=seed)}
@@ -81,10 +99,15 @@ class Logistic:
 
     def _solve(self, matrix: FloatArray, fraud: BoolArray, *, strength: float) -> None:
         model = _logistic(matrix, fraud, strength=strength)
-        self._weights, self._intercept = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        self._weights, self._intercept = (
+            model.coef_[0].astype(np.float64),
+            float(model.intercept_[0]),
+        )
 
     @staticmethod
-    def _held_out(matrix: FloatArray, fraud: BoolArray, sample: Sample, *, strength: float) -> float:
+    def _held_out(
+        matrix: FloatArray, fraud: BoolArray, sample: Sample, *, strength: float
+    ) -> float:
         inputs, kept, found = matrix[sample.rows], fraud[sample.rows], []
         for number in sample.usable:
             train, test = sample.fold != number, sample.fold == number
@@ -95,14 +118,20 @@ class Logistic:
     def logit(self, features: pd.DataFrame) -> FloatArray:
         """Log-odds before calibration."""
         if self._inputs is None:
-            raise ValueError("the logistic regression has not learned yet; call fit or from_files first")
+            raise ValueError(
+                "the logistic regression has not learned yet; call fit or from_files first"
+            )
         return np.asarray(self._inputs.matrix(features) @ self._weights + self._intercept)
 
     def to_files(self, folder: Path) -> None:
         """Write logistic.json."""
         if self._inputs is None:
             raise ValueError("the logistic regression has not learned yet; call fit first")
-        kept = {"inputs": asdict(self._inputs), "weights": self._weights.tolist(), "intercept": self._intercept}
+        kept = {
+            "inputs": asdict(self._inputs),
+            "weights": self._weights.tolist(),
+            "intercept": self._intercept,
+        }
         write_json(folder / "logistic.json", {**kept, "settings": self.settings})
 
     @classmethod
@@ -112,11 +141,17 @@ class Logistic:
         model = cls()
         inputs = kept["inputs"]
         columns = Columns.from_json(inputs["columns"])
-        model._inputs = LinearInputs(columns=columns, mean=tuple(inputs["mean"]), scale=tuple(inputs["scale"]))
-        model._weights, model._intercept = np.asarray(kept["weights"], dtype=np.float64), float(kept["intercept"])
+        model._inputs = LinearInputs(
+            columns=columns, mean=tuple(inputs["mean"]), scale=tuple(inputs["scale"])
+        )
+        model._weights, model._intercept = (
+            np.asarray(kept["weights"], dtype=np.float64),
+            float(kept["intercept"]),
+        )
         model.settings = kept["settings"]
         return model
 
 
 def _logistic(matrix: FloatArray, fraud: BoolArray, *, strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200).fit(matrix, fraud)  # many rows, few columns
+    # many rows, few columns
+    return LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200).fit(matrix, fraud)

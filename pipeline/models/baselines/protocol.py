@@ -18,7 +18,9 @@ class Baseline(Protocol):
 
     settings: Settings
 
-    def fit(self, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int) -> Self:
+    def fit(
+        self, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int
+    ) -> Self:
         """Learn from one row a transaction: float columns (NaN is missing), text columns (null is missing)."""
         ...
 
@@ -27,7 +29,10 @@ class Baseline(Protocol):
         ...
 
     def logit(self, features: pd.DataFrame) -> FloatArray:
-        """Log-odds of fraud before calibration, one a row; raises ValueError where a column of the fit is missing."""
+        """Log-odds of fraud before calibration, one a row.
+
+        Raises ValueError where a column of the fit is missing.
+        """
         ...
 
     def to_files(self, folder: Path) -> None:

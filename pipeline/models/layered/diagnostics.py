@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pipeline.models.layered.model import Layered
-from pipeline.models.layered.network import Facts, Head, LayeredNetwork
+from pipeline.models.layered.network import GroupEncoder, Head, LayeredNetwork
 from pipeline.models.layered.tensors import Tensors
 
 ROWS = 4096  # rows that activations are looked at on, at most
 
 
-def responses(model: Layered) -> pd.DataFrame:
+def partial_dependence(model: Layered) -> pd.DataFrame:
     """What a stage would add if one of its numbers went along its knots while all else stayed usual.
 
-    One row a knot: stage, feature, value, increment (log-odds, the mean of the networks, above that of usual facts). Usual are
-    the middle of each number and the most frequent category.
+    One row a knot: stage, feature, value, increment (log-odds, the mean of the networks, above that
+    of usual facts). TypicalRange are the middle of each number and the most frequent category.
     """
     found = []
     for stage, group in enumerate(model.encoder.groups):
@@ -29,18 +29,34 @@ def responses(model: Layered) -> pd.DataFrame:
             curves = [_response(network, stage, place, knots) for network in model.networks]
             value = np.sign(number.knots) * np.expm1(np.abs(number.knots))
             curve = np.mean(curves, axis=0)
-            found.append(pd.DataFrame({"stage": group.name, "feature": number.name, "value": value, "increment": curve}))
+            found.append(
+                pd.DataFrame(
+                    {
+                        "stage": group.name,
+                        "feature": number.name,
+                        "value": value,
+                        "increment": curve,
+                    }
+                )
+            )
     columns = ["stage", "feature", "value", "increment"]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
 @torch.no_grad()
-def _response(network: LayeredNetwork, stage: int, place: int, knots: Tensor) -> npt.NDArray[np.float32]:
+def _response(
+    network: LayeredNetwork, stage: int, place: int, knots: Tensor
+) -> npt.NDArray[np.float32]:
     """The increments with a number at each of its knots, above the one with it in its middle, [knots]."""
     rows = len(knots) + 1
-    middles = torch.cat([cast(Facts, facts).middle for facts in network.facts]).repeat(rows, 1)
+    middles = torch.cat([cast(GroupEncoder, facts).middle for facts in network.facts]).repeat(
+        rows, 1
+    )
     middles[1:, network.numbers[stage].start + place] = knots
-    usual = torch.tensor([code for facts in network.facts for code in cast(Facts, facts).usual_codes], dtype=torch.int64)
+    usual = torch.tensor(
+        [code for facts in network.facts for code in cast(GroupEncoder, facts).usual_codes],
+        dtype=torch.int64,
+    )
     increments = network(middles, torch.zeros_like(middles), usual.repeat(rows, 1))[:, stage]
     return np.asarray((increments[1:] - increments[0]).numpy())
 
@@ -49,8 +65,8 @@ def _response(network: LayeredNetwork, stage: int, place: int, knots: Tensor) ->
 def activations(models: Mapping[str, Layered], rows: Tensors) -> pd.DataFrame:
     """How active each stage of some models is on the same rows, so that settings can be compared.
 
-    One row a model, network and stage: the mean size of what the state gains (|h_g - h_(g-1)|), the share of the head's units
-    that are above zero in the mean, and the share that never are.
+    One row a model, network and stage: the mean size of what the state gains (|h_g - h_(g-1)|), the
+    share of the head's units that are above zero in the mean, and the share that never are.
     """
     at = slice(0, ROWS)
     found = []

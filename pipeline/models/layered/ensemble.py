@@ -1,7 +1,7 @@
 """Members: many networks trained as one, that share nearly all weights and judge together (TabM, Gorishniy et al. 2025).
 
-Each member scales every group's vector its own way and has last layers of its own. What is learned is told apart again into
-plain networks, so that nothing behind the training knows of members.
+Each member scales every group's vector its own way and has last layers of its own. What is learned
+is told apart again into plain networks, so that nothing behind the training knows of members.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.layered.network import Facts, Head, LayeredNetwork
+from pipeline.models.layered.network import GroupEncoder, Head, LayeredNetwork
 
 
 class Members(nn.Module):
     """M members around one layered network of K stages and width D; in training each is heard alone, else their mean.
 
-    Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, M, K] in training, [B, K] else.
+    Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, M, K] in training, [B, K]
+    else.
 
     >>> import numpy as np, pyarrow as pa
     >>> from features.encoder import Encoder
@@ -57,13 +58,13 @@ class Members(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return what each stage adds to the log-odds."""
-        return self.told(self.states(numbers, missing, codes))
+        return self.increments(self.states(numbers, missing, codes))
 
     def states(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> list[Tensor]:
         """What each member knows of each row after each stage, each [B, M, D]."""
         return self.network.states(numbers, missing, codes, self.scales)
 
-    def told(self, states: Sequence[Tensor]) -> Tensor:
+    def increments(self, states: Sequence[Tensor]) -> Tensor:
         """What each stage adds to the log-odds, by its state."""
         found = []
         for stage, ((_, head), state) in enumerate(zip(_stages(self.network), states, strict=True)):
@@ -89,5 +90,7 @@ class Members(nn.Module):
         return network.eval()
 
 
-def _stages(network: LayeredNetwork) -> list[tuple[Facts, Head]]:
-    return cast(list[tuple[Facts, Head]], list(zip(network.facts, network.heads, strict=True)))
+def _stages(network: LayeredNetwork) -> list[tuple[GroupEncoder, Head]]:
+    return cast(
+        list[tuple[GroupEncoder, Head]], list(zip(network.facts, network.heads, strict=True))
+    )

@@ -20,10 +20,16 @@ from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
-from pipeline.models.layered.stacking import CLASSICAL, Opinion
+from pipeline.models.layered.stacking import CLASSICAL, Stacking
 from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import Curve, Learned, TrainConfig, increments_of, train_layered
-from pipeline.models.layered.transfer import carried, carried_encoder
+from pipeline.models.layered.training import (
+    Curve,
+    Learned,
+    TrainConfig,
+    increments_of,
+    train_layered,
+)
+from pipeline.models.layered.transfer import transfer_encoder, transfer_weights
 
 STAGE = "stage_"  # before a stage's name: the column of its increments
 FINE_TUNING = 0.1  # of the pace of a training from nothing
@@ -41,7 +47,8 @@ class HeldOut:
 class Layered:
     """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any.
 
-    The learning curves and what was told of held-out accounts are there where it has just been trained.
+    The learning curves and what was told of held-out accounts are there where it has just been
+    trained.
     """
 
     encoder: Encoder
@@ -49,7 +56,7 @@ class Layered:
     shape: NetworkConfig
     curves: tuple[Curve, ...] = field(default=())
     held_out: HeldOut | None = None
-    opinion: Opinion | None = None
+    stacking: Stacking | None = None
 
     @classmethod
     def fit(
@@ -69,14 +76,18 @@ class Layered:
         """
         encoder = Encoder.fit(features, groups)
         encoded = encoder.encode(features)
-        found = train_layered(encoder, encoded, y, accounts, config=config, resume=resume, progress=progress)
+        found = train_layered(
+            encoder, encoded, y, accounts, config=config, resume=resume, progress=progress
+        )
         return cls(encoder=encoder, networks=(), shape=config.network)._with(found)
 
-    def grafted(self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True) -> "Layered":
+    def grafted(
+        self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True
+    ) -> "Layered":
         """This model with untrained stages for groups that come behind its own; no score changes yet.
 
-        What is to be known of the new facts is learned from `features`. With `freeze` the stages it has learn no more. Raises
-        ValueError where `groups` do not begin with its own.
+        What is to be known of the new facts is learned from `features`. With `freeze` the stages it
+        has learn no more. Raises ValueError where `groups` do not begin with its own.
         """
         own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
         if names[: len(own)] != own or len(names) == len(own):
@@ -84,8 +95,10 @@ class Layered:
                 f"the groups {', '.join(names)} are not the network's own and new ones behind them; "
                 f"name {', '.join(own)} in this order, then what is new"
             )
-        encoder = Encoder(groups=(*self.encoder.groups, *Encoder.fit(features, groups[len(own) :]).groups))
-        grown = self._carried_to(encoder)
+        encoder = Encoder(
+            groups=(*self.encoder.groups, *Encoder.fit(features, groups[len(own) :]).groups)
+        )
+        grown = self._transferred_to(encoder)
         for network, known in zip(grown, self.networks, strict=True):
             learned = known.state_dict()
             for name, weights in network.named_parameters():
@@ -104,30 +117,48 @@ class Layered:
     ) -> "Layered":
         """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows, without the classical opinion.
 
-        Groups that both have come first, in this model's order, then those that only the other portfolio has. Raises ValueError
-        where they have none in common.
+        Groups that both have come first, in this model's order, then those that only the other
+        portfolio has. Raises ValueError where they have none in common.
         """
-        encoder = carried_encoder(self.encoder, Encoder.fit(features, groups))
+        encoder = transfer_encoder(self.encoder, Encoder.fit(features, groups))
         base = float(np.log(y.mean() / (1 - y.mean())))
-        known = self._carried_to(encoder)
+        known = self._transferred_to(encoder)
         for network in known:
             network.base_logit.fill_(base)
         start = tuple(known[place % len(known)] for place in range(len(config.seeds)))
         fresh = Layered(encoder=encoder, networks=start, shape=self.shape)
-        gently = replace(config, pace=config.pace * FINE_TUNING)
+        gently = replace(config, learning_rate_factor=config.learning_rate_factor * FINE_TUNING)
         return fresh.trained_further(features, y, accounts, config=gently, progress=progress)
 
-    def _carried_to(self, encoder: Encoder) -> tuple[LayeredNetwork, ...]:
+    def _transferred_to(self, encoder: Encoder) -> tuple[LayeredNetwork, ...]:
         return tuple(
-            carried(network, self.encoder, encoder, shape=self.shape, seed=seed) for seed, network in enumerate(self.networks)
+            transfer_weights(network, self.encoder, encoder, shape=self.shape, seed=seed)
+            for seed, network in enumerate(self.networks)
         )
 
     def trained_further(
-        self, features: pa.Table, y: BoolArray, accounts: npt.NDArray[np.str_], *, config: TrainConfig, progress: bool = False
+        self,
+        features: pa.Table,
+        y: BoolArray,
+        accounts: npt.NDArray[np.str_],
+        *,
+        config: TrainConfig,
+        progress: bool = False,
     ) -> "Layered":
-        """Let the networks learn further from these rows, as far as their weights may; one seed of `config` for each."""
+        """Let the networks learn further from these rows, as far as their weights may.
+
+        One seed of `config` for each.
+        """
         encoded = self.encoder.encode(features)
-        found = train_layered(self.encoder, encoded, y, accounts, config=config, start=self.networks, progress=progress)
+        found = train_layered(
+            self.encoder,
+            encoded,
+            y,
+            accounts,
+            config=config,
+            start=self.networks,
+            progress=progress,
+        )
         return self._with(found)
 
     def _with(self, found: Sequence[Learned]) -> "Layered":
@@ -136,14 +167,18 @@ class Layered:
             networks=tuple(network for seed in found for network in seed.networks),
             curves=tuple(seed.curve for seed in found),
             held_out=HeldOut(
-                rows=np.concatenate([seed.rows for seed in found]), logit=np.concatenate([seed.logit for seed in found])
+                rows=np.concatenate([seed.rows for seed in found]),
+                logit=np.concatenate([seed.logit for seed in found]),
             ),
         )
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The groups in their order, and the classical opinion behind them."""
-        return (*(group.name for group in self.encoder.groups), *([CLASSICAL] if self.opinion else []))
+        return (
+            *(group.name for group in self.encoder.groups),
+            *([CLASSICAL] if self.stacking else []),
+        )
 
     @property
     def base_logit(self) -> float:
@@ -157,11 +192,18 @@ class Layered:
     def increments(self, features: pa.Table) -> FloatArray:
         """What each stage adds to the log-odds, [R, K]."""
         rows = self.tensors(features)
-        increments = np.asarray(np.mean([increments_of(network, rows) for network in self.networks], axis=0))
-        if self.opinion is None:
+        increments = np.asarray(
+            np.mean([increments_of(network, rows) for network in self.networks], axis=0)
+        )
+        if self.stacking is None:
             return increments
         so_far = self.base_logit + increments.sum(axis=1)
-        return np.column_stack([increments, self.opinion.increment(so_far, self.opinion.model.logit(as_frame(features)))])
+        return np.column_stack(
+            [
+                increments,
+                self.stacking.increment(so_far, self.stacking.model.logit(as_frame(features))),
+            ]
+        )
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
@@ -176,13 +218,16 @@ class Layered:
     def to_files(self, folder: Path) -> None:
         """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
-        opinion = None if self.opinion is None else self.opinion.to_json()
-        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": opinion}
-        if self.opinion is not None:
-            self.opinion.model.to_files(folder)
+        stacking = None if self.stacking is None else self.stacking.to_json()
+        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": stacking}
+        if self.stacking is not None:
+            self.stacking.model.to_files(folder)
         (folder / "network.json").write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
         for number, network in enumerate(self.networks):
-            save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / _weights(number))
+            save_file(
+                {name: value.contiguous() for name, value in network.state_dict().items()},
+                folder / _weights(number),
+            )
 
     @classmethod
     def from_files(cls, folder: Path) -> "Layered":
@@ -195,8 +240,12 @@ class Layered:
             network = LayeredNetwork(encoder, base_logit=0.0, config=shape)
             network.load_state_dict(load_file(folder / _weights(number)))
             networks.append(network.eval())
-        opinion = None if kept["opinion"] is None else Opinion.from_json(XGBoost.from_files(folder), kept["opinion"])
-        return cls(encoder=encoder, networks=tuple(networks), shape=shape, opinion=opinion)
+        stacking = (
+            None
+            if kept["opinion"] is None
+            else Stacking.from_json(XGBoost.from_files(folder), kept["opinion"])
+        )
+        return cls(encoder=encoder, networks=tuple(networks), shape=shape, stacking=stacking)
 
 
 def _weights(number: int) -> str:
@@ -205,7 +254,10 @@ def _weights(number: int) -> str:
 
 def settings_of(model: Layered) -> dict[str, str | int | float]:
     """The settings and learning results worth recording."""
-    counted = {"parameters": sum(p.numel() for p in model.networks[0].parameters()), "networks": len(model.networks)}
+    counted = {
+        "parameters": sum(p.numel() for p in model.networks[0].parameters()),
+        "networks": len(model.networks),
+    }
     best = {f"held_out_ap_seed_{curve.seed}": max(curve.precisions) for curve in model.curves}
-    trust = {} if model.opinion is None else {"trust_in_classical": model.opinion.trust}
-    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **trust, **best}
+    weight = {} if model.stacking is None else {"trust_in_classical": model.stacking.weight}
+    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **weight, **best}

@@ -1,8 +1,9 @@
 """One more known fraud shall not speak for a payment: a stage whose increment would fall by it is held back in training.
 
-What each row would look like if a further fraud of its retailer, receiver, address, device or account became known is worked
-out, and the fall of that stage's increment is added to the loss (counterfactual monotonicity; point-wise penalty of Gupta et
-al. 2019, "How to incorporate monotonicity in deep networks while preserving flexibility"). Each number by itself stays free:
+What each row would look like if a further fraud of its retailer, receiver, address, device or
+account became known is worked out, and the fall of that stage's increment is added to the loss
+(counterfactual monotonicity; point-wise penalty of Gupta et al. 2019, "How to incorporate
+monotonicity in deep networks while preserving flexibility"). Each number by itself stays free:
 frauds long known may say that a spree is over.
 """
 
@@ -44,7 +45,9 @@ class KnownFraud:
         numbers[:, self.rates] = torch.log1p((more + PRIOR_FRAUDS) / (labels + each))
         numbers[:, self.run] = torch.log1p(torch.expm1(numbers[:, self.run]) + further)
         before = torch.where(missing[:, self.days] > 0, torch.inf, numbers[:, self.days])
-        numbers[:, self.days] = torch.where(some, torch.minimum(before, torch.log1p(days)), numbers[:, self.days])
+        numbers[:, self.days] = torch.where(
+            some, torch.minimum(before, torch.log1p(days)), numbers[:, self.days]
+        )
         missing[:, self.days] = missing[:, self.days].masked_fill(some, 0)
         return rows._replace(numbers=numbers, missing=missing)
 
@@ -55,24 +58,42 @@ class KnownFraud:
 
 def known_frauds(encoder: Encoder) -> list[KnownFraud]:
     """The keys whose known frauds the groups tell of."""
-    place = {number.name: at for at, number in enumerate(number for group in encoder.groups for number in group.numbers)}
+    place = {
+        number.name: at
+        for at, number in enumerate(number for group in encoder.groups for number in group.numbers)
+    }
     found = []
     for stage, group in enumerate(encoder.groups):
         names = [number.name for number in group.numbers]
-        for key in (name.removesuffix("_fraud_run") for name in names if name.endswith("_fraud_run")):
-            spans = [span[1] for name in names if (span := re.fullmatch(rf"{key}_known_frauds_(\w+)", name))]
+        for key in (
+            name.removesuffix("_fraud_run") for name in names if name.endswith("_fraud_run")
+        ):
+            spans = [
+                span[1]
+                for name in names
+                if (span := re.fullmatch(rf"{key}_known_frauds_(\w+)", name))
+            ]
             needed = [*(f"{key}_fraud_rate_{span}" for span in spans), f"{key}_days_since_fraud"]
             if spans and set(needed) <= set(names):
                 *rates, days = (place[name] for name in needed)
                 frauds = [place[f"{key}_known_frauds_{span}"] for span in spans]
-                found.append(KnownFraud(stage=stage, frauds=frauds, rates=rates, run=place[f"{key}_fraud_run"], days=days))
+                found.append(
+                    KnownFraud(
+                        stage=stage,
+                        frauds=frauds,
+                        rates=rates,
+                        run=place[f"{key}_fraud_run"],
+                        days=days,
+                    )
+                )
     return found
 
 
-def falls(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Tensor:
+def monotonicity_penalty(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Tensor:
     """How far an increment falls by one further fraud, in the mean of the rows asked, each about one of its keys.
 
-    Some of the rows have already got up to three further frauds, so that it holds for more than were ever seen.
+    Some of the rows have already got up to three further frauds, so that it holds for more than
+    were ever seen.
     """
     rows = Tensors(*(part[::SHARE] for part in batch))
     count, device = rows.row_count, batch.y.device

@@ -27,16 +27,17 @@ class NetworkConfig:
     group_dropout: float = 0.1
 
 
-class Facts(nn.Module):
+class GroupEncoder(nn.Module):
     """One group's facts as a vector: piecewise-linear numbers (Gorishniy et al. 2022), categories, scaled numbers, masks.
 
-    A row without any fact of the group gets the learned absent vector, as do some rows in training (group dropout).
+    A row without any fact of the group gets the learned absent vector, as do some rows in training
+    (group dropout).
 
     Shape: numbers [B, n], missing [B, n], codes [B, c] -> [B, D].
 
     >>> from features.encoder import NumberCode
     >>> paid = NumberCode(name="paid", knots=(0.0, 2.0, 5.0), middle=2.0, spread=1.0)
-    >>> facts = Facts(GroupCode(name="amount", numbers=(paid,), categories=()), NetworkConfig())
+    >>> facts = GroupEncoder(GroupCode(name="amount", numbers=(paid,), categories=()), NetworkConfig())
     >>> facts(torch.tensor([[1.5], [9.0]]), torch.zeros(2, 1), torch.zeros(2, 0, dtype=torch.int64)).shape
     torch.Size([2, 64])
     """
@@ -47,16 +48,24 @@ class Facts(nn.Module):
     def __init__(self, code: GroupCode, config: NetworkConfig) -> None:
         super().__init__()
         self.group_dropout = config.group_dropout
-        self.pieces = PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers]) if code.numbers else None
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH) for category in code.categories
+        self.pieces = (
+            PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers])
+            if code.numbers
+            else None
         )
-        self.usual_codes = [FIRST_KNOWN if category.vocabulary else MISSING for category in code.categories]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH)
+            for category in code.categories
+        )
+        self.usual_codes = [
+            FIRST_KNOWN if category.vocabulary else MISSING for category in code.categories
+        ]
         self.register_buffer("middle", torch.tensor([number.middle for number in code.numbers]))
         self.register_buffer("spread", torch.tensor([number.spread for number in code.numbers]))
         self.piece_counts = [len(number.knots) - 1 for number in code.numbers]
         self.linear = nn.Linear(
-            sum(self.piece_counts) + CATEGORY_WIDTH * len(code.categories) + 2 * len(code.numbers), config.width
+            sum(self.piece_counts) + CATEGORY_WIDTH * len(code.categories) + 2 * len(code.numbers),
+            config.width,
         )
         self.absent = nn.Parameter(torch.zeros(config.width))
 
@@ -71,13 +80,16 @@ class Facts(nn.Module):
     def from_usual(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """The vector of usual facts, [B, D], and what each fact adds on the way to the row's own vector, [B, n + c, D].
 
-        Usual are the middle of each number and the most frequent category; a row without any fact stays where it is.
+        TypicalRange are the middle of each number and the most frequent category; a row without any
+        fact stays where it is.
         """
         middle, none = self.middle.expand_as(numbers), torch.zeros_like(missing)
         usual = self.coded(middle, none, torch.tensor(self.usual_codes).expand_as(codes))
         step = self.coded(numbers, missing, codes) - usual
         places = self.places()
-        moves = torch.stack([step[:, place] @ self.linear.weight[:, place].T for place in places], dim=1)
+        moves = torch.stack(
+            [step[:, place] @ self.linear.weight[:, place].T for place in places], dim=1
+        )
         present = _is_present(missing, codes)
         return torch.where(present, self.linear(usual), self.absent), moves * present.unsqueeze(2)
 
@@ -95,10 +107,19 @@ class Facts(nn.Module):
         ends = texts + torch.tensor([0, *self.piece_counts]).cumsum(0)
         scaled, count = int(ends[-1]), len(self.piece_counts)
         numbers = [
-            torch.tensor([*range(int(ends[place]), int(ends[place + 1])), scaled + place, scaled + count + place])
+            torch.tensor(
+                [
+                    *range(int(ends[place]), int(ends[place + 1])),
+                    scaled + place,
+                    scaled + count + place,
+                ]
+            )
             for place in range(count)
         ]
-        return numbers + [torch.arange(CATEGORY_WIDTH) + CATEGORY_WIDTH * place for place in range(len(self.embeddings))]
+        return numbers + [
+            torch.arange(CATEGORY_WIDTH) + CATEGORY_WIDTH * place
+            for place in range(len(self.embeddings))
+        ]
 
 
 def _is_present(missing: Tensor, codes: Tensor) -> Tensor:
@@ -106,12 +127,12 @@ def _is_present(missing: Tensor, codes: Tensor) -> Tensor:
     return (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
 
 
-class Injection(nn.Module):
+class FusionBlock(nn.Module):
     """Takes a group's vector into the state: h + e + a * W2 relu(W1 [LN(h); e]), then residual blocks.
 
     Shape: h [B, D], e [B, D] -> [B, D].
 
-    >>> Injection(NetworkConfig(width=16, blocks=2))(torch.zeros(3, 16), torch.ones(3, 16)).shape
+    >>> FusionBlock(NetworkConfig(width=16, blocks=2))(torch.zeros(3, 16), torch.ones(3, 16)).shape
     torch.Size([3, 16])
     """
 
@@ -119,7 +140,12 @@ class Injection(nn.Module):
         super().__init__()
         width = config.width
         self.norm = nn.LayerNorm(width)
-        self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(width, width))
+        self.mix = nn.Sequential(
+            nn.Linear(2 * width, width),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(width, width),
+        )
         self.strength = nn.Parameter(torch.tensor(0.1))
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -134,7 +160,9 @@ class Injection(nn.Module):
 
     def forward(self, state: Tensor, vector: Tensor) -> Tensor:
         """Return the state that knows the group."""
-        state = state + vector + self.strength * self.mix(torch.cat([self.norm(state), vector], dim=-1))
+        state = (
+            state + vector + self.strength * self.mix(torch.cat([self.norm(state), vector], dim=-1))
+        )
         for block in self.blocks:
             state = state + block(state)
         return state
@@ -180,25 +208,30 @@ class LayeredNetwork(nn.Module):
 
     base_logit: Tensor
 
-    def __init__(self, encoder: Encoder, *, base_logit: float, config: NetworkConfig | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, *, base_logit: float, config: NetworkConfig | None = None
+    ) -> None:
         super().__init__()
         config = config or NetworkConfig()
         self.width = config.width
         self.register_buffer("base_logit", torch.tensor(base_logit))
         self.numbers = _slices([len(group.numbers) for group in encoder.groups])
         self.codes = _slices([len(group.categories) for group in encoder.groups])
-        self.facts = nn.ModuleList(Facts(group, config) for group in encoder.groups)
-        self.injections = nn.ModuleList(Injection(config) for _ in encoder.groups[1:])
+        self.facts = nn.ModuleList(GroupEncoder(group, config) for group in encoder.groups)
+        self.injections = nn.ModuleList(FusionBlock(config) for _ in encoder.groups[1:])
         self.heads = nn.ModuleList(Head(config) for _ in encoder.groups)
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return what each stage adds to the log-odds of each row."""
-        return self.told(self.states(numbers, missing, codes))
+        return self.increments(self.states(numbers, missing, codes))
 
-    def states(self, numbers: Tensor, missing: Tensor, codes: Tensor, scales: Tensor | None = None) -> list[Tensor]:
+    def states(
+        self, numbers: Tensor, missing: Tensor, codes: Tensor, scales: Tensor | None = None
+    ) -> list[Tensor]:
         """What is known of each row after each stage, h_1 to h_K, each [B, D].
 
-        With `scales` [K, M, D] every group's vector goes on as M vectors, scaled by them; each state is [B, M, D] then.
+        With `scales` [K, M, D] every group's vector goes on as M vectors, scaled by them; each
+        state is [B, M, D] then.
         """
         states: list[Tensor] = []
         for stage, facts in enumerate(self.facts):
@@ -208,9 +241,11 @@ class LayeredNetwork(nn.Module):
             states.append(self.inject(stage, states[-1] if states else vector, vector))
         return states
 
-    def told(self, states: Sequence[Tensor]) -> Tensor:
+    def increments(self, states: Sequence[Tensor]) -> Tensor:
         """What each stage adds to the log-odds, [B, K], by its state."""
-        return torch.stack([head(state) for head, state in zip(self.heads, states, strict=True)], dim=1)
+        return torch.stack(
+            [head(state) for head, state in zip(self.heads, states, strict=True)], dim=1
+        )
 
     def inject(self, stage: int, state: Tensor, vector: Tensor) -> Tensor:
         """The state after a stage, [B, D], from the state before it (the first stage has none) and its group's vector."""

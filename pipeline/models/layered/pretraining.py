@@ -1,6 +1,7 @@
 """Learning without labels: facts of a row are masked, and the network learns to tell from the other ones what they were.
 
-Masked modelling (Devlin et al. 2019) on tables: a number is told by the interval of knots it lies in, a category by its code.
+Masked modelling (Devlin et al. 2019) on tables: a number is told by the interval of knots it lies
+in, a category by its code.
 """
 
 import math
@@ -16,16 +17,19 @@ from pipeline.models.layered.tensors import Batches, Tensors
 from pipeline.models.layered.training import TrainConfig
 
 MASKED_SHARE = 0.3  # of the facts of a row
-MASKED_GROUPS = 0.5  # share of the rows that also lose a whole group: it is told from the other groups alone
+# share of the rows that also lose a whole group: it is told from the other groups alone
+MASKED_GROUPS = 0.5
 
 
 class Decoders(nn.Module):
     """What the facts of a row may be, and how likely each is, told from the state behind the last stage.
 
-    A number's classes are the intervals that begin at its knots, the last being "as much as ever seen, or more", and behind
-    them missing; a category's are its codes. They serve learning and the anomaly score, and are no part of a bundle.
+    A number's classes are the intervals that begin at its knots, the last being "as much as ever
+    seen, or more", and behind them missing; a category's are its codes. They serve learning and the
+    anomaly score, and are no part of a bundle.
 
-    Shape: states [B, D] -> log-probabilities of the numbers' classes [B, N, most], and of each category's codes [B, its codes].
+    Shape: states [B, D] -> log-probabilities of the numbers' classes [B, N, most], and of each
+    category's codes [B, its codes].
     """
 
     begins: Tensor
@@ -48,13 +52,21 @@ class Decoders(nn.Module):
         self.register_buffer("group_of", torch.tensor(owners))
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.ReLU())
         self.numbers = nn.Linear(2 * width, self.has_class.numel())
-        self.categories = nn.ModuleList(nn.Linear(2 * width, len(category.vocabulary) + 2) for category in categories)
+        self.categories = nn.ModuleList(
+            nn.Linear(2 * width, len(category.vocabulary) + 2) for category in categories
+        )
 
     def forward(self, state: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the log-probabilities."""
         read = self.read(state)
-        numbers = self.numbers(read).unflatten(1, self.has_class.shape).masked_fill(~self.has_class, -torch.inf)
-        return numbers.log_softmax(dim=2), [category(read).log_softmax(dim=1) for category in self.categories]
+        numbers = (
+            self.numbers(read)
+            .unflatten(1, self.has_class.shape)
+            .masked_fill(~self.has_class, -torch.inf)
+        )
+        return numbers.log_softmax(dim=2), [
+            category(read).log_softmax(dim=1) for category in self.categories
+        ]
 
     def classes(self, numbers: Tensor, missing: Tensor) -> Tensor:
         """The class of each number, [B, N]: the interval it lies in, or the last where it is missing."""
@@ -65,7 +77,10 @@ class Decoders(nn.Module):
         """-log of the probability that each fact is what it is, numbers before categories, [B, N + C]."""
         numbers, categories = self(state)
         classes = self.classes(rows.numbers, rows.missing).unsqueeze(2)
-        told = [codes.gather(1, rows.codes[:, place : place + 1]) for place, codes in enumerate(categories)]
+        told = [
+            codes.gather(1, rows.codes[:, place : place + 1])
+            for place, codes in enumerate(categories)
+        ]
         return -torch.cat([numbers.gather(2, classes).squeeze(2), *told], dim=1)
 
 
@@ -83,7 +98,9 @@ class Pretrained:
         Raises ValueError where the rate is not between 0 and 1.
         """
         if not 0 < rate < 1:
-            raise ValueError(f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels there are")
+            raise ValueError(
+                f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels there are"
+            )
         network = deepcopy(self.network)
         network.base_logit.fill_(math.log(rate / (1 - rate)))
         return network
@@ -92,29 +109,36 @@ class Pretrained:
 def pretrain(encoder: Encoder, encoded: Encoded, *, config: TrainConfig, seed: int) -> Pretrained:
     """Learn from rows without labels how their facts go together; `at_rate` makes of it one to start `train_layered` from.
 
-    Optimiser and schedule are those of `train_layered`; nothing is held out, and the last weights are kept. The network's heads
-    are at zero, and so are its base log-odds, as no rate of frauds is known yet. Raises ValueError where there is no row.
+    Optimiser and schedule are those of `train_layered`; nothing is held out, and the last weights
+    are kept. The network's heads are at zero, and so are its base log-odds, as no rate of frauds is
+    known yet. Raises ValueError where there is no row.
     """
     rows = Tensors.of(encoded, torch.zeros(len(encoded.numbers)))
     if not rows.row_count:
         raise ValueError("there are 0 rows to learn from without labels; take a longer span")
     with torch.random.fork_rng():
-        torch.manual_seed(seed)  # weights, masks and dropouts draw from torch's one generator; the caller gets it back
+        # weights, masks and dropouts draw from torch's one generator; the caller gets it back
+        torch.manual_seed(seed)
         network = LayeredNetwork(encoder, base_logit=0.0, config=config.network)
         decoders = Decoders(encoder, width=config.network.width)
         losses = _learn(network, decoders, rows, config, seed)
     return Pretrained(network=network.eval(), decoders=decoders.eval(), losses=losses)
 
 
-def _learn(network: LayeredNetwork, decoders: Decoders, rows: Tensors, config: TrainConfig, seed: int) -> tuple[float, ...]:
+def _learn(
+    network: LayeredNetwork, decoders: Decoders, rows: Tensors, config: TrainConfig, seed: int
+) -> tuple[float, ...]:
     """Lower the mean surprise at the masked facts; returns it by epoch."""
     weights = [*network.parameters(), *decoders.parameters()]
     rate = config.learning_rate(rows.row_count)
     optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=config.weight_decay)
     epoch, size = 0, min(config.batch(rows.row_count), rows.row_count)
     batches = Batches(tensors=rows, size=size, seed=seed, epoch=lambda: epoch)
-    steps = max(config.epochs * len(batches), math.ceil(2 / config.warm_up))  # OneCycleLR needs two steps of warm-up
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=config.warm_up)
+    # OneCycleLR needs two steps of warm-up
+    steps = max(config.epochs * len(batches), math.ceil(2 / config.warm_up))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rate, total_steps=steps, pct_start=config.warm_up
+    )
     losses = []
     for epoch in range(config.epochs):  # noqa: B007 - the batches read it
         total = 0.0
@@ -135,8 +159,12 @@ def _learn(network: LayeredNetwork, decoders: Decoders, rows: Tensors, config: T
 def draw_hidden(rows: int, group_of: Tensor) -> Tensor:
     """Draw which facts are masked, [B, F]: a share of all, and in some rows all of one group (`group_of`, [F])."""
     groups = int(group_of.max()) + 1
-    group = torch.where(torch.rand(rows, 1) < MASKED_GROUPS, torch.randint(groups, (rows, 1)), groups).to(group_of.device)
-    return (torch.rand(rows, len(group_of), device=group_of.device) < MASKED_SHARE) | (group_of == group)
+    group = torch.where(
+        torch.rand(rows, 1) < MASKED_GROUPS, torch.randint(groups, (rows, 1)), groups
+    ).to(group_of.device)
+    return (torch.rand(rows, len(group_of), device=group_of.device) < MASKED_SHARE) | (
+        group_of == group
+    )
 
 
 def masked(rows: Tensors, hidden: Tensor) -> Tensors:

@@ -6,34 +6,35 @@ from dataclasses import dataclass, field, replace
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import log_loss
 from pipeline.models.baselines.protocol import Baseline
-from pipeline.models.calibration import Affine, fit_affine, sigmoid
+from pipeline.models.calibration import PlattScaling, fit_platt_scaling, sigmoid
 
 CLASSICAL = "classical"
 
 
-TRUSTS = tuple(place / 20 for place in range(21))
+STACKING_WEIGHTS = tuple(place / 20 for place in range(21))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class Stacking:
     """The classical model's opinion as the last stage: it moves the log-odds so far a share of the way to its own.
 
-    The share (`trust`, 0 to 1) and the calibration of what comes of it are learned on accounts that neither model learned from
-    (stacking, Wolpert 1992). The calibration is the last stage's alone: the stages before were each trained to be right by
-    themselves, and a map that the last one needs would bend them.
+    The share (`weight`, 0 to 1) and the calibration of what comes of it are learned on accounts
+    that neither model learned from (stacking, Wolpert 1992). The calibration is the last stage's
+    alone: the stages before were each trained to be right by themselves, and a map that the last
+    one needs would bend them.
     """
 
     model: Baseline
-    trust: float
-    calibration: Affine = field(default_factory=Affine)
+    weight: float
+    calibration: PlattScaling = field(default_factory=PlattScaling)
 
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
-        >>> Opinion(model=XGBoost(), trust=0.25, calibration=Affine(a=2.0, b=1.0)).blend(np.array([0.0]), np.array([2.0]))
+        >>> Stacking(model=XGBoost(), weight=0.25, calibration=PlattScaling(a=2.0, b=1.0)).blend(np.array([0.0]), np.array([2.0]))
         array([2.])
         """
-        return self.calibration.logit(so_far + self.trust * (classical - so_far))
+        return self.calibration.logit(so_far + self.weight * (classical - so_far))
 
     def increment(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """What the stage adds to the log-odds so far, [R]."""
@@ -41,16 +42,27 @@ class Opinion:
 
     def to_json(self) -> dict[str, float]:
         """The share and the calibration, as a bundle keeps them."""
-        return {"trust": self.trust, **self.calibration.to_json()}
+        return {"trust": self.weight, **self.calibration.to_json()}
 
     @classmethod
-    def from_json(cls, model: Baseline, values: Mapping[str, float]) -> "Opinion":
+    def from_json(cls, model: Baseline, values: Mapping[str, float]) -> "Stacking":
         """The opinion that `to_json` described, of this model."""
-        return cls(model=model, trust=values["trust"], calibration=Affine(a=values["a"], b=values["b"]))
+        return cls(
+            model=model,
+            weight=values["trust"],
+            calibration=PlattScaling(a=values["a"], b=values["b"]),
+        )
 
 
-def learn_opinion(model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray) -> Opinion:
+def fit_stacking(
+    model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray
+) -> Stacking:
     """Learn how far to trust the classical model: by the share whose calibrated blend suits these held-out rows best."""
-    shares = [Opinion(model=model, trust=trust) for trust in TRUSTS]
-    opinions = [replace(share, calibration=fit_affine(share.blend(network, classical), y)) for share in shares]
-    return min(opinions, key=lambda opinion: log_loss(y, sigmoid(opinion.blend(network, classical))))
+    shares = [Stacking(model=model, weight=weight) for weight in STACKING_WEIGHTS]
+    opinions = [
+        replace(share, calibration=fit_platt_scaling(share.blend(network, classical), y))
+        for share in shares
+    ]
+    return min(
+        opinions, key=lambda stacking: log_loss(y, sigmoid(stacking.blend(network, classical)))
+    )

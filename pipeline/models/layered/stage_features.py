@@ -15,8 +15,9 @@ from pipeline.models.layered.model import Layered
 class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """The states h_g of a trained layered network's seeds behind one stage, side by side, [R, D * seeds].
 
-    `stage` is the name of a group, and the last one by default. It learns nothing in `fit`: what it tells was learned with the
-    network, so rows that the network was trained on are better known to it than others; fit what follows on other rows.
+    `stage` is the name of a group, and the last one by default. It learns nothing in `fit`: what it
+    tells was learned with the network, so rows that the network was trained on are better known to
+    it than others; fit what follows on other rows.
     """
 
     def __init__(self, model: Layered, stage: str | None = None) -> None:
@@ -35,7 +36,13 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rows, networks = self.model.tensors(_table(X)), self.model.networks
         with torch.inference_mode():
             found = [
-                torch.cat([network.states(block.numbers, block.missing, block.codes)[place] for network in networks], dim=1)
+                torch.cat(
+                    [
+                        network.states(block.numbers, block.missing, block.codes)[place]
+                        for network in networks
+                    ],
+                    dim=1,
+                )
                 for block in rows.blocks()
             ]
         return torch.cat(found or [torch.empty(0, self.model.shape.width * len(networks))]).numpy()
@@ -53,7 +60,9 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _place(self) -> int:
         names = [group.name for group in self.model.encoder.groups]
         if self.stage is not None and self.stage not in names:
-            raise ValueError(f"the network has no stage {self.stage!r}; choose from {', '.join(names)}")
+            raise ValueError(
+                f"the network has no stage {self.stage!r}; choose from {', '.join(names)}"
+            )
         return names.index(self.stage) if self.stage is not None else len(names) - 1
 
 

@@ -28,7 +28,12 @@ class Tensors(NamedTuple):
 
     def rows(self, index: Tensor) -> "Tensors":
         """Return some of the rows."""
-        return Tensors(numbers=self.numbers[index], missing=self.missing[index], codes=self.codes[index], y=self.y[index])
+        return Tensors(
+            numbers=self.numbers[index],
+            missing=self.missing[index],
+            codes=self.codes[index],
+            y=self.y[index],
+        )
 
     def blocks(self) -> Iterator["Tensors"]:
         """All rows in their order, so many at a time as are scored at once."""
@@ -56,9 +61,15 @@ class Batches:
     def __iter__(self) -> Iterator[Tensors]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch()))
         order = torch.randperm(self.tensors.row_count, generator=generator)
-        rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        rank, processes = (
+            (distributed.get_rank(), distributed.get_world_size())
+            if distributed.is_initialized()
+            else (0, 1)
+        )
         for batch in range(len(self)):
-            yield self.tensors.rows(order[batch * self.size : (batch + 1) * self.size][rank::processes])
+            yield self.tensors.rows(
+                order[batch * self.size : (batch + 1) * self.size][rank::processes]
+            )
 
 
 def seed_of(seed: int, epoch: int) -> int:

@@ -1,6 +1,7 @@
 """Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts.
 
-Behind it comes a shorter cycle on the rows of all accounts: what was held out is not lost to what scores.
+Behind it comes a shorter cycle on the rows of all accounts: what was held out is not lost to what
+scores.
 """
 
 import hashlib
@@ -26,12 +27,17 @@ from torch import Tensor, nn
 from features.encoder import Encoded, Encoder
 from pipeline.models.layered.ensemble import Members
 from pipeline.models.layered.losses import stage_losses, stage_weights
-from pipeline.models.layered.monotonicity import ASKED, KnownFraud, falls, known_frauds
+from pipeline.models.layered.monotonicity import (
+    ASKED,
+    KnownFraud,
+    known_frauds,
+    monotonicity_penalty,
+)
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Batches, Tensors, seed_of
 
-ALL_ACCOUNTS = 3 / 8  # epochs on the rows of all accounts, as a share of those before
-READER = 0.1  # weight of the loss of what reads the last state
+LAST_CYCLE = 3 / 8  # epochs on the rows of all accounts, as a share of those before
+LINEAR_PROBE_WEIGHT = 0.1  # weight of the loss of what reads the last state
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
 
 
@@ -39,16 +45,17 @@ SMALL = 20_000  # rows up to which small batches are needed for enough steps
 class TrainConfig:
     """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
 
-    `epochs` are those in which the accounts of a share `held_out` stop the training; 3/8 as many follow on all accounts.
-    `pace` multiplies the learning rate, so that what is known already is changed with care; `warm_up` is the share of the
-    steps, above 0, in which the rate rises. With `members` above 1 a seed gives that many networks, which learn together at as
-    many times the cost. With `processes` above 1 a seed is trained by that many (DDP), on as many devices where there are GPUs;
-    each takes its share of every batch, so the result is that of one.
+    `epochs` are those in which the accounts of a share `held_out` stop the training; 3/8 as many
+    follow on all accounts. `learning_rate_factor` multiplies the learning rate, so that what is
+    known already is changed with care; `warm_up` is the share of the steps, above 0, in which the
+    rate rises. With `members` above 1 a seed gives that many networks, which learn together at as
+    many times the cost. With `processes` above 1 a seed is trained by that many (DDP), on as many
+    devices where there are GPUs; each takes its share of every batch, so the result is that of one.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
     epochs: int = 16
-    pace: float = 1.0
+    learning_rate_factor: float = 1.0
     weight_decay: float = 3e-4
     warm_up: float = 0.1
     held_out: float = 0.15
@@ -62,7 +69,7 @@ class TrainConfig:
 
     def learning_rate(self, rows: int) -> float:
         """Peak of the one-cycle schedule."""
-        return self.pace * (1e-3 if rows <= SMALL else 2e-3)
+        return self.learning_rate_factor * (1e-3 if rows <= SMALL else 2e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +85,8 @@ class Curve:
 class Learned:
     """What a seed gave: a network, or one for each member, and its learning curve.
 
-    `rows`, [H], are those of the accounts that were held out at first, and `logit`, [H], is what was known of them before they
-    were learned from.
+    `rows`, [H], are those of the accounts that were held out at first, and `logit`, [H], is what
+    was known of them before they were learned from.
     """
 
     networks: list[LayeredNetwork]
@@ -91,10 +98,11 @@ class Learned:
 class LayeredModule(lightning.LightningModule):
     """The network with its loss, optimiser and schedule.
 
-    A logistic regression on the layered network's last state learns along (`reader`, after the linear probes of Alain and
-    Bengio 2016), so that other models can read the state too; it is not kept. `best` has the weights that did best on the
-    held-out accounts so far, or the last ones where none are held out; these and the learning curve are part of its state, so a
-    checkpoint holds all that a training was.
+    A logistic regression on the layered network's last state learns along (`linear_probe`, after
+    the linear probes of Alain and Bengio 2016), so that other models can read the state too; it is
+    not kept. `best` has the weights that did best on the held-out accounts so far, or the last ones
+    where none are held out; these and the learning curve are part of its state, so a checkpoint
+    holds all that a training was.
     """
 
     losses: Tensor
@@ -116,7 +124,9 @@ class LayeredModule(lightning.LightningModule):
         self.network, self.held_out, self.config = network, held_out, config
         self.learning_rate, self.steps = learning_rate, steps
         self.weights = stage_weights(len(network.heads))
-        self.reader = nn.Linear(network.width, 1) if isinstance(network, LayeredNetwork | Members) else None
+        self.linear_probe = (
+            nn.Linear(network.width, 1) if isinstance(network, LayeredNetwork | Members) else None
+        )
         self.seed = seed
         self.epoch_losses: list[Tensor] = []
         self.best = deepcopy(network).requires_grad_(requires_grad=False)
@@ -126,7 +136,9 @@ class LayeredModule(lightning.LightningModule):
     @property
     def curve(self) -> Curve:
         """The learning curve so far."""
-        losses, precisions = (values[~values.isnan()].tolist() for values in (self.losses, self.precisions))
+        losses, precisions = (
+            values[~values.isnan()].tolist() for values in (self.losses, self.precisions)
+        )
         return Curve(seed=self.seed, losses=losses, precisions=precisions)
 
     def on_train_epoch_start(self) -> None:
@@ -135,22 +147,36 @@ class LayeredModule(lightning.LightningModule):
 
     def training_step(self, batch: Tensors, number: int) -> Tensor:
         """Weighted sum of the prefixes' and the reader's cross-entropies, and what a further known fraud would lower."""
-        facts, base_logit, y = (batch.numbers, batch.missing, batch.codes), self.network.base_logit, batch.y
-        if self.reader is None:
-            losses, read = stage_losses(self.network(*facts), base_logit, y), torch.zeros_like(base_logit)
+        facts, base_logit, y = (
+            (batch.numbers, batch.missing, batch.codes),
+            self.network.base_logit,
+            batch.y,
+        )
+        if self.linear_probe is None:
+            losses, read = (
+                stage_losses(self.network(*facts), base_logit, y),
+                torch.zeros_like(base_logit),
+            )
         else:
             states = self.network.states(*facts)
-            losses = stage_losses(self.network.told(states), base_logit, y)
-            read = stage_losses(self.reader(states[-1]), base_logit, y)
+            losses = stage_losses(self.network.increments(states), base_logit, y)
+            read = stage_losses(self.linear_probe(states[-1]), base_logit, y)
         self.epoch_losses.append(losses[-1].detach())
-        loss = (losses * self.weights.to(losses.device)).sum() + READER * read.sum()
-        return loss + falls(self.network, self.keys, batch) if self.keys and number % ASKED == 0 else loss
+        loss = (losses * self.weights.to(losses.device)).sum() + LINEAR_PROBE_WEIGHT * read.sum()
+        return (
+            loss + monotonicity_penalty(self.network, self.keys, batch)
+            if self.keys and number % ASKED == 0
+            else loss
+        )
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
         learning = [weights for weights in self.parameters() if weights.requires_grad]
-        optimiser = torch.optim.AdamW(learning, lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True)
-        steps = max(self.steps, math.ceil(2 / self.config.warm_up))  # OneCycleLR fails where the warm-up is a single step
+        optimiser = torch.optim.AdamW(
+            learning, lr=self.learning_rate, weight_decay=self.config.weight_decay, fused=True
+        )
+        # OneCycleLR fails where the warm-up is a single step
+        steps = max(self.steps, math.ceil(2 / self.config.warm_up))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, max_lr=self.learning_rate, total_steps=steps, pct_start=self.config.warm_up
         )
@@ -158,7 +184,9 @@ class LayeredModule(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Score the held-out accounts."""
-        self.losses[self.current_epoch] = self.trainer.strategy.reduce(torch.stack(self.epoch_losses).mean(), reduce_op="mean")
+        self.losses[self.current_epoch] = self.trainer.strategy.reduce(
+            torch.stack(self.epoch_losses).mean(), reduce_op="mean"
+        )
         self.epoch_losses.clear()
         if self.held_out is None:
             self.best.load_state_dict(self.network.state_dict())
@@ -176,14 +204,19 @@ def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArr
     network.eval()
     with torch.inference_mode():
         blocks = [
-            network(*(part.to(device) for part in (block.numbers, block.missing, block.codes))).double().cpu().numpy()
+            network(*(part.to(device) for part in (block.numbers, block.missing, block.codes)))
+            .double()
+            .cpu()
+            .numpy()
             for block in rows.blocks()
         ]
     network.train(was_training)
     return np.concatenate(blocks) if blocks else np.empty((0, len(network.heads)))
 
 
-def held_out_accounts(accounts: npt.NDArray[np.str_], *, share: float, seed: int) -> npt.NDArray[np.bool_]:
+def held_out_accounts(
+    accounts: npt.NDArray[np.str_], *, share: float, seed: int
+) -> npt.NDArray[np.bool_]:
     """Say which rows belong to a random share of the accounts: what stops the training is not trained on."""
     names, places = np.unique(accounts, return_inverse=True)
     chosen = np.random.default_rng(seed).random(len(names)) < share
@@ -203,10 +236,10 @@ def train_layered(
 ) -> list[Learned]:
     """Train a network for each seed and member.
 
-    `y` and `accounts` are [R]. Networks to start from, one a seed, learn further as far as their weights may. In the folder
-    `resume`, which is for nothing else, lie checkpoints until all is done: killed and called again with the same rows, a
-    training goes on behind its last whole epoch and ends as it would have. Each seed holds out accounts of its own, and
-    learns from them last.
+    `y` and `accounts` are [R]. Networks to start from, one a seed, learn further as far as their
+    weights may. In the folder `resume`, which is for nothing else, lie checkpoints until all is
+    done: killed and called again with the same rows, a training goes on behind its last whole epoch
+    and ends as it would have. Each seed holds out accounts of its own, and learns from them last.
     Raises ValueError where a part lacks a class, or networks and seeds differ in number.
     """
     if start and len(start) != len(config.seeds):
@@ -214,21 +247,29 @@ def train_layered(
             f"there are {len(start)} networks to start from, and the seeds are {len(config.seeds)}; give a seed for each"
         )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    last_cycle = replace(config, epochs=math.ceil(config.epochs * ALL_ACCOUNTS))
+    last_cycle = replace(config, epochs=math.ceil(config.epochs * LAST_CYCLE))
     found = []
     for place, seed in enumerate(config.seeds):
         held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
         for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
             if not 0 < y[part].sum() < part.sum():
                 parts = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
-                raise ValueError(f"{parts}; both classes are needed: take a longer span or more accounts")
-        training, judging = (rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out))
+                raise ValueError(
+                    f"{parts}; both classes are needed: take a longer span or more accounts"
+                )
+        training, judging = (
+            rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out)
+        )
         first = start[place] if start else None
-        stopped, curve = _train_seed(encoder, training, judging, config, seed, first, resume, progress)
+        stopped, curve = _train_seed(
+            encoder, training, judging, config, seed, first, resume, progress
+        )
         logit = float(stopped.base_logit) + increments_of(stopped, judging).sum(axis=1)
         network, _ = _train_seed(encoder, rows, None, last_cycle, seed, stopped, resume, progress)
         networks = network.apart() if isinstance(network, Members) else [network]
-        found.append(Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit))
+        found.append(
+            Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit)
+        )
     if resume is not None:
         for checkpoint in resume.glob("*.ckpt"):
             checkpoint.unlink()
@@ -248,12 +289,17 @@ def _train_seed(
     rate = float(training.y.mean())
     size = min(config.batch(training.row_count), training.row_count)
     with torch.random.fork_rng(), warnings.catch_warnings():
-        torch.manual_seed(seed)  # weights and dropouts draw from torch's one generator, which the caller gets back as it was
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 calls what torch 2.13 has renamed
-        warnings.filterwarnings("ignore", message=".*exists and is not empty")  # the checkpoints of other seeds lie there too
+        # weights and dropouts draw from torch's one generator, which the caller gets back as it was
+        torch.manual_seed(seed)
+        # Lightning 2.6 calls what torch 2.13 has renamed
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        # the checkpoints of other seeds lie there too
+        warnings.filterwarnings("ignore", message=".*exists and is not empty")
         network: LayeredNetwork | Members
         if start is None:
-            network = LayeredNetwork(encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network)
+            network = LayeredNetwork(
+                encoder, base_logit=float(np.log(rate / (1 - rate))), config=config.network
+            )
             network = Members(network, count=config.members) if config.members > 1 else network
         else:
             network = deepcopy(start).train()
@@ -266,16 +312,29 @@ def _train_seed(
             learning_rate=config.learning_rate(training.row_count),
             steps=config.epochs * max(1, training.row_count // size),
         )
-        batches = Batches(training, size=size, seed=seed, epoch=partial(getattr, module, "current_epoch"))
-        kept = None if resume is None else resume / f"{_fingerprint(training, judging, network, config, seed)}.ckpt"
+        batches = Batches(
+            training, size=size, seed=seed, epoch=partial(getattr, module, "current_epoch")
+        )
+        kept = (
+            None
+            if resume is None
+            else resume / f"{_fingerprint(training, judging, network, config, seed)}.ckpt"
+        )
         begun = str(kept) if kept is not None and _is_whole(kept) else None
-        _trainer(config, kept, progress=progress).fit(module, batches, ckpt_path=begun, weights_only=True)
+        _trainer(config, kept, progress=progress).fit(
+            module, batches, ckpt_path=begun, weights_only=True
+        )
     network.load_state_dict(module.best.state_dict())
     return network.eval(), module.curve
 
 
-def _fingerprint(training: Tensors, judging: Tensors | None, network: nn.Module, config: TrainConfig, seed: int) -> str:
-    """Of all that decides how a seed's training goes; another one never goes on from its checkpoint."""
+def _fingerprint(
+    training: Tensors, judging: Tensors | None, network: nn.Module, config: TrainConfig, seed: int
+) -> str:
+    """Of all that decides how a seed's training goes.
+
+    Another one never goes on from its checkpoint.
+    """
     found = hashlib.sha256(repr((config, seed)).encode())
     for tensor in (*training, *(judging or ()), *network.state_dict().values()):
         found.update(repr(tensor.shape).encode() + np.ascontiguousarray(tensor.numpy()).data)
@@ -289,13 +348,19 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _trainer(config: TrainConfig, kept: Path | None, *, progress: bool) -> lightning.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    each_epoch = [ModelCheckpoint(dirpath=kept.parent, filename=kept.stem, enable_version_counter=False)] if kept else []
+    each_epoch = (
+        [ModelCheckpoint(dirpath=kept.parent, filename=kept.stem, enable_version_counter=False)]
+        if kept
+        else []
+    )
     return lightning.Trainer(
         max_epochs=config.epochs,
         accelerator="auto",
         devices=config.processes,
         strategy="ddp_spawn" if config.processes > 1 else "auto",
-        precision="bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true",
+        precision="bf16-mixed"
+        if torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        else "32-true",
         callbacks=[*each_epoch],
         gradient_clip_val=1.0,
         logger=False,

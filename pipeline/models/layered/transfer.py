@@ -1,7 +1,8 @@
 """Carrying what a network knows to other inputs: a new group grafted behind its own, or a portfolio that has other facts.
 
-What both know keeps its weights. What is new says nothing before it has learned: of a fact the weights are zero, of a stage
-the head. What is gone counts as missing, as it would have in a row that lacks it; a stage that is gone is left out.
+What both know keeps its weights. What is new says nothing before it has learned: of a fact the
+weights are zero, of a stage the head. What is gone counts as missing, as it would have in a row
+that lacks it; a stage that is gone is left out.
 """
 
 from collections.abc import Mapping
@@ -10,13 +11,16 @@ from typing import cast
 import torch
 
 from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
-from pipeline.models.layered.network import Facts, LayeredNetwork, NetworkConfig
+from pipeline.models.layered.network import GroupEncoder, LayeredNetwork, NetworkConfig
 
 
-def carried(network: LayeredNetwork, known: Encoder, wanted: Encoder, *, shape: NetworkConfig, seed: int) -> LayeredNetwork:
+def transfer_weights(
+    network: LayeredNetwork, known: Encoder, wanted: Encoder, *, shape: NetworkConfig, seed: int
+) -> LayeredNetwork:
     """A network for the groups of `wanted` that knows of them what `network` learned by `known`.
 
-    Both are of one shape. Raises ValueError where the two have no group in common, or the groups they have in another order.
+    Both are of one shape. Raises ValueError where the two have no group in common, or the groups
+    they have in another order.
     """
     old = {group.name: place for place, group in enumerate(known.groups)}
     shared = [old[group.name] for group in wanted.groups if group.name in old]
@@ -31,15 +35,20 @@ def carried(network: LayeredNetwork, known: Encoder, wanted: Encoder, *, shape: 
     for place, group in enumerate(wanted.groups):
         if group.name in old:
             before = old[group.name]
-            _carry_facts(network, grown, before, place, known.groups[before], group)
+            _transfer_group(network, grown, before, place, known.groups[before], group)
             grown.heads[place].load_state_dict(network.heads[before].state_dict())
             if place and before:
-                grown.injections[place - 1].load_state_dict(network.injections[before - 1].state_dict())
+                grown.injections[place - 1].load_state_dict(
+                    network.injections[before - 1].state_dict()
+                )
     return grown.eval()
 
 
-def carried_encoder(known: Encoder, fitted: Encoder) -> Encoder:
-    """The groups of `fitted`, those that `known` has first and in its order; what `known` learned of a fact stays as it is."""
+def transfer_encoder(known: Encoder, fitted: Encoder) -> Encoder:
+    """The groups of `fitted`, those that `known` has first and in its order.
+
+    What `known` learned of a fact stays as it is.
+    """
     here = {group.name: group for group in fitted.groups}
     order = [group.name for group in known.groups if group.name in here]
     order += [group.name for group in fitted.groups if group.name not in order]
@@ -60,11 +69,19 @@ def _codes(known: GroupCode | None, fitted: GroupCode) -> GroupCode:
 
 
 @torch.no_grad()
-def _carry_facts(
-    network: LayeredNetwork, grown: LayeredNetwork, before: int, place: int, known: GroupCode, wanted: GroupCode
+def _transfer_group(
+    network: LayeredNetwork,
+    grown: LayeredNetwork,
+    before: int,
+    place: int,
+    known: GroupCode,
+    wanted: GroupCode,
 ) -> None:
-    """Copy what the linear layer has of the facts both know; a row that lacks those that are gone gives the same vector."""
-    old, new = cast(Facts, network.facts[before]), cast(Facts, grown.facts[place])
+    """Copy what the linear layer has of the facts both know.
+
+    A row that lacks those that are gone gives the same vector.
+    """
+    old, new = cast(GroupEncoder, network.facts[before]), cast(GroupEncoder, grown.facts[place])
     own, theirs = _places(new, wanted), _places(old, known)
     new.linear.weight.zero_()
     for code, columns in own.items():
@@ -75,16 +92,24 @@ def _carry_facts(
         if code in tables:
             table.load_state_dict(tables[code].state_dict())
     lacking = old.coded(*_nothing(known))[0]
-    gone = [column for code, columns in theirs.items() if code not in own for column in columns.tolist()]
+    gone = [
+        column for code, columns in theirs.items() if code not in own for column in columns.tolist()
+    ]
     new.linear.bias.copy_(old.linear.bias + old.linear.weight[:, gone] @ lacking[gone])
     new.absent.copy_(old.absent)
 
 
-def _places(facts: Facts, group: GroupCode) -> Mapping[NumberCode | CategoryCode, torch.Tensor]:
+def _places(
+    facts: GroupEncoder, group: GroupCode
+) -> Mapping[NumberCode | CategoryCode, torch.Tensor]:
     return dict(zip((*group.numbers, *group.categories), facts.places(), strict=True))
 
 
 def _nothing(group: GroupCode) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """A row without any fact of a group."""
     numbers = torch.zeros(1, len(group.numbers))
-    return numbers, torch.ones_like(numbers), torch.zeros(1, len(group.categories), dtype=torch.int64)
+    return (
+        numbers,
+        torch.ones_like(numbers),
+        torch.zeros(1, len(group.categories), dtype=torch.int64),
+    )

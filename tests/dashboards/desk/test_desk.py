@@ -10,7 +10,16 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
 from dashboards.app import create_app
-from pipeline.casework import active_holds, alert_page, decide, freeze, labels_after, queue, raise_alerts, take
+from pipeline.casework import (
+    active_holds,
+    alert_page,
+    decide,
+    freeze,
+    labels_after,
+    queue,
+    raise_alerts,
+    take,
+)
 from tests.casework_examples import NOW, PASSWORD, casework_with_people, flagged, near
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
@@ -82,8 +91,16 @@ def test_the_queues_twin_has_the_same_facts(ann: TestClient) -> None:
     twin = ann.get("/queue.json").json()
     first = twin["rows"][0]
     assert [row["account_id"] for row in twin["rows"]] == ["a2", "a1", "a3"]
-    assert (first["transactions"], first["score"], first["at_risk"], first["age"]) == (2, "50.0 %", "200.00 EUR", "3 h")
-    assert [(reason["group"], reason["text"]) for reason in first["reasons"]] == [("IP", "+2.00"), ("Amount", "+1.00")]
+    assert (first["transactions"], first["score"], first["at_risk"], first["age"]) == (
+        2,
+        "50.0 %",
+        "200.00 EUR",
+        "3 h",
+    )
+    assert [(reason["group"], reason["text"]) for reason in first["reasons"]] == [
+        ("IP", "+2.00"),
+        ("Amount", "+1.00"),
+    ]
 
 
 def test_the_queue_is_filtered_by_portfolio_and_state(ann: TestClient, engine: Engine) -> None:
@@ -113,7 +130,9 @@ def test_an_empty_page_says_what_to_do(ann: TestClient, path: str, sentence: str
     assert sentence in ann.get(path).text
 
 
-def test_an_alerts_page_shows_facts_reasons_and_what_a_weight_means(ann: TestClient, engine: Engine) -> None:
+def test_an_alerts_page_shows_facts_reasons_and_what_a_weight_means(
+    ann: TestClient, engine: Engine
+) -> None:
     page = ann.get(f"/alerts/{alert_of(engine, 'a2')}").text
     assert "Is this fraud?" in page
     assert "Country of the IP: RO, card country: DE" in page
@@ -123,22 +142,37 @@ def test_an_alerts_page_shows_facts_reasons_and_what_a_weight_means(ann: TestCli
     assert page.count("<svg class=") == 3  # base, amount, ip
 
 
-def test_the_riskiest_transaction_is_shown_first_and_another_on_demand(ann: TestClient, engine: Engine) -> None:
+def test_the_riskiest_transaction_is_shown_first_and_another_on_demand(
+    ann: TestClient, engine: Engine
+) -> None:
     path = f"/alerts/{alert_of(engine, 'a2')}.json"
     assert ann.get(path).json()["reasons"]["transaction_id"] == "t3"
     assert ann.get(path, params={"transaction": "t2"}).json()["reasons"]["transaction_id"] == "t2"
-    assert ann.get(path, params={"transaction": "of another alert"}).json()["reasons"]["transaction_id"] == "t3"
+    assert (
+        ann.get(path, params={"transaction": "of another alert"}).json()["reasons"][
+            "transaction_id"
+        ]
+        == "t3"
+    )
 
 
-def test_the_nearest_confirmed_cases_are_told_with_their_alerts(ann: TestClient, engine: Engine) -> None:
+def test_the_nearest_confirmed_cases_are_told_with_their_alerts(
+    ann: TestClient, engine: Engine
+) -> None:
     near_ones = (near("t1", distance=0.125), near("<c>", is_fraud=False, distance=2.0))
     raise_alerts(engine, [flagged("t9", "a9", nearest=near_ones)], portfolio="world", now=NOW)
-    path, there = f"/alerts/{alert_of(engine, 'a9')}", f"/alerts/{alert_of(engine, 'a1')}?transaction=t1#reasons"
+    path, there = (
+        f"/alerts/{alert_of(engine, 'a9')}",
+        f"/alerts/{alert_of(engine, 'a1')}?transaction=t1#reasons",
+    )
     told = [
         (case["transaction_id"], case["verdict"], case["amount"], case["distance"], case["href"])
         for case in ann.get(f"{path}.json").json()["reasons"]["nearest"]
     ]
-    assert told == [("t1", "fraud", "80.00 EUR", "0.12", there), ("<c>", "legitimate", "80.00 EUR", "2.00", None)]
+    assert told == [
+        ("t1", "fraud", "80.00 EUR", "0.12", there),
+        ("<c>", "legitimate", "80.00 EUR", "2.00", None),
+    ]
     page = ann.get(path).text
     assert "Nearest confirmed cases" in page
     assert f'<th scope="row"><a href="{there}">t1</a>' in page
@@ -150,11 +184,19 @@ def test_without_near_cases_there_is_no_table_of_them(ann: TestClient, engine: E
     assert "Nearest confirmed cases" not in ann.get(f"/alerts/{alert_of(engine, 'a9')}").text
 
 
-def test_a_verdict_becomes_labels_and_leads_to_the_next_alert(ann: TestClient, engine: Engine) -> None:
+def test_a_verdict_becomes_labels_and_leads_to_the_next_alert(
+    ann: TestClient, engine: Engine
+) -> None:
     answer = post(ann, f"/alerts/{alert_of(engine, 'a2')}/verdict", verdict="fraud", note="stolen")
     assert answer.headers["location"] == f"/alerts/{alert_of(engine, 'a1')}?decided=2"
-    assert [(label.transaction_id, label.is_fraud) for label in labels_after(engine, "world")] == [("t2", True), ("t3", True)]
-    assert "Alert 2 of a2 is decided: fraud. 2 transactions labelled." in ann.get(answer.headers["location"]).text
+    assert [(label.transaction_id, label.is_fraud) for label in labels_after(engine, "world")] == [
+        ("t2", True),
+        ("t3", True),
+    ]
+    assert (
+        "Alert 2 of a2 is decided: fraud. 2 transactions labelled."
+        in ann.get(answer.headers["location"]).text
+    )
 
 
 def test_after_the_last_verdict_the_way_leads_to_the_queue(ann: TestClient, engine: Engine) -> None:
@@ -168,7 +210,9 @@ def test_a_line_on_top_cannot_be_made_up_by_a_link(ann: TestClient) -> None:
         assert 'role="status"' not in ann.get(f"/?{made_up}").text
 
 
-def test_an_account_is_frozen_until_the_end_of_the_day_chosen(ann: TestClient, engine: Engine) -> None:
+def test_an_account_is_frozen_until_the_end_of_the_day_chosen(
+    ann: TestClient, engine: Engine
+) -> None:
     answer = post(ann, "/alerts/1/freeze", kind="debit", reason="stolen", review_by="2025-03-12")
     hold = active_holds(engine)[0]
     assert answer.headers["location"] == "/alerts/1?done=frozen"
@@ -189,9 +233,20 @@ def test_release_is_offered_only_after_the_verdict(ann: TestClient, engine: Engi
     assert active_holds(engine) == ()
 
 
-def test_holds_are_listed_with_what_is_overdue_and_what_blocks(ann: TestClient, engine: Engine, clock: Clock) -> None:
+def test_holds_are_listed_with_what_is_overdue_and_what_blocks(
+    ann: TestClient, engine: Engine, clock: Clock
+) -> None:
     freeze(engine, "world", "a1", kind="all", reason="x", owner="ann", review_by=TOMORROW, now=NOW)
-    freeze(engine, "world", "z9", kind="debit", reason="y", owner="sue", review_by=TOMORROW + timedelta(days=1), now=NOW)
+    freeze(
+        engine,
+        "world",
+        "z9",
+        kind="debit",
+        reason="y",
+        owner="sue",
+        review_by=TOMORROW + timedelta(days=1),
+        now=NOW,
+    )
     clock.now = NOW + timedelta(hours=25)
     post(ann, "/login", name="ann", password=PASSWORD)
     twin = ann.get("/holds.json").json()
@@ -217,17 +272,24 @@ def test_a_senior_reverses_a_verdict(client: TestClient, engine: Engine) -> None
     assert [label.is_fraud for label in labels_after(engine, "world")] == [True, False]
 
 
-def test_a_viewer_sees_no_form_that_changes_a_case_and_is_refused(client: TestClient, engine: Engine) -> None:
+def test_a_viewer_sees_no_form_that_changes_a_case_and_is_refused(
+    client: TestClient, engine: Engine
+) -> None:
     vic = signed_in(client, "vic")
     page = vic.get("/alerts/1").text
     assert "You are viewer and may look, not decide." in page
     assert '<button id="fraud"' not in page
     refused = post(vic, "/alerts/1/verdict", verdict="fraud")
-    assert (refused.status_code, "vic is viewer and may not decide alerts" in refused.text.replace("Vic", "vic")) == (403, True)
+    assert (
+        refused.status_code,
+        "vic is viewer and may not decide alerts" in refused.text.replace("Vic", "vic"),
+    ) == (403, True)
     assert labels_after(engine, "world") == ()
 
 
-def test_an_alert_decided_meanwhile_is_told_in_one_sentence(ann: TestClient, engine: Engine) -> None:
+def test_an_alert_decided_meanwhile_is_told_in_one_sentence(
+    ann: TestClient, engine: Engine
+) -> None:
     decide(engine, 1, verdict="fraud", by="ben", now=NOW)
     answer = post(ann, "/alerts/1/verdict", verdict="legitimate")
     assert answer.status_code == 409
@@ -245,14 +307,19 @@ def test_an_alert_decided_meanwhile_is_told_in_one_sentence(ann: TestClient, eng
     ],
     ids=["no alert", "no page", "page 0", "odd state", "wrong method"],
 )
-def test_a_wrong_address_is_answered_with_a_sentence(ann: TestClient, path: str, status: int, sentence: str) -> None:
+def test_a_wrong_address_is_answered_with_a_sentence(
+    ann: TestClient, path: str, status: int, sentence: str
+) -> None:
     answer = ann.get(path)
     assert (answer.status_code, sentence in answer.text) == (status, True)
 
 
 def test_a_missing_alerts_twin_is_json_too(ann: TestClient) -> None:
     answer = ann.get("/alerts/99.json")
-    assert (answer.status_code, answer.json()) == (404, {"error": "There is no alert 99; open one from the queue."})
+    assert (answer.status_code, answer.json()) == (
+        404,
+        {"error": "There is no alert 99; open one from the queue."},
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,7 +332,9 @@ def test_a_missing_alerts_twin_is_json_too(ann: TestClient) -> None:
     ],
     ids=["odd verdict", "no verdict", "no date", "endless note"],
 )
-def test_a_bad_form_changes_nothing_and_says_why(ann: TestClient, engine: Engine, path: str, fields: dict[str, Any]) -> None:
+def test_a_bad_form_changes_nothing_and_says_why(
+    ann: TestClient, engine: Engine, path: str, fields: dict[str, Any]
+) -> None:
     answer = post(ann, path, **fields)
     assert (answer.status_code, "is not right" in answer.text) == (422, True)
     assert alert_page(engine, 1).alert.state == "open"
@@ -277,18 +346,28 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client: TestClient, pa
     assert answer.status_code == 303
     sign_in = client.get(answer.headers["location"]).text
     assert f'name="wanted" value="{path}"' in sign_in
-    assert post(client, "/login", name="ann", password=PASSWORD, wanted=path).headers["location"] == path
+    assert (
+        post(client, "/login", name="ann", password=PASSWORD, wanted=path).headers["location"]
+        == path
+    )
 
 
-def test_who_is_not_signed_in_gets_neither_twin_nor_change(client: TestClient, engine: Engine) -> None:
+def test_who_is_not_signed_in_gets_neither_twin_nor_change(
+    client: TestClient, engine: Engine
+) -> None:
     assert client.get("/queue.json").status_code == 401
-    assert post(client, "/alerts/1/verdict", verdict="fraud").headers["location"].startswith("/login")
+    assert (
+        post(client, "/alerts/1/verdict", verdict="fraud").headers["location"].startswith("/login")
+    )
     assert alert_page(engine, 1).alert.state == "open"
 
 
 @pytest.mark.parametrize("wanted", ["//evil.test", "/\\evil.test", "https://evil.test", "/\nx"])
 def test_signing_in_never_leads_to_another_host(client: TestClient, wanted: str) -> None:
-    assert post(client, "/login", name="ann", password=PASSWORD, wanted=wanted).headers["location"] == "/"
+    assert (
+        post(client, "/login", name="ann", password=PASSWORD, wanted=wanted).headers["location"]
+        == "/"
+    )
 
 
 def test_the_cookie_is_for_this_desk_only_and_ends_with_signing_out(client: TestClient) -> None:
@@ -308,7 +387,9 @@ def test_a_session_ends_after_twelve_hours(ann: TestClient, clock: Clock) -> Non
 
 
 def test_guessing_a_password_has_to_wait(client: TestClient, clock: Clock) -> None:
-    wrong = [post(client, "/login", name="ann", password="not this one").status_code for _ in range(5)]
+    wrong = [
+        post(client, "/login", name="ann", password="not this one").status_code for _ in range(5)
+    ]
     assert wrong == [403] * 5
     assert post(client, "/login", name="ann", password=PASSWORD).status_code == 429
     assert post(client, "/login", name="ben", password=PASSWORD).status_code == 303
@@ -328,14 +409,27 @@ def test_guessing_a_password_has_to_wait(client: TestClient, clock: Clock) -> No
         ({"Origin": "null"}, 403),
         ({}, 403),
     ],
-    ids=["own", "cross-site", "same site", "typed", "own origin", "foreign origin", "hidden origin", "nothing"],
+    ids=[
+        "own",
+        "cross-site",
+        "same site",
+        "typed",
+        "own origin",
+        "foreign origin",
+        "hidden origin",
+        "nothing",
+    ],
 )
-def test_a_form_from_elsewhere_is_refused(ann: TestClient, engine: Engine, headers: dict[str, str], status: int) -> None:
+def test_a_form_from_elsewhere_is_refused(
+    ann: TestClient, engine: Engine, headers: dict[str, str], status: int
+) -> None:
     assert post(ann, "/alerts/1/verdict", headers, verdict="fraud").status_code == status
     assert len(labels_after(engine, "world")) == (1 if status == 303 else 0)
 
 
-@pytest.mark.parametrize("path", ["/login", "/", "/alerts/99", "/static/desk.css", "/queue.json", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/", "/alerts/99", "/static/desk.css", "/queue.json", "/nowhere"]
+)
 def test_every_answer_forbids_foreign_scripts_and_frames(ann: TestClient, path: str) -> None:
     headers = ann.get(path).headers
     assert "default-src 'none'" in headers["content-security-policy"]
@@ -367,7 +461,12 @@ def test_what_a_feed_says_is_shown_as_text_never_as_markup(ann: TestClient, engi
 
 def test_a_transaction_without_stages_has_a_page(ann: TestClient, engine: Engine) -> None:
     bare = flagged("bare", "a9")
-    raise_alerts(engine, [type(bare)(**{**vars(bare), "stages": (), "currency": None})], portfolio="world", now=NOW)
+    raise_alerts(
+        engine,
+        [type(bare)(**{**vars(bare), "stages": (), "currency": None})],
+        portfolio="world",
+        now=NOW,
+    )
     assert ann.get(f"/alerts/{alert_of(engine, 'a9')}").status_code == 200
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from features.docs.page import DECLARED, columns, page, window
-from features.docs.picture import LATE, NOW, PAYMENTS, VERDICTS, Payment, Verdict, frauds_known, payments_seen, picture
+from features.docs.picture import (
+    LATE,
+    NOW,
+    PAYMENTS,
+    VERDICTS,
+    Payment,
+    Verdict,
+    frauds_known,
+    payments_seen,
+    picture,
+)
 from features.groups.catalogue import GROUPS, portfolio_groups
 from features.schema import BY_NAME
 from tests.features.streams import DAY, START, built, stream_of
@@ -18,17 +28,23 @@ RETAILER = portfolio_groups(["merchant_id"], order=("retailer",))
 
 
 def test_the_page_is_what_the_code_declares() -> None:
-    assert (DOCS / "features.md").read_text(encoding="utf-8") == page(), "docs/features.md is stale; run make docs"
+    assert (DOCS / "features.md").read_text(encoding="utf-8") == page(), (
+        "docs/features.md is stale; run make docs"
+    )
 
 
 def test_the_picture_on_the_page_is_the_one_the_code_draws() -> None:
-    assert (DOCS / "window.svg").read_text(encoding="utf-8") == picture(), "docs/window.svg is stale; run make docs"
+    assert (DOCS / "window.svg").read_text(encoding="utf-8") == picture(), (
+        "docs/window.svg is stale; run make docs"
+    )
     assert "](window.svg)" in page()
 
 
 def test_the_page_lists_every_shown_feature_once_and_no_hidden_one() -> None:
     listed = [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")]
-    assert listed == [feature.name for group in GROUPS.values() for feature in group.features if feature.shown]
+    assert listed == [
+        feature.name for group in GROUPS.values() for feature in group.features if feature.shown
+    ]
 
 
 def test_every_row_of_the_page_has_its_six_cells() -> None:
@@ -48,7 +64,17 @@ def test_every_row_of_the_page_has_its_six_cells() -> None:
         ("merchant_days_since_fraud", "90d of labels of `merchant_id`"),
         ("distance_from_last", "90d of `account_id`"),
     ],
-    ids=["none", "own", "pair", "another's", "of a fact", "over another", "labels", "fact of labels", "look-up"],
+    ids=[
+        "none",
+        "own",
+        "pair",
+        "another's",
+        "of a fact",
+        "over another",
+        "labels",
+        "fact of labels",
+        "look-up",
+    ],
 )
 def test_a_window_is_told_with_its_span_and_key(name: str, windows: str) -> None:
     assert window(DECLARED[name]) == windows
@@ -62,7 +88,8 @@ def test_a_feature_is_made_of_the_columns_below_its_windows() -> None:
 def test_the_picture_shows_as_seen_what_the_windows_see() -> None:
     drawn = [*PAYMENTS, *LATE, *VERDICTS]
     rows, ledgers = [], []
-    for number, item in enumerate(drawn):  # each at a retailer of its own, where one more payment is judged
+    # each at a retailer of its own, where one more payment is judged
+    for number, item in enumerate(drawn):
         rows += [
             _row(f"m{number}", item),
             {"as_of": JUDGED, "account_id": "judged", "amount": 1.0, "merchant_id": f"m{number}"},
@@ -70,8 +97,12 @@ def test_the_picture_shows_as_seen_what_the_windows_see() -> None:
         ledgers += [_ledger(item), []]
     judged = built(stream_of(rows, ledgers), RETAILER).query("account_id == 'judged'").sort_index()
     payments = len(PAYMENTS) + len(LATE)
-    assert judged["merchant_count_7d"].tolist()[:payments] == [item.is_seen for item in (*PAYMENTS, *LATE)]
-    assert judged["merchant_known_frauds_7d"].tolist()[payments:] == [item.is_seen for item in VERDICTS]
+    assert judged["merchant_count_7d"].tolist()[:payments] == [
+        item.is_seen for item in (*PAYMENTS, *LATE)
+    ]
+    assert judged["merchant_known_frauds_7d"].tolist()[payments:] == [
+        item.is_seen for item in VERDICTS
+    ]
     assert (payments_seen(), frauds_known()) == (5, 2)
 
 
@@ -84,11 +115,21 @@ def test_the_picture_is_whole_xml_with_a_title_and_colours_for_a_dark_page() -> 
 def _row(merchant: str, item: Payment | Verdict) -> dict[str, object]:
     as_of = JUDGED + timedelta(days=item.paid if isinstance(item, Verdict) else item.arrived - NOW)
     late = timedelta(days=0 if isinstance(item, Verdict) else item.arrived - item.happened)
-    return {"as_of": as_of, "late": late, "account_id": "other", "amount": 1.0, "merchant_id": merchant}
+    return {
+        "as_of": as_of,
+        "late": late,
+        "account_id": "other",
+        "amount": 1.0,
+        "merchant_id": merchant,
+    }
 
 
 def _ledger(item: Payment | Verdict) -> list[tuple[bool, timedelta]]:
     if isinstance(item, Payment):
         return []
     known = (True, timedelta(days=item.known - item.paid))
-    return [known] if item.reversed_at is None else [known, (False, timedelta(days=item.reversed_at - item.paid))]
+    return (
+        [known]
+        if item.reversed_at is None
+        else [known, (False, timedelta(days=item.reversed_at - item.paid))]
+    )

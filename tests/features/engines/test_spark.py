@@ -16,7 +16,16 @@ from features.engines.spark import NoSparkError, Spark
 from features.ip.addresses import packaged_database
 from features.known_fraud import known_fraud
 from features.schema import LABELS, transactions_schema
-from tests.features.streams import ALL_GROUPS, DAY, START, Stream, built, differing, stream_of, streams
+from tests.features.streams import (
+    ALL_GROUPS,
+    DAY,
+    START,
+    Stream,
+    built,
+    differing,
+    stream_of,
+    streams,
+)
 from tests.spark_here import local_spark, needs_spark
 
 ROW = {"account_id": "a", "merchant_id": "m", "amount": 10.0}
@@ -42,7 +51,9 @@ class OnSpark(BuildConfig):
 
 def built_on_spark(stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS) -> pd.DataFrame:
     config = OnSpark(ip_databases=(packaged_database(),))
-    frame: pd.DataFrame = build(stream.transactions, stream.labels, groups, config=config).to_pandas()
+    frame: pd.DataFrame = build(
+        stream.transactions, stream.labels, groups, config=config
+    ).to_pandas()
     return frame.set_index("transaction_id")
 
 
@@ -80,7 +91,9 @@ MUTATIONS = {
 def test_a_difference_is_seen_in(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     good = Spark.frame
     monkeypatch.setattr(Spark, "frame", lambda engine, query: good(engine, query.replace(old, new)))
-    assert differing(built_on_spark(eventful_stream(), (FEW,)), built(eventful_stream(), (FEW,))) != []
+    assert (
+        differing(built_on_spark(eventful_stream(), (FEW,)), built(eventful_stream(), (FEW,))) != []
+    )
 
 
 @needs_spark
@@ -88,16 +101,25 @@ def test_a_session_that_runs_is_used_and_left_as_it_was() -> None:
     given = local_spark()
     zone, views = given.conf.get("spark.sql.session.timeZone"), given.catalog.listTables()
     with BuildConfig(engine="spark").start() as engine:
-        engine.give("things", stream_of([ROW | {"as_of": START}], []).transactions, {"as_of_us": "as_of"})
-        assert engine.fetch("SELECT as_of_us FROM things").to_pylist() == [{"as_of_us": 1_735_689_600_000_000}]
-    assert (given.conf.get("spark.sql.session.timeZone"), given.catalog.listTables()) == (zone, views)
+        engine.give(
+            "things", stream_of([ROW | {"as_of": START}], []).transactions, {"as_of_us": "as_of"}
+        )
+        assert engine.fetch("SELECT as_of_us FROM things").to_pylist() == [
+            {"as_of_us": 1_735_689_600_000_000}
+        ]
+    assert (given.conf.get("spark.sql.session.timeZone"), given.catalog.listTables()) == (
+        zone,
+        views,
+    )
 
 
 def test_without_spark_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pyspark", "pyspark.errors", "pyspark.sql"):
         monkeypatch.setitem(sys.modules, name, None)
     with (
-        pytest.raises(NoSparkError, match=r"Spark is not installed; run: pip install 'strata-fraud\[spark\]'"),
+        pytest.raises(
+            NoSparkError, match=r"Spark is not installed; run: pip install 'strata-fraud\[spark\]'"
+        ),
         BuildConfig(engine="spark").start(),
     ):
         pass
@@ -107,5 +129,7 @@ def test_without_spark_one_sentence_says_how_to_get_it(monkeypatch: pytest.Monke
 def test_without_java_one_sentence_says_what_is_missing() -> None:
     script = "from features.engines.spark import *\ntry: Spark().__enter__()\nexcept NoSparkError as error: print(error)"
     environment = {**os.environ, "JAVA_HOME": "/nowhere"}
-    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     assert "it needs Java 17 or later, found by JAVA_HOME or PATH" in told

@@ -25,7 +25,9 @@ MADE_UP = {  # amount: round to, of the next limit, just below it
 def test_how_amounts_are_made_up() -> None:
     found = facts("amount", *({"amount": amount} for amount in MADE_UP))
     for place, name in enumerate(("amount_round_to", "amount_of_limit", "amount_below_limit")):
-        assert found[name].tolist() == pytest.approx([row[place] for row in MADE_UP.values()], nan_ok=True), name
+        assert found[name].tolist() == pytest.approx(
+            [row[place] for row in MADE_UP.values()], nan_ok=True
+        ), name
 
 
 def test_the_largest_so_far_is_above_all_earlier_payments() -> None:
@@ -39,4 +41,6 @@ def test_the_largest_so_far_is_above_all_earlier_payments() -> None:
 def test_a_band_is_half_a_doubling_and_its_share_is_drawn_to_a_twentieth() -> None:
     # A band ends at 2^3.5 - 1.003 = 10.3107.
     rows = [{"day": day, "amount": amount} for day, amount in enumerate((10.0, 10.31, 10.32))]
-    assert facts("amount", *rows)["amount_band_share"].tolist() == pytest.approx([1 / 20, 2 / 21, 1 / 22])
+    assert facts("amount", *rows)["amount_band_share"].tolist() == pytest.approx(
+        [1 / 20, 2 / 21, 1 / 22]
+    )

@@ -1,11 +1,14 @@
-"""Which groups a portfolio has: by its columns, in its order, with its own columns; and every refusal."""
+"""Which groups a portfolio has: by its columns, in its order, with its own columns.
+
+And every refusal.
+"""
 
 import duckdb
 import pyarrow as pa
 import pytest
 
 from features.build import build
-from features.encoder import LEAST_SEEN, UNKNOWN, Encoder
+from features.encoder import MIN_SEEN, UNKNOWN, Encoder
 from features.groups.catalogue import GROUPS, RESERVED, Extra, GroupError, portfolio_groups
 from features.schema import transactions_schema
 from tests.features.streams import START, stream_of
@@ -22,12 +25,28 @@ def test_a_portfolio_has_the_groups_its_columns_allow() -> None:
     assert names(COLUMNS) == ["amount", "clock", "ip", "retailer", "sender"]
     assert names(["latitude"]) == ["amount", "clock", "sender"]
     assert names(["latitude", "longitude"]) == ["amount", "clock", "location", "sender"]
-    assert names(["counterparty_id", "credit_score"]) == ["amount", "clock", "receiver", "sender", "credit"]
+    assert names(["counterparty_id", "credit_score"]) == [
+        "amount",
+        "clock",
+        "receiver",
+        "sender",
+        "credit",
+    ]
     assert names(["social_event"]) == ["amount", "clock", "sender"]
 
 
 def test_the_groups_stand_in_one_order() -> None:
-    expected = ["amount", "clock", "ip", "location", "retailer", "receiver", "sender", "credit", "social"]
+    expected = [
+        "amount",
+        "clock",
+        "ip",
+        "location",
+        "retailer",
+        "receiver",
+        "sender",
+        "credit",
+        "social",
+    ]
     assert list(GROUPS) == names(transactions_schema().names) == expected
 
 
@@ -39,24 +58,43 @@ def test_a_group_has_only_the_features_its_columns_allow() -> None:
     (ip,) = portfolio_groups(["ip_address", "merchant_country"], order=("ip",))
     found = {feature.name for feature in ip.features}
     assert {"ip_new_for_account", "ip_not_at_retailer", "network_count_1d", "ip_fraud_run"} <= found
-    assert not found & {"ip_abroad", "device_new_for_account", "device_count_1h", "device_fraud_run", "ip_declined_1h"}
+    assert not found & {
+        "ip_abroad",
+        "device_new_for_account",
+        "device_count_1h",
+        "device_fraud_run",
+        "ip_declined_1h",
+    }
 
 
 @pytest.mark.parametrize(
     ("column", "feature"),
-    [("declined", "account_declined_1h"), ("counterparty_id", "account_received_7d"), ("channel", "account_channel")],
+    [
+        ("declined", "account_declined_1h"),
+        ("counterparty_id", "account_received_7d"),
+        ("channel", "account_channel"),
+    ],
 )
 def test_a_feature_is_left_out_when_its_column_is_absent(column: str, feature: str) -> None:
     def sender(columns: list[str]) -> list[str]:
-        return [one.name for group in portfolio_groups(columns, order=("sender",)) for one in group.features]
+        return [
+            one.name
+            for group in portfolio_groups(columns, order=("sender",))
+            for one in group.features
+        ]
 
     assert feature in sender([column])
     assert feature not in sender(COLUMNS)
 
 
 def test_an_own_column_joins_its_group_last() -> None:
-    extra = {"basket_size": Extra(group="amount"), "shop_kind": Extra(group="sender", kind="category")}
-    amount, sender = portfolio_groups(["basket_size", "shop_kind"], order=("amount", "sender"), extra=extra)
+    extra = {
+        "basket_size": Extra(group="amount"),
+        "shop_kind": Extra(group="sender", kind="category"),
+    }
+    amount, sender = portfolio_groups(
+        ["basket_size", "shop_kind"], order=("amount", "sender"), extra=extra
+    )
     assert (amount.features[-1].name, amount.features[-1].kind) == ("own_basket_size", "number")
     assert (sender.features[-1].name, sender.features[-1].kind) == ("own_shop_kind", "category")
 
@@ -105,21 +143,27 @@ def test_an_own_column_is_refused_with(name: str, group: str, message: str) -> N
 
 def test_every_word_but_those_of_sql_is_read_as_a_column() -> None:
     with duckdb.connect() as engine:
-        words = {name for (name,) in engine.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
+        words = {
+            name for (name,) in engine.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+        }
         others = sorted(words - RESERVED)
         columns = ", ".join(f'1 AS "{name}"' for name in others)
-        assert engine.sql(f"SELECT {', '.join(others)} FROM (SELECT {columns})").fetchall() == [(1,) * len(others)]
+        assert engine.sql(f"SELECT {', '.join(others)} FROM (SELECT {columns})").fetchall() == [
+            (1,) * len(others)
+        ]
     assert words > RESERVED
 
 
 def test_a_value_of_an_own_column_that_training_never_saw_is_unknown() -> None:
     row = {"account_id": "a", "amount": 5.0, "as_of": START}
-    stream = stream_of([row] * (LEAST_SEEN + 2), [])
-    kinds = pa.array(["kiosk"] * LEAST_SEEN + ["never seen", None])
+    stream = stream_of([row] * (MIN_SEEN + 2), [])
+    kinds = pa.array(["kiosk"] * MIN_SEEN + ["never seen", None])
     transactions = stream.transactions.append_column("shop_kind", kinds)
     groups = portfolio_groups(
-        transactions.column_names, order=("amount",), extra={"shop_kind": Extra(group="amount", kind="category")}
+        transactions.column_names,
+        order=("amount",),
+        extra={"shop_kind": Extra(group="amount", kind="category")},
     )
     features = build(transactions, stream.labels, groups)
-    codes = Encoder.fit(features.slice(0, LEAST_SEEN), groups).encode(features).codes[:, 0].tolist()
-    assert codes == [UNKNOWN + 1] * LEAST_SEEN + [UNKNOWN, 0]
+    codes = Encoder.fit(features.slice(0, MIN_SEEN), groups).encode(features).codes[:, 0].tolist()
+    assert codes == [UNKNOWN + 1] * MIN_SEEN + [UNKNOWN, 0]

@@ -11,7 +11,12 @@ from tests.features.mmdb import write_database
 from tests.features.streams import facts
 
 LONDON, CALIFORNIA = "81.2.69.142", "8.8.8.8"
-NAMELESS: dict[str, Any] = {"nonsense": "nonsense", "none": None, "private": "10.0.0.1", "v6 of nobody": "fd00::1"}
+NAMELESS: dict[str, Any] = {
+    "nonsense": "nonsense",
+    "none": None,
+    "private": "10.0.0.1",
+    "v6 of nobody": "fd00::1",
+}
 
 
 def test_an_address_its_country_and_a_device_are_new_once() -> None:
@@ -23,9 +28,16 @@ def test_an_address_its_country_and_a_device_are_new_once() -> None:
 
 
 def test_accounts_that_are_new_to_an_address_and_its_network_are_counted() -> None:
-    rows = [{"day": day, "account_id": name, "ip_address": LONDON} for day, name in ((0, "a"), (0.1, "b"), (0.2, "b"))]
+    rows = [
+        {"day": day, "account_id": name, "ip_address": LONDON}
+        for day, name in ((0, "a"), (0.1, "b"), (0.2, "b"))
+    ]
     last = facts("ip", *rows, {"day": 0.3, "account_id": "c", "ip_address": "81.2.69.7"}).iloc[-1]
-    assert (last["ip_count_1d"], last["network_count_1d"], last["network_new_accounts_1d"]) == (0, 3, 2)
+    assert (last["ip_count_1d"], last["network_count_1d"], last["network_new_accounts_1d"]) == (
+        0,
+        3,
+        2,
+    )
 
 
 def test_declined_payments_from_an_address_count_whoever_made_them() -> None:
@@ -42,15 +54,25 @@ def test_declined_payments_from_an_address_count_whoever_made_them() -> None:
 
 
 def test_the_distance_is_from_where_the_accounts_addresses_usually_are() -> None:
-    rows = [{"day": 0, "ip_address": LONDON}, {"day": 1, "ip_address": "10.0.0.1"}, {"day": 2, "ip_address": LONDON}]
-    found = facts("ip", *rows, {"day": 3, "ip_address": CALIFORNIA})["ip_distance_from_usual"].tolist()
+    rows = [
+        {"day": 0, "ip_address": LONDON},
+        {"day": 1, "ip_address": "10.0.0.1"},
+        {"day": 2, "ip_address": LONDON},
+    ]
+    found = facts("ip", *rows, {"day": 3, "ip_address": CALIFORNIA})[
+        "ip_distance_from_usual"
+    ].tolist()
     assert found[:3] == pytest.approx([math.nan, math.nan, 0], nan_ok=True)
-    assert found[3] == pytest.approx(8634.7, abs=0.1)  # from 51.5143 N 0.0912 W to 37.4223 N 122.085 W
+    # from 51.5143 N 0.0912 W to 37.4223 N 122.085 W
+    assert found[3] == pytest.approx(8634.7, abs=0.1)
 
 
 def test_the_country_is_held_against_the_cards_and_the_retailers() -> None:
     places = [("GB", "GB"), ("US", "US"), (None, None)]
-    rows = [{"ip_address": LONDON, "country": card, "merchant_country": retailer} for card, retailer in places]
+    rows = [
+        {"ip_address": LONDON, "country": card, "merchant_country": retailer}
+        for card, retailer in places
+    ]
     found = facts("ip", *rows)
     for name in ("ip_abroad", "ip_not_at_retailer"):
         assert found[name].tolist() == pytest.approx([0, 1, math.nan], nan_ok=True)
@@ -64,14 +86,28 @@ def test_an_address_that_no_database_knows_loses_no_row(address: str | None) -> 
 
 
 def test_owner_and_anonymity_are_as_the_database_tells(tmp_path: Path) -> None:
-    hosted = {"8.8.8.0/24": {"as_name": "Google", "hosting": "true", "vpn": "", "tor": "", "proxy": ""}}
+    hosted = {
+        "8.8.8.0/24": {"as_name": "Google", "hosting": "true", "vpn": "", "tor": "", "proxy": ""}
+    }
     database = write_database(tmp_path / "own.mmdb", "Privacy", hosted)
-    found = facts("ip", {"ip_address": "8.8.8.8"}, {"ip_address": LONDON}, config=BuildConfig(ip_databases=(database,)))
+    found = facts(
+        "ip",
+        {"ip_address": "8.8.8.8"},
+        {"ip_address": LONDON},
+        config=BuildConfig(ip_databases=(database,)),
+    )
     assert found["ip_network_owner"].fillna("").tolist() == ["Google", ""]
     assert found["ip_is_hosting"].tolist() == [1, 0]
-    assert found[["ip_is_vpn", "ip_is_tor", "ip_is_proxy"]].to_numpy().tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert found[["ip_is_vpn", "ip_is_tor", "ip_is_proxy"]].to_numpy().tolist() == [
+        [0, 0, 0],
+        [0, 0, 0],
+    ]
 
 
 def test_without_a_database_that_tells_owner_and_anonymity_they_are_unknown() -> None:
     found = facts("ip", {"ip_address": LONDON}).iloc[0]
-    assert found[["ip_network_owner", "ip_is_hosting", "ip_is_vpn", "ip_is_tor", "ip_is_proxy"]].isna().all()
+    assert (
+        found[["ip_network_owner", "ip_is_hosting", "ip_is_vpn", "ip_is_tor", "ip_is_proxy"]]
+        .isna()
+        .all()
+    )

@@ -18,7 +18,11 @@ MULE = [
 
 def test_what_comes_in_is_counted_with_the_accounts_that_are_new_to_the_receiver() -> None:
     last = facts("receiver", *MULE).iloc[-1]
-    assert (last["receiver_count_1d"], last["receiver_count_7d"], last["receiver_count_30d"]) == (1, 3, 3)
+    assert (last["receiver_count_1d"], last["receiver_count_7d"], last["receiver_count_30d"]) == (
+        1,
+        3,
+        3,
+    )
     assert (last["receiver_inflow_1d"], last["receiver_inflow_7d"]) == (30, 180)
     assert (last["receiver_new_accounts_1d"], last["receiver_new_accounts_7d"]) == (0, 2)
     assert last["receiver_amount_over_mean"] == pytest.approx(10 / (180 / 3 + 1))
@@ -32,14 +36,21 @@ def test_what_the_receiver_pays_as_an_account_is_what_it_passes_on() -> None:
 
 
 def test_a_payment_does_not_count_as_the_receivers_own_outflow_at_its_instant() -> None:
-    to_itself = [{"day": day, "account_id": "r", "counterparty_id": "r", "amount": 5.0} for day in (0, 0, 1)]
+    to_itself = [
+        {"day": day, "account_id": "r", "counterparty_id": "r", "amount": 5.0} for day in (0, 0, 1)
+    ]
     assert facts("receiver", *to_itself)["receiver_outflow_7d"].tolist() == [0, 0, 10]
 
 
 def test_a_receiver_is_new_once_and_may_be_the_payer() -> None:
     receivers = ("r", "a", "r", None)
-    found = facts("receiver", *({"day": day, "counterparty_id": receiver} for day, receiver in enumerate(receivers)))
-    assert found["receiver_new_for_account"].tolist() == pytest.approx([1, 1, 0, math.nan], nan_ok=True)
+    found = facts(
+        "receiver",
+        *({"day": day, "counterparty_id": receiver} for day, receiver in enumerate(receivers)),
+    )
+    assert found["receiver_new_for_account"].tolist() == pytest.approx(
+        [1, 1, 0, math.nan], nan_ok=True
+    )
     assert found["receiver_is_payer"].tolist() == pytest.approx([0, 1, 0, math.nan], nan_ok=True)
 
 
@@ -51,7 +62,10 @@ def test_the_first_payment_to_a_receiver_is_over_no_mean() -> None:
 
 def test_known_fraud_follows_the_receiver_from_account_to_account() -> None:
     paid = {"counterparty_id": "r", "amount": 5.0}
-    rows = [paid | {"account_id": "a", "as_of": START}, paid | {"account_id": "b", "as_of": START + 3 * DAY}]
+    rows = [
+        paid | {"account_id": "a", "as_of": START},
+        paid | {"account_id": "b", "as_of": START + 3 * DAY},
+    ]
     stream = stream_of(rows, [[(True, timedelta(days=2))]])
     last = built(stream, tuple(group for group in ALL_GROUPS if group.name == "receiver")).iloc[-1]
     assert (last["receiver_known_frauds_30d"], last["receiver_days_since_fraud"]) == (1, 1)

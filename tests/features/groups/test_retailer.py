@@ -12,7 +12,9 @@ def test_an_amount_is_held_against_what_the_retailer_usually_takes() -> None:
         {"day": 1, "merchant_id": "m", "amount": 20.0},
         {"day": 1, "merchant_id": "n", "amount": 99.0},
     ]
-    last = facts("retailer", *rows, {"day": 2, "merchant_id": "m", "amount": 27.0, "account_id": "b"}).iloc[-1]
+    last = facts(
+        "retailer", *rows, {"day": 2, "merchant_id": "m", "amount": 27.0, "account_id": "b"}
+    ).iloc[-1]
     assert last["merchant_amount_over_mean"] == pytest.approx(27 / 16)
     assert last["merchant_amount_z"] == pytest.approx((27 - 15) / (5 + 1))
 
@@ -25,12 +27,16 @@ def test_volume_is_held_against_the_mean_day_of_its_month() -> None:
 
 def test_a_retailer_is_new_to_each_account_once() -> None:
     payments = [(0, "a"), (10, "a"), (11, "b"), (12, "a"), (13, "c")]
-    found = facts("retailer", *({"day": day, "account_id": account, "merchant_id": "m"} for day, account in payments))
+    found = facts(
+        "retailer",
+        *({"day": day, "account_id": account, "merchant_id": "m"} for day, account in payments),
+    )
     assert found["merchant_new_for_account"].tolist() == [1, 0, 1, 0, 1]
 
 
 def test_an_unknown_retailer_tells_nothing() -> None:
     found = facts("retailer", {"day": 0}, {"day": 1}).iloc[-1]
     rates = [name for name in found.index if name.startswith("merchant_fraud_rate")]
-    assert found[rates].tolist() == pytest.approx([0.1 / 20] * 3)  # as of a retailer nobody has a label of
+    # as of a retailer nobody has a label of
+    assert found[rates].tolist() == pytest.approx([0.1 / 20] * 3)
     assert found.drop(["account_id", "event_time", "as_of", "amount", *rates]).isna().all()

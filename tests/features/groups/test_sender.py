@@ -30,24 +30,37 @@ def test_an_account_that_paid_nothing_has_no_mean() -> None:
 
 def test_values_that_were_new_to_the_account_are_added_up_over_its_payments() -> None:
     rows = [
-        {"day": 0, "ip_address": LONDON, "device_id": "d", "merchant_id": "m"},  # an address, its country, a device, a retailer
-        {"day": 2, "ip_address": LONDON, "device_id": "e", "counterparty_id": "r"},  # a device and a receiver
+        # an address, its country, a device, a retailer
+        {"day": 0, "ip_address": LONDON, "device_id": "d", "merchant_id": "m"},
+        # a device and a receiver
+        {"day": 2, "ip_address": LONDON, "device_id": "e", "counterparty_id": "r"},
         {"day": 2.5, "ip_address": LONDON, "device_id": "e", "merchant_country": "GB"},  # a country
         {"day": 2.51},
     ]
     last = facts("sender", *rows).iloc[-1]
-    assert [last[f"account_new_values_{span}"] for span in ("1h", "1d", "7d", "30d")] == [1, 3, 7, 7]
+    assert [last[f"account_new_values_{span}"] for span in ("1h", "1d", "7d", "30d")] == [
+        1,
+        3,
+        7,
+        7,
+    ]
 
 
 def test_new_values_are_those_that_the_portfolio_has() -> None:
     *_, sender = portfolio_groups(["merchant_id"])
-    assert {f.name: f.sql for f in sender.features}["new_values"] == "coalesce(merchant_new_for_account, 0)"
+    assert {f.name: f.sql for f in sender.features}[
+        "new_values"
+    ] == "coalesce(merchant_new_for_account, 0)"
     *_, bare = portfolio_groups([])
     assert not [feature.name for feature in bare.features if "new_values" in feature.name]
 
 
 def test_declined_payments_are_the_accounts_own() -> None:
-    rows = [{"day": 0, "declined": True}, {"day": 0.5, "declined": True}, {"day": 0.5, "account_id": "b", "declined": True}]
+    rows = [
+        {"day": 0, "declined": True},
+        {"day": 0.5, "declined": True},
+        {"day": 0.5, "account_id": "b", "declined": True},
+    ]
     last = facts("sender", *rows, {"day": 0.51, "declined": True}).iloc[-1]
     assert (last["account_declined_1h"], last["account_declined_1d"]) == (1, 2)
 

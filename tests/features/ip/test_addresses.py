@@ -1,4 +1,7 @@
-"""What is known of an address, whatever it looks like and whoever made the database; and which files are refused."""
+"""What is known of an address, whatever it looks like and whoever made the database.
+
+And which files are refused.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +26,17 @@ from tests.features.mmdb import BUILT_AT, write_database
 from tests.features.streams import facts
 
 NOWHERE = {"ip_country": None, "ip_latitude": None, "ip_longitude": None}
-LONDON = {"ip_country": "GB", "ip_latitude": pytest.approx(51.5143), "ip_longitude": pytest.approx(-0.0912, abs=1e-3)}
-V4, V6, PUBLIC, PRIVATE = {"ip_version": 4.0}, {"ip_version": 6.0}, {"ip_private": 0.0}, {"ip_private": 1.0}
+LONDON = {
+    "ip_country": "GB",
+    "ip_latitude": pytest.approx(51.5143),
+    "ip_longitude": pytest.approx(-0.0912, abs=1e-3),
+}
+V4, V6, PUBLIC, PRIVATE = (
+    {"ip_version": 4.0},
+    {"ip_version": 6.0},
+    {"ip_private": 0.0},
+    {"ip_private": 1.0},
+)
 MALFORMED = NOWHERE | {"ip_version": None, "ip_private": None, "ip_network": None}
 ADDRESSES: dict[str, dict[str, Any]] = {
     "81.2.69.142": LONDON | V4 | PUBLIC | {"ip_network": "81.2.69.0/24"},
@@ -55,7 +67,9 @@ def facts_of(address: str, *databases: Path) -> dict[str, Any]:
     return facts
 
 
-@pytest.mark.parametrize(("address", "expected"), ADDRESSES.items(), ids=[repr(address) for address in ADDRESSES])
+@pytest.mark.parametrize(
+    ("address", "expected"), ADDRESSES.items(), ids=[repr(address) for address in ADDRESSES]
+)
 def test_the_facts_of_an_address(address: str, expected: dict[str, Any]) -> None:
     facts = facts_of(address, packaged_database())
     assert facts["ip_address"] == address
@@ -76,10 +90,18 @@ RECORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"ip_owner": "GOOGLE", "ip_hosting": 1.0},
     ),
     "GeoIP2 Anonymous IP": ({"is_anonymous": True, "is_anonymous_vpn": True}, {"ip_vpn": 1.0}),
-    "a residential proxy": ({"is_public_proxy": False, "is_residential_proxy": True}, {"ip_proxy": 1.0}),
+    "a residential proxy": (
+        {"is_public_proxy": False, "is_residential_proxy": True},
+        {"ip_proxy": 1.0},
+    ),
     "an owner known by number": ({"autonomous_system_number": 15169}, {"ip_owner": "AS15169"}),
     "IPinfo Lite": (
-        {"asn": "AS15169", "as_name": "Google LLC", "country": "United States", "country_code": "US"},
+        {
+            "asn": "AS15169",
+            "as_name": "Google LLC",
+            "country": "United States",
+            "country_code": "US",
+        },
         {"ip_country": "US", "ip_owner": "Google LLC"},
     ),
     "IPinfo places": (
@@ -104,16 +126,27 @@ def test_a_record_is_read_in_the_words_of(record: dict[str, Any], expected: dict
 
 
 def test_a_fact_comes_from_the_first_database_that_has_it(tmp_path: Path) -> None:
-    places = write_database(tmp_path / "a.mmdb", "Places", {"8.8.8.0/24": {"country": "US"}, "9.9.9.0/24": {"as_name": "Q"}})
-    owners = write_database(tmp_path / "b.mmdb", "Owners", {"8.8.8.0/23": {"country": "CA", "as_name": "G"}})
+    places = write_database(
+        tmp_path / "a.mmdb",
+        "Places",
+        {"8.8.8.0/24": {"country": "US"}, "9.9.9.0/24": {"as_name": "Q"}},
+    )
+    owners = write_database(
+        tmp_path / "b.mmdb", "Owners", {"8.8.8.0/23": {"country": "CA", "as_name": "G"}}
+    )
     found = facts_of("8.8.8.8", places, owners)
     assert (found["ip_country"], found["ip_owner"]) == ("US", "G")
     assert facts_of("8.8.9.1", places, owners)["ip_country"] == "CA"
     assert facts_of("8.8.8.8", owners, places)["ip_country"] == "CA"
 
 
-def test_an_address_that_a_list_of_anonymous_ones_does_not_name_is_not_anonymous(tmp_path: Path) -> None:
-    networks = {"8.8.8.0/24": {"is_anonymous_vpn": True}, "2001:4860::/32": {"is_hosting_provider": True}}
+def test_an_address_that_a_list_of_anonymous_ones_does_not_name_is_not_anonymous(
+    tmp_path: Path,
+) -> None:
+    networks = {
+        "8.8.8.0/24": {"is_anonymous_vpn": True},
+        "2001:4860::/32": {"is_hosting_provider": True},
+    }
     listed = write_database(tmp_path / "a.mmdb", "GeoIP2-Anonymous-IP", networks)
     flags = ("ip_vpn", "ip_hosting", "ip_tor", "ip_proxy")
     for address, expected in (
@@ -140,9 +173,15 @@ def test_each_distinct_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch
     asked: list[list[str]] = []
 
     @contextmanager
-    def listening(databases: Sequence[Path]) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
+    def listening(
+        databases: Sequence[Path],
+    ) -> Iterator[Callable[[pa.Array, Collection[str]], pa.Table]]:
         with open_databases(databases) as facts_of:
-            yield lambda addresses, names: asked.append(sorted(addresses.to_pylist())) or facts_of(addresses, names)
+            yield (
+                lambda addresses, names: (
+                    asked.append(sorted(addresses.to_pylist())) or facts_of(addresses, names)
+                )
+            )
 
     monkeypatch.setattr("features.build.open_databases", listening)
     addresses = ("8.8.8.8", "81.2.69.142", "8.8.8.8", None, "8.8.8.8")
@@ -152,15 +191,23 @@ def test_each_distinct_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch
 
 
 def test_addresses_of_one_network_differ_where_the_file_tells_them_apart(tmp_path: Path) -> None:
-    networks = {"8.8.8.0/25": {"country": "US"}, "8.8.8.128/25": {"country": "CA"}, "9.9.9.0/24": {"country": "CH"}}
+    networks = {
+        "8.8.8.0/25": {"country": "US"},
+        "8.8.8.128/25": {"country": "CA"},
+        "9.9.9.0/24": {"country": "CH"},
+    }
     file = write_database(tmp_path / "a.mmdb", "Places", networks)
-    found = address_facts(pa.array(["8.8.8.1", "8.8.8.200", "8.8.8.2", "9.9.9.1", "9.9.9.200"]), [file])
+    found = address_facts(
+        pa.array(["8.8.8.1", "8.8.8.200", "8.8.8.2", "9.9.9.1", "9.9.9.200"]), [file]
+    )
     assert found["ip_country"].to_pylist() == ["US", "CA", "US", "CH", "CH"]
 
 
 def damaged(file: Path, *, records: int = 1) -> Path:
     """A database whose tree is whole, and whose last record is not."""
-    networks = {f"8.{number // 256}.{number % 256}.0/24": {"country": "US"} for number in range(records)}
+    networks = {
+        f"8.{number // 256}.{number % 256}.0/24": {"country": "US"} for number in range(records)
+    }
     whole = write_database(file, "Places", networks).read_bytes()
     place = whole.rindex(b"\x47country")
     file.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
@@ -168,7 +215,12 @@ def damaged(file: Path, *, records: int = 1) -> Path:
 
 
 def test_databases_that_tell_something_pass(tmp_path: Path) -> None:
-    check_databases([packaged_database(), write_database(tmp_path / "a.mmdb", "Owners", {"8.0.0.0/8": {"asn": "AS1"}})])
+    check_databases(
+        [
+            packaged_database(),
+            write_database(tmp_path / "a.mmdb", "Owners", {"8.0.0.0/8": {"asn": "AS1"}}),
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,14 +228,25 @@ def test_databases_that_tell_something_pass(tmp_path: Path) -> None:
     [
         (lambda file: None, r"the IP database .*own\.mmdb is no file; name an \.mmdb file$"),
         (lambda file: file.mkdir(), r"own\.mmdb is no file"),
-        (lambda file: file.touch(), r"own\.mmdb cannot be read: .*; name an \.mmdb file that is whole$"),
-        (lambda file: file.write_text("network,country\n8.8.8.0/24,US\n"), r"own\.mmdb cannot be read: "),
+        (
+            lambda file: file.touch(),
+            r"own\.mmdb cannot be read: .*; name an \.mmdb file that is whole$",
+        ),
+        (
+            lambda file: file.write_text("network,country\n8.8.8.0/24,US\n"),
+            r"own\.mmdb cannot be read: ",
+        ),
         (damaged, r"own\.mmdb cannot be read: .* corrupt data"),
         (
-            lambda file: write_database(file, "Wines", {"8.8.8.0/24": {"grape": "Riesling", "year": 2021}}),
+            lambda file: write_database(
+                file, "Wines", {"8.8.8.0/24": {"grape": "Riesling", "year": 2021}}
+            ),
             r"own\.mmdb is of the kind 'Wines' and tells nothing of an address that we use; name an",
         ),
-        (lambda file: write_database(file, "GeoIP2-Anonymous-IP", {}), r"tells nothing of an address"),
+        (
+            lambda file: write_database(file, "GeoIP2-Anonymous-IP", {}),
+            r"tells nothing of an address",
+        ),
     ],
     ids=["missing", "a folder", "empty", "another format", "damaged", "another kind", "no records"],
 )

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from features.declarations import Group
 from features.known_fraud import known_fraud
-from tests.features.streams import DAY, MICROSECOND, START, Stream, built, built_both_ways, differing, stream_of, told
+from tests.features.streams import (
+    DAY,
+    MICROSECOND,
+    START,
+    Stream,
+    built,
+    built_both_ways,
+    differing,
+    stream_of,
+    told,
+)
 
 KNOWN = Group(
     name="known",
@@ -22,7 +32,9 @@ KNOWN = Group(
 REACH, WAIT = 90 * DAY, 120 * DAY
 
 
-def standing(transaction: dict[str, Any], ledger: list[dict[str, Any]], now: Any) -> tuple[bool, Any] | None:
+def standing(
+    transaction: dict[str, Any], ledger: list[dict[str, Any]], now: Any
+) -> tuple[bool, Any] | None:
     """What the ledger says of a transaction now, and since when: the lines are read one after another."""
     verdict = None
     moments = sorted({line["known_at"] for line in ledger if line["known_at"] <= now})
@@ -39,7 +51,11 @@ def by_hand(now: dict[str, Any], stream: Stream) -> dict[str, float | None]:
     """The features of KNOWN for one row, by looking at the ledger of every other."""
     verdicts = []
     for other in stream.transactions.to_pylist():
-        ledger = [line for line in stream.labels.to_pylist() if line["transaction_id"] == other["transaction_id"]]
+        ledger = [
+            line
+            for line in stream.labels.to_pylist()
+            if line["transaction_id"] == other["transaction_id"]
+        ]
         verdict = standing(other, ledger, now["as_of"])
         same = now["merchant_id"] is not None and other["merchant_id"] == now["merchant_id"]
         if same and verdict and now["as_of"] - REACH < verdict[1] <= other["as_of"] + WAIT:
@@ -61,7 +77,9 @@ def by_hand(now: dict[str, Any], stream: Stream) -> dict[str, float | None]:
         "m_fraud_rate_90d": rate(REACH),
         "m_days_since_fraud": (now["as_of"] - max(frauds)) / DAY if frauds else None,
         "m_days_since_legitimate": (now["as_of"] - max(honest)) / DAY if honest else None,
-        "m_fraud_run": sum(since > max(honest, default=START - REACH) for since in frauds) if known else None,
+        "m_fraud_run": sum(since > max(honest, default=START - REACH) for since in frauds)
+        if known
+        else None,
     }
 
 
@@ -70,24 +88,35 @@ payments = st.fixed_dictionaries(
         "account_id": st.just("a"),
         "merchant_id": st.sampled_from(["m", "m", "n", None]),
         "amount": st.just(5.0),
-        "as_of": st.sampled_from([0, 1, 2, 7, 8, 30, 90, 91, 120]).map(lambda day: START + day * DAY),
+        "as_of": st.sampled_from([0, 1, 2, 7, 8, 30, 90, 91, 120]).map(
+            lambda day: START + day * DAY
+        ),
     }
 )
 dense_streams = st.builds(
-    stream_of, st.lists(payments, min_size=1, max_size=40), st.lists(st.lists(told, max_size=3), max_size=40)
+    stream_of,
+    st.lists(payments, min_size=1, max_size=40),
+    st.lists(st.lists(told, max_size=3), max_size=40),
 )
 
 
 @settings(deadline=None, max_examples=60)
 @given(stream=dense_streams)
 def test_known_fraud_equals_a_loop_over_the_ledger(stream: Stream) -> None:
-    expected = pd.DataFrame([by_hand(row, stream) for row in stream.transactions.to_pylist()], dtype="float64")
+    expected = pd.DataFrame(
+        [by_hand(row, stream) for row in stream.transactions.to_pylist()], dtype="float64"
+    )
     for found in built_both_ways(stream, (KNOWN,)):
-        np.testing.assert_allclose(found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9
+        )
 
 
 def seen_on(day: float, *ledgers: list[tuple[bool, timedelta]]) -> pd.Series:
-    """What is known of a retailer on a day; its first payments were at day 0, one for each ledger."""
+    """What is known of a retailer on a day.
+
+    Its first payments were at day 0, one for each ledger.
+    """
     rows = [{"account_id": "a", "merchant_id": "m", "amount": 5.0, "as_of": START} for _ in ledgers]
     rows.append(rows[0] | {"as_of": START + day * DAY})
     windows, batch = built_both_ways(stream_of(rows, list(ledgers)), (KNOWN,))
@@ -106,20 +135,36 @@ def test_a_label_is_seen_from_the_microsecond_it_is_known(wait: timedelta, fraud
 
 def test_a_label_counts_by_when_it_became_known_and_not_by_its_payment() -> None:
     known = seen_on(40, [(True, 35 * DAY)])
-    assert (known["m_known_frauds_7d"], known["m_days_since_fraud"], known["m_fraud_run"]) == (1, 5, 1)
+    assert (known["m_known_frauds_7d"], known["m_days_since_fraud"], known["m_fraud_run"]) == (
+        1,
+        5,
+        1,
+    )
 
 
 def test_a_fraud_taken_back_is_forgotten_and_the_earlier_one_is_the_last_again() -> None:
     ledgers = [[(True, 5 * DAY)], [(True, 7 * DAY), (False, 9 * DAY)]]
     before, after = seen_on(8, *ledgers), seen_on(10, *ledgers)
-    assert (before["m_known_frauds_90d"], before["m_days_since_fraud"], before["m_fraud_run"]) == (2, 1, 2)
-    assert (after["m_known_frauds_90d"], after["m_days_since_fraud"], after["m_fraud_run"]) == (1, 5, 0)
+    assert (before["m_known_frauds_90d"], before["m_days_since_fraud"], before["m_fraud_run"]) == (
+        2,
+        1,
+        2,
+    )
+    assert (after["m_known_frauds_90d"], after["m_days_since_fraud"], after["m_fraud_run"]) == (
+        1,
+        5,
+        0,
+    )
     assert after["m_days_since_legitimate"] == 1
 
 
 def test_a_verdict_is_replaced_from_the_very_microsecond_the_ledger_says_so() -> None:
     replaced = seen_on(9, [(True, 7 * DAY), (False, 9 * DAY)])
-    assert (replaced["m_known_frauds_7d"], replaced["m_days_since_legitimate"], replaced["m_fraud_run"]) == (0, 0, 0)
+    assert (
+        replaced["m_known_frauds_7d"],
+        replaced["m_days_since_legitimate"],
+        replaced["m_fraud_run"],
+    ) == (0, 0, 0)
 
 
 def test_a_fraud_known_at_this_very_microsecond_is_in_the_run() -> None:
@@ -128,7 +173,11 @@ def test_a_fraud_known_at_this_very_microsecond_is_in_the_run() -> None:
 
 def test_a_payment_first_called_honest_is_a_new_fraud_when_the_ledger_says_so() -> None:
     known = seen_on(41, [(False, 7 * DAY), (True, 40 * DAY)], [(False, 8 * DAY)])
-    assert (known["m_known_frauds_7d"], known["m_days_since_fraud"], known["m_fraud_run"]) == (1, 1, 1)
+    assert (known["m_known_frauds_7d"], known["m_days_since_fraud"], known["m_fraud_run"]) == (
+        1,
+        1,
+        1,
+    )
     assert known["m_fraud_rate_90d"] == pytest.approx(1.1 / 22)
 
 
@@ -161,5 +210,7 @@ def test_a_verdict_later_than_the_longest_wait_counts_for_nothing() -> None:
 
 
 def test_a_payment_does_not_see_its_own_label() -> None:
-    stream = stream_of([{"account_id": "a", "merchant_id": "m", "amount": 5.0, "as_of": START}], [[(True, -DAY)]])
+    stream = stream_of(
+        [{"account_id": "a", "merchant_id": "m", "amount": 5.0, "as_of": START}], [[(True, -DAY)]]
+    )
     assert built(stream, (KNOWN,)).iloc[0]["m_known_frauds_7d"] == 0

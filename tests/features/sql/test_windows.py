@@ -23,7 +23,17 @@ from features.declarations import (
     seconds_since_previous,
 )
 from features.schema import BY_NAME
-from tests.features.streams import ALL_GROUPS, DAY, MICROSECOND, START, Stream, built, built_both_ways, stream_of, streams
+from tests.features.streams import (
+    ALL_GROUPS,
+    DAY,
+    MICROSECOND,
+    START,
+    Stream,
+    built,
+    built_both_ways,
+    stream_of,
+    streams,
+)
 
 WEEK = 7 * DAY
 WINDOWS = Group(
@@ -38,7 +48,9 @@ WINDOWS = Group(
         newly_seen("new_7d", "account_id+merchant_id", "new", span="7d"),
         seconds_since_previous("seconds_7d", "account_id", "time since", span="7d"),
         previous("last_online", "account_id", where="channel = 'online'", span="7d"),
-        from_row("last_online_amount", "amount", "last_online", "amount of the last online payment"),
+        from_row(
+            "last_online_amount", "amount", "last_online", "amount of the last online payment"
+        ),
         hidden(fact("large", "CASE WHEN amount >= 3 THEN 1.0 ELSE 0.0 END", "large")),
         past("large_1d", f"coalesce(sum(large) {PAST}, 0)", "account_id", "1d", "large payments"),
     ),
@@ -76,7 +88,9 @@ def test_every_kind_of_window_equals_a_loop_over_the_rows(stream: Stream) -> Non
     rows = stream.transactions.to_pylist()
     expected = pd.DataFrame([by_hand(row, rows) for row in rows], dtype="float64")
     for found in built_both_ways(stream, (WINDOWS,)):
-        np.testing.assert_allclose(found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(
+            found[expected.columns].to_numpy("float64"), expected.to_numpy(), rtol=1e-9, atol=1e-9
+        )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +98,9 @@ def test_every_kind_of_window_equals_a_loop_over_the_rows(stream: Stream) -> Non
     [(timedelta(0), 0), (MICROSECOND, 1), (WEEK, 1), (WEEK + MICROSECOND, 0)],
     ids=["the same microsecond", "one before", "the whole span before", "one microsecond more"],
 )
-def test_a_window_reaches_from_its_span_before_to_one_microsecond_before(before: timedelta, seen: int) -> None:
+def test_a_window_reaches_from_its_span_before_to_one_microsecond_before(
+    before: timedelta, seen: int
+) -> None:
     row = {"account_id": "a", "merchant_id": "m", "amount": 5.0, "channel": None}
     stream = stream_of([row | {"as_of": START - before}, row | {"as_of": START}], [])
     assert built(stream, (WINDOWS,)).loc["t001", "count_7d"] == seen
@@ -108,7 +124,11 @@ def test_every_shown_feature_says_what_it_means() -> None:
     assert len({feature.name for feature in shown}) == len(shown)
     assert not {feature.name for feature in shown} & set(BY_NAME)
     assert len({feature.meaning for feature in shown}) == len(shown)
-    assert not [f.name for f in shown if not f.meaning or f.meaning.startswith(("its ", "the ")) or f.meaning.endswith(".")]
+    assert not [
+        f.name
+        for f in shown
+        if not f.meaning or f.meaning.startswith(("its ", "the ")) or f.meaning.endswith(".")
+    ]
 
 
 PLACES: dict[str, Callable[[], tuple[Any, Any, float]]] = {
@@ -122,16 +142,28 @@ PLACES: dict[str, Callable[[], tuple[Any, Any, float]]] = {
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
-def test_distances_are_those_of_the_great_circle(place: Callable[[], tuple[Any, Any, float]]) -> None:
+def test_distances_are_those_of_the_great_circle(
+    place: Callable[[], tuple[Any, Any, float]],
+) -> None:
     then, now, kilometres = place()
     row = {"account_id": "a", "amount": 5.0, "merchant_place": then}
-    stream = stream_of([row | {"as_of": START, "place": then}, row | {"as_of": START + timedelta(hours=1), "place": now}], [])
-    found = built(stream, tuple(group for group in ALL_GROUPS if group.name == "location")).loc["t001"]
+    stream = stream_of(
+        [
+            row | {"as_of": START, "place": then},
+            row | {"as_of": START + timedelta(hours=1), "place": now},
+        ],
+        [],
+    )
+    found = built(stream, tuple(group for group in ALL_GROUPS if group.name == "location")).loc[
+        "t001"
+    ]
     for name in ("distance_from_home", "distance_from_last", "distance_to_retailer"):
         assert found[name] == pytest.approx(kilometres, rel=1e-4, abs=1e-9)
     assert found["travel_speed"] == pytest.approx(kilometres / 1.05, rel=1e-4, abs=1e-9)
 
 
 def test_a_window_longer_than_the_look_back_is_refused() -> None:
-    with pytest.raises(ValueError, match="the span '91d' of slow is longer than the look-back; take 90d or less"):
+    with pytest.raises(
+        ValueError, match="the span '91d' of slow is longer than the look-back; take 90d or less"
+    ):
         past("slow", "count(*) OVER past", "account_id", "91d", "payments")

@@ -14,7 +14,17 @@ from sqlalchemy import Engine, delete, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
 
-from pipeline.casework import RefusedError, alert_page, counts, decide, freeze, labels_after, open_casework, queue, raise_alerts
+from pipeline.casework import (
+    RefusedError,
+    alert_page,
+    counts,
+    decide,
+    freeze,
+    labels_after,
+    open_casework,
+    queue,
+    raise_alerts,
+)
 from pipeline.casework.database import MIGRATIONS, writer
 from pipeline.casework.tables import Audit, Label, Review, Table
 from tests.casework_examples import NOW, casework_with_people, flagged
@@ -77,8 +87,14 @@ def test_sqlite_runs_with_wal_and_foreign_keys(engine: Engine) -> None:
         ("casework.db", "'casework.db' is no database URL"),
         ("mysql://here/casework", "casework runs on sqlite or postgresql, not on mysql"),
         ("sqlite+aiosqlite:///casework.db", r"not on sqlite\+aiosqlite"),
-        ("postgresql+pg8000://here/casework", "needs the package pg8000; install Strata with its extra"),
-        ("postgresql+odd://ann:secret@here/casework", r"ann:\*\*\*@here/casework names no driver that is known"),
+        (
+            "postgresql+pg8000://here/casework",
+            "needs the package pg8000; install Strata with its extra",
+        ),
+        (
+            "postgresql+odd://ann:secret@here/casework",
+            r"ann:\*\*\*@here/casework names no driver that is known",
+        ),
         ("sqlite://", "'sqlite://' names no file"),
         ("sqlite:///{folder}/a-file/casework.db", "a-file cannot be made"),
         ("sqlite:///{folder}", "cannot be opened .*unable to open database file"),
@@ -96,7 +112,9 @@ def test_sqlite_runs_with_wal_and_foreign_keys(engine: Engine) -> None:
         "no database",
     ],
 )
-def test_an_unusable_address_is_refused_in_one_sentence(tmp_path: Path, url: str, sentence: str) -> None:
+def test_an_unusable_address_is_refused_in_one_sentence(
+    tmp_path: Path, url: str, sentence: str
+) -> None:
     (tmp_path / "a-file").write_text("this is not a database, and long enough to be looked at " * 4)
     with pytest.raises(ValueError, match=sentence):
         open_casework(url.format(folder=tmp_path))
@@ -119,16 +137,23 @@ def test_of_many_verdicts_at_once_exactly_one_counts(engine: Engine) -> None:
     raise_alerts(engine, [flagged("t1")], portfolio="world", now=NOW)
     alert_id = queue(engine)[0].id
     people = ["ann", "ben", "sue", "max"] * 2
-    told = at_once(lambda number: decide(engine, alert_id, verdict="fraud", by=people[number], now=NOW))
+    told = at_once(
+        lambda number: decide(engine, alert_id, verdict="fraud", by=people[number], now=NOW)
+    )
     assert told.count("") == 1
-    assert sum("already; a senior can reverse it" in sentence for sentence in told) == PEOPLE_AT_ONCE - 1
+    assert (
+        sum("already; a senior can reverse it" in sentence for sentence in told)
+        == PEOPLE_AT_ONCE - 1
+    )
     assert len(alert_page(engine, alert_id).reviews) == len(labels_after(engine, "world")) == 1
 
 
 def test_of_many_freezes_at_once_exactly_one_holds(engine: Engine) -> None:
     later = NOW + timedelta(days=1)
     told = at_once(
-        lambda _: freeze(engine, "world", "a1", kind="all", reason="x", owner="ann", review_by=later, now=NOW),
+        lambda _: freeze(
+            engine, "world", "a1", kind="all", reason="x", owner="ann", review_by=later, now=NOW
+        ),
     )
     assert told.count("") == 1
     assert counts(engine)["holds"] == 1
@@ -142,9 +167,14 @@ def test_the_same_alerts_raised_at_once_are_raised_once(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("table", [Review, Label, Audit], ids=["review", "label", "audit"])
-def test_the_record_can_be_neither_changed_nor_deleted(engine: Engine, table: type[DeclarativeBase]) -> None:
+def test_the_record_can_be_neither_changed_nor_deleted(
+    engine: Engine, table: type[DeclarativeBase]
+) -> None:
     raise_alerts(engine, [flagged("t1")], portfolio="world", now=NOW)
     decide(engine, queue(engine)[0].id, verdict="fraud", by="ann", now=NOW)
     for change in (update(table).values(id=7), delete(table)):
-        with pytest.raises(IntegrityError, match=f"{table.__tablename__} is append only"), writer(engine).begin() as connection:
+        with (
+            pytest.raises(IntegrityError, match=f"{table.__tablename__} is append only"),
+            writer(engine).begin() as connection,
+        ):
             connection.execute(change)

@@ -1,4 +1,7 @@
-"""Law 6: no frozen account without a pending alert or a named owner; no release while an alert is pending."""
+"""Law 6: no frozen account without a pending alert or a named owner.
+
+No release while an alert is pending.
+"""
 
 import tempfile
 from contextlib import suppress
@@ -33,7 +36,9 @@ people = st.sampled_from(["ann", "sue", "ann", "sue", "vic", "nobody"])
 picks = st.integers(min_value=0, max_value=1)
 
 
-def operation(name: str, **arguments: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+def operation(
+    name: str, **arguments: st.SearchStrategy[object]
+) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     """One thing somebody tries at the desk."""
     return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
 
@@ -62,10 +67,21 @@ class Desk:
 
     def flag(self, account: str) -> None:
         self.flagged += 1
-        raise_alerts(self.engine, [flagged(f"t{self.flagged}", account)], portfolio="world", now=NOW)
+        raise_alerts(
+            self.engine, [flagged(f"t{self.flagged}", account)], portfolio="world", now=NOW
+        )
 
     def freeze(self, account: str, kind: HoldKind, owner: str | None) -> None:
-        freeze(self.engine, "world", account, kind=kind, reason="x", owner=owner, review_by=LATER, now=NOW)
+        freeze(
+            self.engine,
+            "world",
+            account,
+            kind=kind,
+            reason="x",
+            owner=owner,
+            review_by=LATER,
+            now=NOW,
+        )
 
     def decide(self, pick: int, verdict: Verdict, by: str) -> None:
         decide(self.engine, self.alert_id(pick), verdict=verdict, by=by, now=NOW)
@@ -74,7 +90,11 @@ class Desk:
         reverse(self.engine, self.alert_id(pick), verdict=verdict, note="x", by=by, now=NOW)
 
     def take_or_put_back(self, pick: int, by: str) -> None:
-        change = take if any(alert.id == self.alert_id(pick) for alert in queue(self.engine)) else put_back
+        change = (
+            take
+            if any(alert.id == self.alert_id(pick) for alert in queue(self.engine))
+            else put_back
+        )
         change(self.engine, self.alert_id(pick), by=by, now=NOW)
 
     def release(self, account: str, by: str) -> None:
@@ -85,7 +105,10 @@ class Desk:
     def alert_id(self, pick: int) -> int:
         """The newest alert or the one before it, so that late alerts are reached as often as early ones."""
         states: tuple[AlertState, ...] = get_args(AlertState)
-        ids = sorted((alert.id for state in states for alert in queue(self.engine, state=state)), reverse=True)
+        ids = sorted(
+            (alert.id for state in states for alert in queue(self.engine, state=state)),
+            reverse=True,
+        )
         return ids[pick % len(ids)] if ids else 1
 
     def pending_accounts(self) -> list[str]:
@@ -97,7 +120,9 @@ class Desk:
         pending = self.pending_accounts()
         assert len(pending) == len(set(pending)), f"an account has two undecided alerts: {pending}"
         for hold in active_holds(self.engine):
-            assert hold.owner or hold.account_id in pending, f"{hold.account_id} is frozen for nobody and nothing"
+            assert hold.owner or hold.account_id in pending, (
+                f"{hold.account_id} is frozen for nobody and nothing"
+            )
 
 
 @settings(max_examples=40, deadline=None)

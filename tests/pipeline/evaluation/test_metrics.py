@@ -13,16 +13,27 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from pipeline.evaluation.capacity import findings
-from pipeline.evaluation.metrics import Metrics, average_precision, equal_mass_bins, evaluate, log_loss, roc_auc
+from pipeline.evaluation.metrics import (
+    Metrics,
+    average_precision,
+    equal_mass_bins,
+    evaluate,
+    log_loss,
+    roc_auc,
+)
 
-JUDGE = Path(__file__).parents[3] / "shared" / "judge" / "handbook.py"
+JUDGE = Path(__file__).parents[4] / "shared" / "judge" / "handbook.py"
 
 
 def labelled_scores() -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
     """Labels of both classes with scores on a coarse grid, so that ties are common."""
     row = st.tuples(st.booleans(), st.integers(0, 8))
-    rows = st.lists(row, min_size=2, max_size=60).filter(lambda rows: len({fraud for fraud, _ in rows}) == 2)
-    return rows.map(lambda rows: (np.array([f for f, _ in rows]), np.array([s / 8 for _, s in rows])))
+    rows = st.lists(row, min_size=2, max_size=60).filter(
+        lambda rows: len({fraud for fraud, _ in rows}) == 2
+    )
+    return rows.map(
+        lambda rows: (np.array([f for f, _ in rows]), np.array([s / 8 for _, s in rows]))
+    )
 
 
 def four_days() -> dict[str, object]:
@@ -42,7 +53,8 @@ def evaluated(**changes: object) -> Metrics:
 
 def test_analysts_find_an_account_once_and_its_later_fraud_counts_as_caught() -> None:
     metrics = evaluated()
-    assert metrics.precision_at_capacity == 0.5  # "a" on the first day; "b" is looked at on the second, in vain
+    # "a" on the first day; "b" is looked at on the second, in vain
+    assert metrics.precision_at_capacity == 0.5
     assert metrics.recall_at_capacity == 0.5
     assert metrics.value_recall_at_capacity == pytest.approx(30 / 100)
 
@@ -74,7 +86,9 @@ def test_auc_and_ap_are_scikit_learns_with_ties(rows: tuple[np.ndarray, np.ndarr
 
 
 @given(labelled_scores(), st.integers(1, 12))
-def test_bins_keep_equal_scores_together_and_the_order_of_scores(rows: tuple[np.ndarray, np.ndarray], bins: int) -> None:
+def test_bins_keep_equal_scores_together_and_the_order_of_scores(
+    rows: tuple[np.ndarray, np.ndarray], bins: int
+) -> None:
     _, score = rows
     found = equal_mass_bins(score, bins)
     order = np.argsort(score)
@@ -85,7 +99,10 @@ def test_bins_keep_equal_scores_together_and_the_order_of_scores(rows: tuple[np.
 
 
 def test_bins_of_distinct_scores_are_of_equal_mass() -> None:
-    assert np.bincount(equal_mass_bins(np.random.default_rng(1).permutation(1000) / 1000, 10)).tolist() == [100] * 10
+    assert (
+        np.bincount(equal_mass_bins(np.random.default_rng(1).permutation(1000) / 1000, 10)).tolist()
+        == [100] * 10
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +118,17 @@ def judge() -> ModuleType:
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10_000), capacity=st.integers(1, 20), levels=st.sampled_from([5, 1_000_000]))
-def test_precision_at_capacity_is_the_judges_card_precision(judge: ModuleType, seed: int, capacity: int, levels: int) -> None:
+@given(
+    seed=st.integers(0, 10_000), capacity=st.integers(1, 20), levels=st.sampled_from([5, 1_000_000])
+)
+def test_precision_at_capacity_is_the_judges_card_precision(
+    judge: ModuleType, seed: int, capacity: int, levels: int
+) -> None:
     generator = np.random.default_rng(seed)
     rows = pd.DataFrame(
         {
-            "TX_DATETIME": pd.Timestamp("2018-08-08", tz="UTC") + pd.to_timedelta(generator.uniform(0, 7, 400), unit="D"),
+            "TX_DATETIME": pd.Timestamp("2018-08-08", tz="UTC")
+            + pd.to_timedelta(generator.uniform(0, 7, 400), unit="D"),
             "CUSTOMER_ID": generator.integers(100, 160, 400),
             "TX_FRAUD": generator.random(400) < 0.1,
             "score": generator.integers(levels, size=400) / levels,
@@ -128,13 +150,27 @@ def test_precision_at_capacity_is_the_judges_card_precision(judge: ModuleType, s
     [
         pytest.param({"y": [False] * 6}, "found 6 rows, all legitimate", id="no fraud"),
         pytest.param({"y": [True] * 6}, "found 6 rows, all fraud", id="fraud only"),
-        pytest.param({"y": [True, None, False, True, False, True]}, "1 of 6 rows have no label", id="an unlabelled row"),
+        pytest.param(
+            {"y": [True, None, False, True, False, True]},
+            "1 of 6 rows have no label",
+            id="an unlabelled row",
+        ),
         pytest.param({"y": [True, False]}, "found 2 labels for 6 rows", id="labels of other rows"),
-        pytest.param({"probability": [0.9, 0.5, 0.1, 0.8, 0.7, 1.2]}, r"found 1\.2; calibrate", id="above one"),
-        pytest.param({"probability": [0.9, 0.5, 0.1, 0.8, 0.7, np.nan]}, "found nan; calibrate", id="not a number"),
+        pytest.param(
+            {"probability": [0.9, 0.5, 0.1, 0.8, 0.7, 1.2]},
+            r"found 1\.2; calibrate",
+            id="above one",
+        ),
+        pytest.param(
+            {"probability": [0.9, 0.5, 0.1, 0.8, 0.7, np.nan]},
+            "found nan; calibrate",
+            id="not a number",
+        ),
         pytest.param({"capacity_per_day": 0}, "at least 1, not 0", id="no capacity"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_a_sentence(changes: dict[str, object], message: str) -> None:
+def test_what_cannot_be_judged_is_refused_in_a_sentence(
+    changes: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         evaluated(**changes)

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import LABELS
-from pipeline.evaluation.time_split import Split, known_labels, labelled_rows, rows_between, split_by_time
+from pipeline.evaluation.time_split import (
+    Split,
+    known_labels,
+    labelled_rows,
+    rows_between,
+    split_by_time,
+)
 
 
 def day(number: float) -> datetime:
@@ -17,13 +23,21 @@ def day(number: float) -> datetime:
 
 
 def words(*told: tuple[str, bool, float]) -> pa.Table:
-    rows = [{"transaction_id": name, "is_fraud": fraud, "known_at": day(at), "source": "source"} for name, fraud, at in told]
+    rows = [
+        {"transaction_id": name, "is_fraud": fraud, "known_at": day(at), "source": "source"}
+        for name, fraud, at in told
+    ]
     return pa.Table.from_pylist(rows, schema=LABELS)
 
 
 def standing(*moments: float) -> pa.Table:
     names = [f"t{place}" for place in range(len(moments))]
-    return pa.table({"transaction_id": names, "as_of": pa.array([day(m) for m in moments], pa.timestamp("us", tz="UTC"))})
+    return pa.table(
+        {
+            "transaction_id": names,
+            "as_of": pa.array([day(m) for m in moments], pa.timestamp("us", tz="UTC")),
+        }
+    )
 
 
 @given(st.integers(30, 1000), st.integers(1, 7))
@@ -36,7 +50,9 @@ def test_train_gap_and_test_follow_one_another(days: int, delay_days: int) -> No
 
 
 def test_too_short_a_history_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"20\.0 days of history are too few .*at least 28 are needed: ingest more"):
+    with pytest.raises(
+        ValueError, match=r"20\.0 days of history are too few .*at least 28 are needed: ingest more"
+    ):
         split_by_time(day(0), day(20), label_delay=timedelta(days=7))
 
 
@@ -49,9 +65,19 @@ def test_too_short_a_history_is_refused() -> None:
         pytest.param((0, 5, 6, 6), id="no test"),
     ],
 )
-def test_spans_in_the_wrong_order_are_refused_with_their_times(days: tuple[int, int, int, int]) -> None:
-    with pytest.raises(ValueError, match=r"must follow one another, not 2025-01-.*; give from before until, train before test"):
-        Split(train_from=day(days[0]), train_until=day(days[1]), test_from=day(days[2]), test_until=day(days[3]))
+def test_spans_in_the_wrong_order_are_refused_with_their_times(
+    days: tuple[int, int, int, int],
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"must follow one another, not 2025-01-.*; give from before until, train before test",
+    ):
+        Split(
+            train_from=day(days[0]),
+            train_until=day(days[1]),
+            test_from=day(days[2]),
+            test_until=day(days[3]),
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +87,9 @@ def test_spans_in_the_wrong_order_are_refused_with_their_times(days: tuple[int, 
         pytest.param([("t0", True, 3)], 3, True, id="told at this moment"),
         pytest.param([("t0", True, 3), ("t0", False, 5)], 4, True, id="taken back later"),
         pytest.param([("t0", False, 5), ("t0", True, 3)], 6, False, id="taken back by now"),
-        pytest.param([("t0", True, 3), ("t0", False, 3)], 4, True, id="of two words of one moment fraud wins"),
+        pytest.param(
+            [("t0", True, 3), ("t0", False, 3)], 4, True, id="of two words of one moment fraud wins"
+        ),
         pytest.param([("t9", True, 3)], 4, None, id="told of another"),
     ],
 )
@@ -69,7 +97,10 @@ def test_a_label_is_what_was_last_told_by_the_moment(
     told: list[tuple[str, bool, float]], at: float, expected: bool | None
 ) -> None:
     known = known_labels(standing(1)["transaction_id"], words(*told), by=day(at))
-    assert [None if label is not True and label is not False else label for label in known.astype("object")] == [expected]
+    assert [
+        None if label is not True and label is not False else label
+        for label in known.astype("object")
+    ] == [expected]
 
 
 def test_spans_are_half_open() -> None:
@@ -78,7 +109,11 @@ def test_spans_are_half_open() -> None:
 
 def test_only_rows_with_a_known_label_are_given_with_it() -> None:
     rows, labels = labelled_rows(
-        standing(1, 2, 3, 9), words(("t0", True, 4), ("t1", False, 4), ("t2", True, 8)), day(0), day(5), known_by=day(5)
+        standing(1, 2, 3, 9),
+        words(("t0", True, 4), ("t1", False, 4), ("t2", True, 8)),
+        day(0),
+        day(5),
+        known_by=day(5),
     )
     assert rows["transaction_id"].to_pylist() == ["t0", "t1"]
     assert np.array_equal(labels, [True, False])

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pipeline.explanation.integrated_gradients import stage_shares
+from pipeline.explanation.integrated_gradients import stage_attributions
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.tensors import Tensors
 from pipeline.models.layered.training import increments_of
@@ -22,29 +22,35 @@ def rows_of(features: pa.Table) -> Tensors:
 
 
 def frequent(name: str) -> str:
-    return next(c.vocabulary[0] for group in encoder().groups for c in group.categories if c.name == name)
+    return next(
+        c.vocabulary[0] for group in encoder().groups for c in group.categories if c.name == name
+    )
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_shares_and_the_rest_add_up_to_the_increments(seed: int) -> None:
     one, rows = network(seed=seed), rows_of(training_rows(200, seed=9))
     increments = increments_of(one, rows)
-    for stage, told in enumerate(stage_shares(one, rows)):
+    for stage, told in enumerate(stage_attributions(one, rows)):
         assert told.facts.shape == (200, 2)
-        np.testing.assert_allclose((told.facts.sum(dim=1) + told.rest).numpy(), increments[:, stage], atol=1e-5)
+        np.testing.assert_allclose(
+            (told.facts.sum(dim=1) + told.rest).numpy(), increments[:, stage], atol=1e-5
+        )
 
 
 def test_of_usual_facts_all_is_rest() -> None:
     one = network()
-    rows = rows_of(table([USUAL | {"channel": frequent("channel"), "country": frequent("country")}]))
-    for stage, told in enumerate(stage_shares(one, rows)):
+    rows = rows_of(
+        table([USUAL | {"channel": frequent("channel"), "country": frequent("country")}])
+    )
+    for stage, told in enumerate(stage_attributions(one, rows)):
         assert told.facts.abs().max() < 1e-3
         assert float(told.rest[0]) == pytest.approx(increments_of(one, rows)[0, stage], abs=1e-3)
 
 
 def test_a_group_without_facts_has_no_shares() -> None:
     one, rows = network(), rows_of(table([{"paid": 5.0}]))
-    told = stage_shares(one, rows)[1]
+    told = stage_attributions(one, rows)[1]
     assert told.facts.abs().max() == 0
     assert float(told.rest[0]) == pytest.approx(increments_of(one, rows)[0, 1], abs=1e-6)
 
@@ -58,14 +64,21 @@ def deaf_to_distance() -> LayeredNetwork:
 
 
 def test_a_fact_that_the_stage_does_not_hear_has_no_share() -> None:
-    rows = rows_of(table([{"paid": 5.0, "far": 5000.0, "country": "FR"}, {"paid": 5.0, "far": None, "country": "XX"}]))
-    told = stage_shares(deaf_to_distance(), rows)[1]
+    rows = rows_of(
+        table(
+            [
+                {"paid": 5.0, "far": 5000.0, "country": "FR"},
+                {"paid": 5.0, "far": None, "country": "XX"},
+            ]
+        )
+    )
+    told = stage_attributions(deaf_to_distance(), rows)[1]
     assert told.facts[:, 0].abs().max() == 0
     assert told.facts[1, 1].abs() > 0
 
 
 def test_a_missing_number_has_a_share_of_its_own() -> None:
     rows = rows_of(table([{"paid": None, "channel": frequent("channel")}]))
-    told = stage_shares(network(), rows)[0]
+    told = stage_attributions(network(), rows)[0]
     assert told.facts[0, 0].abs() > 0
     assert told.facts[0, 1].abs() == 0

@@ -7,8 +7,8 @@ import pytest
 
 from features.declarations import Feature, Group, fact
 from features.encoder import CategoryCode, Encoder, GroupCode, NumberCode
-from pipeline.explanation.reasons import fact_shares, in_words, reasons
-from pipeline.explanation.typical_ranges import Usual
+from pipeline.explanation.reasons import fact_attributions, in_words, reasons
+from pipeline.explanation.typical_ranges import TypicalRange
 from pipeline.flagged import StageReason
 from tests.small_network import layered, table
 
@@ -64,7 +64,9 @@ def test_far_below_the_usual_is_unusual_too() -> None:
 
 def test_a_category_the_training_did_not_know_is_unusual() -> None:
     ((reason,),) = told({"channel": "carrier pigeon"})
-    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("channel: carrier pigeon", True)]
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [
+        ("channel: carrier pigeon", True)
+    ]
 
 
 def test_a_row_of_nulls_has_its_increment_and_no_facts() -> None:
@@ -78,10 +80,22 @@ def test_no_rows_have_no_reasons() -> None:
 def test_a_stage_tells_its_four_least_usual_numbers() -> None:
     codes = tuple(number(name) for name in NUMBERS)
     encoder = Encoder(groups=(GroupCode(name="g", numbers=codes, categories=()),))
-    groups = (Group(name="g", meaning="", needs=(), features=tuple(fact(name, name, name) for name in NUMBERS)),)
+    groups = (
+        Group(
+            name="g",
+            meaning="",
+            needs=(),
+            features=tuple(fact(name, name, name) for name in NUMBERS),
+        ),
+    )
     import pyarrow as pa
 
-    ((reason,),) = reasons(pa.table({name: [value] for name, value in NUMBERS.items()}), {"g": np.ones(1)}, encoder, groups)
+    ((reason,),) = reasons(
+        pa.table({name: [value] for name, value in NUMBERS.items()}),
+        {"g": np.ones(1)},
+        encoder,
+        groups,
+    )
     assert [fact.name for fact in reason.facts] == ["furthest", "further", "near", "middling"]
 
 
@@ -89,12 +103,18 @@ def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
     shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.2])}
     row = table([{"paid": 99.0, "far": 0.0, "channel": "pos"}])
     ((reason,),) = reasons(row, {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
-    assert [(fact.name, fact.share) for fact in reason.facts] == [("far", -0.4), ("channel", 0.2), ("paid", 0.1)]
+    assert [(fact.name, fact.share) for fact in reason.facts] == [
+        ("far", -0.4),
+        ("channel", 0.2),
+        ("paid", 0.1),
+    ]
 
 
 def test_a_number_that_is_missing_is_told_where_that_weighs() -> None:
     shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.0])}
-    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
+    ((reason,),) = reasons(
+        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares
+    )
     assert words(reason) == ["distance: none (never)", "amount: 99"]
 
 
@@ -102,10 +122,14 @@ def test_shares_are_told_only_of_increments_of_this_model() -> None:
     model = layered()
     rows = table([{"paid": 9.0, "channel": "pos", "far": 3.0, "country": "FR"}] * 2)
     added = dict(zip(("amount", "place"), model.increments(rows).T, strict=True))
-    shares = fact_shares(model, rows, added | {"amount": added["amount"] + [0.0, 0.3]})
-    assert np.isnan(shares["paid"]).tolist() == np.isnan(shares["channel"]).tolist() == [False, True]
+    shares = fact_attributions(model, rows, added | {"amount": added["amount"] + [0.0, 0.3]})
+    assert (
+        np.isnan(shares["paid"]).tolist() == np.isnan(shares["channel"]).tolist() == [False, True]
+    )
     assert not np.isnan(shares["far"]).any()
-    assert fact_shares(model, rows, {"place": added["place"]})["paid"] == pytest.approx([np.nan, np.nan], nan_ok=True)
+    assert fact_attributions(model, rows, {"place": added["place"]})["paid"] == pytest.approx(
+        [np.nan, np.nan], nan_ok=True
+    )
 
 
 def test_a_stage_of_another_champion_is_told_without_facts() -> None:
@@ -148,7 +172,7 @@ def test_a_value_is_said_with_its_unit(unit: str, value: float, text: str) -> No
     ids=["flag that holds", "flag that does not", "category"],
 )
 def test_flags_and_categories_are_said_in_words(feature: Feature, value: object, text: str) -> None:
-    assert in_words(feature, value, usual=Usual(low=0.0, high=0.2, own=True)) == text
+    assert in_words(feature, value, usual=TypicalRange(low=0.0, high=0.2, own=True)) == text
 
 
 @pytest.mark.parametrize(
@@ -165,22 +189,41 @@ def test_flags_and_categories_are_said_in_words(feature: Feature, value: object,
         ("share", 0.2, (0.05, 0.1), "20 %, usually 5 to 10 %"),
         ("km/h", 812.3, (3.0, 3.001), "812 km/h, usually 3 km/h"),
     ],
-    ids=["a count", "counts", "always none", "many", "no count", "hours", "two units", "money", "shares", "as good as equal"],
+    ids=[
+        "a count",
+        "counts",
+        "always none",
+        "many",
+        "no count",
+        "hours",
+        "two units",
+        "money",
+        "shares",
+        "as good as equal",
+    ],
 )
-def test_a_value_is_said_beside_the_accounts_usual(unit: str, value: float, span: tuple[float, float], text: str) -> None:
-    usual = Usual(low=span[0], high=span[1], own=True)
+def test_a_value_is_said_beside_the_accounts_usual(
+    unit: str, value: float, span: tuple[float, float], text: str
+) -> None:
+    usual = TypicalRange(low=span[0], high=span[1], own=True)
     assert in_words(fact("x", "x", "meaning", unit=unit), value, usual=usual) == f"meaning: {text}"
 
 
 def test_the_portfolios_usual_is_told_as_such() -> None:
-    usual = {"paid": Usual(low=5.0, high=12.0, own=False)}
-    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual])
+    usual = {"paid": TypicalRange(low=5.0, high=12.0, own=False)}
+    ((reason,),) = reasons(
+        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual]
+    )
     assert words(reason) == ["amount: 99, 5 to 12 in most payments"]
     assert reason.facts[0].unusual
 
 
 def test_what_the_account_does_usually_is_not_unusual() -> None:
     """The amount of 99 is 2.3 spreads above the training's middle, and among the account's usual ones."""
-    usual = {"paid": Usual(low=80.0, high=120.0, own=True)}
-    ((reason,),) = reasons(table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual])
-    assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 99, usually 80 to 120", False)]
+    usual = {"paid": TypicalRange(low=80.0, high=120.0, own=True)}
+    ((reason,),) = reasons(
+        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual]
+    )
+    assert [(fact.text, fact.unusual) for fact in reason.facts] == [
+        ("amount: 99, usually 80 to 120", False)
+    ]

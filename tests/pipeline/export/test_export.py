@@ -20,20 +20,20 @@ from features.encoder import Encoder
 from pipeline.export.export import export
 from pipeline.export.scorer import Scorer
 from pipeline.export.torch_program import read_program, write_program
-from pipeline.lake.snapshot import read_history
+from pipeline.lake.snapshot import read_snapshot
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.logistic import Logistic
-from pipeline.models.calibration import Affine
+from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
-from pipeline.models.layered.stacking import Opinion
+from pipeline.models.layered.stacking import Stacking
 from pipeline.policy.selection import Policy
 from pipeline.registry.bundle import Bundle
 from pipeline.registry.versions import Registry
 from pipeline.train.recording import record
 from tests.command_line import run
 from tests.small_network import COLUMNS, GROUPS, SMALL, layered, network, table, training_rows
-from tests.small_world import AS_OF, BUILDING, World, trained_as
+from tests.small_world import AS_OF, BUILD_CONFIG, World, trained_as
 
 ROW: dict[str, object] = {"paid": 12.5, "channel": "online", "far": 3.0, "country": "DE"}
 
@@ -54,8 +54,11 @@ def bundle() -> Bundle:
     boosting = XGBoost().fit(rows.to_pandas(), fraud, np.arange(rows.num_rows).astype(str), seed=1)
     return Bundle(
         portfolio="world",
-        model=replace(layered(networks=2), opinion=Opinion(model=boosting, trust=0.35, calibration=Affine(a=1.2, b=0.4))),
-        calibration=Affine(a=0.9, b=-0.2),
+        model=replace(
+            layered(networks=2),
+            stacking=Stacking(model=boosting, weight=0.35, calibration=PlattScaling(a=1.2, b=0.4)),
+        ),
+        calibration=PlattScaling(a=0.9, b=-0.2),
         policy=Policy(capacity_per_day=7, cost=2.5, least_gain=1.25),
         feature_digest="0123456789abcdef",
         features={},
@@ -88,7 +91,10 @@ def assert_same(bundle: Bundle, scorer: Scorer, rows: pa.Table) -> None:
     np.testing.assert_allclose(found.score, bundle.probability(logit), rtol=0, atol=1e-5)
     np.testing.assert_allclose(found.logit, logit, rtol=0, atol=1e-5)
     np.testing.assert_allclose(found.increments, bundle.increments(rows), rtol=0, atol=1e-5)
-    alone = [scorer.score(rows.slice(place, 1).to_pydict()).score[0] for place in range(min(20, rows.num_rows))]
+    alone = [
+        scorer.score(rows.slice(place, 1).to_pydict()).score[0]
+        for place in range(min(20, rows.num_rows))
+    ]
     np.testing.assert_allclose(alone, found.score[:20], rtol=0, atol=1e-5)
 
 
@@ -98,7 +104,11 @@ UNUSUAL = {
     "missing categories": [ROW | {"channel": None}, ROW | {"country": None}, {"paid": 3.0}],
     "unknown categories": [ROW | {"channel": "carrier pigeon", "country": "?"}, {"country": "?"}],
     "known to the boosting alone": [ROW | {"country": "IS"}],
-    "extreme numbers": [ROW | {"paid": paid, "far": far} for paid in (-1e30, 0.0, 1e-300, 1e30) for far in (-5.0, 1e9)],
+    "extreme numbers": [
+        ROW | {"paid": paid, "far": far}
+        for paid in (-1e30, 0.0, 1e-300, 1e30)
+        for far in (-5.0, 1e9)
+    ],
 }
 
 
@@ -107,39 +117,62 @@ def test_ordinary_rows_score_as_the_bundle_scores_them(bundle: Bundle, folder: P
 
 
 @pytest.mark.parametrize("rows", UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_rows_score_as_the_bundle_scores_them(bundle: Bundle, folder: Path, rows: list[dict[str, object]]) -> None:
+def test_unusual_rows_score_as_the_bundle_scores_them(
+    bundle: Bundle, folder: Path, rows: list[dict[str, object]]
+) -> None:
     assert_same(bundle, Scorer(folder), table(rows))
 
 
-def test_a_network_without_opinion_and_with_one_seed_is_exported_too(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_network_without_opinion_and_with_one_seed_is_exported_too(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     lone = replace(bundle, model=layered(networks=1))
     scorer = Scorer(export(lone, tmp_path / "exported"))
     assert scorer.stages == ("amount", "place")
     assert_same(lone, scorer, training_rows())
 
 
-def test_a_value_on_a_split_goes_the_way_that_xgboost_sends_it(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
-    assert bundle.model.opinion is not None
-    bundle.model.opinion.model.to_files(tmp_path)
-    learner = json.loads(xgboost.Booster(model_file=tmp_path / "xgboost.ubj").save_raw("json"))["learner"]
+def test_a_value_on_a_split_goes_the_way_that_xgboost_sends_it(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    assert bundle.model.stacking is not None
+    bundle.model.stacking.model.to_files(tmp_path)
+    learner = json.loads(xgboost.Booster(model_file=tmp_path / "xgboost.ubj").save_raw("json"))[
+        "learner"
+    ]
     splits = {
         value
         for tree in learner["gradient_booster"]["model"]["trees"]
-        for value, feature, left in zip(tree["split_conditions"], tree["split_indices"], tree["left_children"], strict=True)
+        for value, feature, left in zip(
+            tree["split_conditions"], tree["split_indices"], tree["left_children"], strict=True
+        )
         if left >= 0 and feature == 0  # the amount paid
     }
     assert splits
-    assert_same(bundle, Scorer(folder), table([ROW | {"paid": float(np.float32(value))} for value in splits]))
+    assert_same(
+        bundle,
+        Scorer(folder),
+        table([ROW | {"paid": float(np.float32(value))} for value in splits]),
+    )
 
 
 def test_a_stage_may_have_numbers_alone_or_categories_alone(bundle: Bundle, tmp_path: Path) -> None:
     amount, place = GROUPS
-    groups = (replace(amount, features=amount.features[:1]), replace(place, features=place.features[1:]))
+    groups = (
+        replace(amount, features=amount.features[:1]),
+        replace(place, features=place.features[1:]),
+    )
     lone = replace(bundle, model=fitted(training_rows(), groups))
-    assert_same(lone, Scorer(export(lone, tmp_path / "exported")), table([{}, ROW, {"paid": 3.0}, {"country": "DE"}]))
+    assert_same(
+        lone,
+        Scorer(export(lone, tmp_path / "exported")),
+        table([{}, ROW, {"paid": 3.0}, {"country": "DE"}]),
+    )
 
 
-def test_knots_close_to_one_another_round_as_torch_rounds_them(bundle: Bundle, tmp_path: Path) -> None:
+def test_knots_close_to_one_another_round_as_torch_rounds_them(
+    bundle: Bundle, tmp_path: Path
+) -> None:
     """Amounts between 1,000 and 1,001: on the log scale knots are 1e-4 apart and slopes about 10,000."""
     rows = training_rows(2000)
     rows = rows.set_column(0, "paid", pa.array(1000 + np.random.default_rng(1).random(2000)))
@@ -148,15 +181,25 @@ def test_knots_close_to_one_another_round_as_torch_rounds_them(bundle: Bundle, t
 
 
 def test_arrays_of_numpy_are_rows_too(folder: Path) -> None:
-    given = {"paid": [3.0, None], "far": [1.0, 2.0], "channel": ["pos", None], "country": ["FR", "DE"]}
-    arrays = {name: np.array(values, dtype=float if name in {"paid", "far"} else object) for name, values in given.items()}
+    given = {
+        "paid": [3.0, None],
+        "far": [1.0, 2.0],
+        "channel": ["pos", None],
+        "country": ["FR", "DE"],
+    }
+    arrays = {
+        name: np.array(values, dtype=float if name in {"paid", "far"} else object)
+        for name, values in given.items()
+    }
     arrays["channel"][1] = float("nan")  # as pandas has missing texts
-    np.testing.assert_array_equal(Scorer(folder).score(arrays).score, Scorer(folder).score(given).score)
+    np.testing.assert_array_equal(
+        Scorer(folder).score(arrays).score, Scorer(folder).score(given).score
+    )
 
 
 def test_a_champion_of_the_simulated_world_scores_as_here(world: World, tmp_path: Path) -> None:
-    bundle, history = world.trained.bundle, read_history(world.portfolio, world.lake)
-    features = history.features(building=BUILDING, since=AS_OF)
+    bundle, snapshot = world.trained.bundle, read_snapshot(world.portfolio, world.lake)
+    features = snapshot.features(build_config=BUILD_CONFIG, since=AS_OF)
     assert features.num_rows > 100
     assert bundle.model.stages[-1] == "classical"
     assert_same(bundle, Scorer(export(bundle, tmp_path / "exported")), features)
@@ -178,7 +221,9 @@ def test_no_rows_have_no_scores(folder: Path) -> None:
 
 def test_more_rows_than_a_block_come_back_in_their_order(bundle: Bundle, folder: Path) -> None:
     rows = training_rows(1500, seed=3)
-    np.testing.assert_allclose(Scorer(folder).score(rows.to_pydict()).logit, bundle.model.logit(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        Scorer(folder).score(rows.to_pydict()).logit, bundle.model.logit(rows), atol=1e-5
+    )
 
 
 ALONE = """
@@ -190,16 +235,32 @@ print(json.dumps([name.split(".")[0] for name in sys.modules]))
 """
 
 
-def test_a_process_without_our_libraries_scores_a_row(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+def test_a_process_without_our_libraries_scores_a_row(
+    bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
     row = json.dumps({name: [value] for name, value in ROW.items()})
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(folder), row], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ALONE, str(folder), row],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     score, modules = done.stdout.splitlines()
     here = bundle.probability(bundle.model.logit(table([ROW])))[0]
     assert float(score) == pytest.approx(here, abs=1e-5)
-    assert not {"torch", "xgboost", "pandas", "pyarrow", "sklearn", "onnx", "pipeline", "features"} & set(json.loads(modules))
+    assert not {
+        "torch",
+        "xgboost",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+        "onnx",
+        "pipeline",
+        "features",
+    } & set(json.loads(modules))
 
 
 @pytest.mark.parametrize(
@@ -207,41 +268,70 @@ def test_a_process_without_our_libraries_scores_a_row(bundle: Bundle, folder: Pa
     [
         ({"far": None}, r"the rows lack far; give every feature that preprocessing\.json names"),
         ({"far": [1.0, 2.0]}, r"paid has 1 rows and far 2; give each feature a value a row"),
-        ({"far": ["near"]}, r"far holds what is no number \(.*'near'\); give numbers, and None where missing"),
-        ({"far": [float("inf")]}, r"far: infinite or beyond 3\.4e\+38; give None where it is missing"),
+        (
+            {"far": ["near"]},
+            r"far holds what is no number \(.*'near'\); give numbers, and None where missing",
+        ),
+        (
+            {"far": [float("inf")]},
+            r"far: infinite or beyond 3\.4e\+38; give None where it is missing",
+        ),
         ({"far": [[1.0]]}, r"far holds 2 dimensions; give one value a row"),
-        ({"country": [49]}, r"country holds 49, which is no text; give texts, and None where missing"),
+        (
+            {"country": [49]},
+            r"country holds 49, which is no text; give texts, and None where missing",
+        ),
     ],
     ids=["absent", "too long", "a text", "infinite", "a list in a list", "a number for a text"],
 )
-def test_a_row_that_cannot_be_scored_is_refused(folder: Path, change: dict[str, list[object] | None], sentence: str) -> None:
+def test_a_row_that_cannot_be_scored_is_refused(
+    folder: Path, change: dict[str, list[object] | None], sentence: str
+) -> None:
     rows = {name: [value] for name, value in ROW.items()} | change
     with pytest.raises(ValueError, match=sentence):
         Scorer(folder).score({name: values for name, values in rows.items() if values is not None})
 
 
-def test_an_opinion_that_is_no_boosting_is_refused_and_nothing_written(bundle: Bundle, tmp_path: Path) -> None:
-    other = replace(bundle, model=replace(bundle.model, opinion=Opinion(model=Logistic(), trust=0.5)))
-    with pytest.raises(ValueError, match="the classical opinion is of Logistic, and only XGBoost is exported"):
+def test_an_opinion_that_is_no_boosting_is_refused_and_nothing_written(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    other = replace(
+        bundle, model=replace(bundle.model, stacking=Stacking(model=Logistic(), weight=0.5))
+    )
+    with pytest.raises(
+        ValueError, match="the classical opinion is of Logistic, and only XGBoost is exported"
+    ):
         export(other, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
 
 
 def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
-    world: World, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: World,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file, to = tmp_path / "portfolio.toml", tmp_path / "exported"
     text = world.portfolio.file.read_text(encoding="utf-8")
-    file.write_text(text.replace(f'name = "{world.portfolio.name}"', 'name = "to-export"'), encoding="utf-8")
+    file.write_text(
+        text.replace(f'name = "{world.portfolio.name}"', 'name = "to-export"'), encoding="utf-8"
+    )
     monkeypatch.setenv("STRATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
     monkeypatch.setattr(sys, "argv", ["strata", "export", str(file), "--to", str(to)])
-    sentence = "strata: portfolio to-export has no champion; run strata train and strata promote first\n"
+    sentence = (
+        "strata: portfolio to-export has no champion; run strata train and strata promote first\n"
+    )
     assert run(capsys) == (2, "", sentence)
     registry.succeed("to-export", record(registry, trained_as(world, "to-export")))
     said = f"version 1 is in {to}; its scorer.py says how to score with it\n"
     assert run(capsys) == (0, said, "")
-    assert run(capsys) == (2, "", f"strata: {to} holds files already; name a new folder for the export\n")
+    assert run(capsys) == (
+        2,
+        "",
+        f"strata: {to} holds files already; name a new folder for the export\n",
+    )
 
 
 def test_a_program_of_torch_computes_what_its_network_does(tmp_path: Path) -> None:
@@ -249,11 +339,19 @@ def test_a_program_of_torch_computes_what_its_network_does(tmp_path: Path) -> No
     write_program(made, tmp_path / "network.pt2")
     generator = torch.Generator().manual_seed(1)
     for rows in (1, 7):
-        numbers, codes = torch.randn(rows, 2, generator=generator), torch.randint(0, 4, (rows, 2), generator=generator)
+        numbers, codes = (
+            torch.randn(rows, 2, generator=generator),
+            torch.randint(0, 4, (rows, 2), generator=generator),
+        )
         missing = (torch.rand(rows, 2, generator=generator) < 0.3).float()
         with torch.inference_mode():
             expected = made(numbers, missing, codes)
-        torch.testing.assert_close(read_program(tmp_path / "network.pt2")(numbers, missing, codes), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            read_program(tmp_path / "network.pt2")(numbers, missing, codes),
+            expected,
+            atol=1e-5,
+            rtol=0,
+        )
 
 
 def test_a_program_of_torch_holds_no_pickle(tmp_path: Path) -> None:
@@ -262,4 +360,6 @@ def test_a_program_of_torch_holds_no_pickle(tmp_path: Path) -> None:
         for name in archive.namelist():
             start = archive.read(name)[:2]
             assert start != b"PK", f"{name} is an archive in the archive, as torch.save writes"
-            assert start[:1] != b"\x80" or name.startswith("network/data/weights/"), f"{name} starts as a pickle does"
+            assert start[:1] != b"\x80" or name.startswith("network/data/weights/"), (
+                f"{name} starts as a pickle does"
+            )

@@ -35,8 +35,18 @@ TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
         pytest.param("time", "2025-05-01T10:00:00Z", TEN, id="UTC"),
         pytest.param("time", "2025-05-01", datetime(2025, 5, 1, tzinfo=UTC), id="a date as text"),
         pytest.param("time", date(2025, 5, 1), datetime(2025, 5, 1, tzinfo=UTC), id="a date"),
-        pytest.param("time", "2025-05-01T10:00:00.123456Z", TEN.replace(microsecond=123456), id="microseconds"),
-        pytest.param("time", "2025-05-01T10:00:00.123456789Z", TEN.replace(microsecond=123456), id="nanoseconds are cut off"),
+        pytest.param(
+            "time",
+            "2025-05-01T10:00:00.123456Z",
+            TEN.replace(microsecond=123456),
+            id="microseconds",
+        ),
+        pytest.param(
+            "time",
+            "2025-05-01T10:00:00.123456789Z",
+            TEN.replace(microsecond=123456),
+            id="nanoseconds are cut off",
+        ),
         pytest.param("time", "9999-12-31", datetime(9999, 12, 31, tzinfo=UTC), id="a far day"),
         pytest.param("time", "today", None, id="today"),
         pytest.param("time", 1746093600, None, id="an integer for a time"),
@@ -64,7 +74,9 @@ def test_a_number_as_text_is_the_same_to_the_last_bit(value: float) -> None:
 
 
 def test_categories_are_read_as_their_values() -> None:
-    assert convert(pa.chunked_array([pa.array(["a", "b", None]).dictionary_encode()]), "text").to_pylist() == ["a", "b", None]
+    assert convert(
+        pa.chunked_array([pa.array(["a", "b", None]).dictionary_encode()]), "text"
+    ).to_pylist() == ["a", "b", None]
 
 
 @pytest.mark.parametrize("values", [[[1]], [{"a": 1}], [b"x"]], ids=["a list", "a struct", "bytes"])

@@ -8,7 +8,17 @@ import pytest
 from features.schema import SchemaError
 from pipeline.ingest.ingest import ingest, mapped_columns
 from pipeline.lake.tables import Lake
-from tests.ingest_examples import FEED, NOW, PARQUET, Row, portfolio_of, row, stored, take_in, write_rows
+from tests.ingest_examples import (
+    FEED,
+    NOW,
+    PARQUET,
+    Row,
+    portfolio_of,
+    row,
+    stored,
+    take_in,
+    write_rows,
+)
 
 HOURLY = f'{PARQUET}\ndelay = "1h"'
 TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
@@ -53,20 +63,33 @@ def test_a_row_stands_at_its_event_time_or_where_it_came_late_at_its_arrival(
 @pytest.mark.parametrize(
     ("said", "again"),
     [
-        pytest.param([row("7")], [dict(reversed(row("7").items()))], id="in another order of columns"),
+        pytest.param(
+            [row("7")], [dict(reversed(row("7").items()))], id="in another order of columns"
+        ),
         pytest.param([row("7")], [row("7", country=None)], id="with a column that is null"),
         pytest.param([row("7")], [row("7", note="new")], id="with a column of no meaning"),
-        pytest.param([row("7")], [row("7", amount="12.50", event_time="2025-05-01T12:00:00+02:00")], id="in other words"),
-        pytest.param([row("7")], [row(7, amount=12.5, event_time=TEN, is_fraud=False)], id="in other types"),
+        pytest.param(
+            [row("7")],
+            [row("7", amount="12.50", event_time="2025-05-01T12:00:00+02:00")],
+            id="in other words",
+        ),
+        pytest.param(
+            [row("7")], [row(7, amount=12.5, event_time=TEN, is_fraud=False)], id="in other types"
+        ),
         pytest.param([row("7")], [row(7), row(None)], id="with an integer id beside a null"),
     ],
 )
-def test_the_same_said_otherwise_is_known(tmp_path: Path, said: list[Row], again: list[Row]) -> None:
+def test_the_same_said_otherwise_is_known(
+    tmp_path: Path, said: list[Row], again: list[Row]
+) -> None:
     lake, (_, second) = take_in(tmp_path, said, again)
     assert (second.taken, second.known, lake.count("transactions")) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("changes", [{"amount": "12.51"}, {"event_time": "2025-05-01T10:00:00.000001Z"}, {"country": "DE"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"amount": "12.51"}, {"event_time": "2025-05-01T10:00:00.000001Z"}, {"country": "DE"}],
+)
 def test_any_other_fact_under_a_known_id_is_held(tmp_path: Path, changes: Row) -> None:
     lake, (_, second) = take_in(tmp_path, [row("7")], [row("7", **changes)])
     assert (second.quarantined, lake.count("transactions")) == (1, 1)
@@ -74,7 +97,10 @@ def test_any_other_fact_under_a_known_id_is_held(tmp_path: Path, changes: Row) -
 
 def test_a_source_without_rows_changes_nothing(tmp_path: Path) -> None:
     lake, (done,) = take_in(tmp_path, [])
-    assert (done.read, [lake.exists(table) for table in ("transactions", "quarantine", "labels")]) == (0, [False] * 3)
+    assert (
+        done.read,
+        [lake.exists(table) for table in ("transactions", "quarantine", "labels")],
+    ) == (0, [False] * 3)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +112,18 @@ def test_a_source_without_rows_changes_nothing(tmp_path: Path) -> None:
             r"small lacks account_id; it has transaction_id, .*map them",
             id="required",
         ),
-        pytest.param([*row()], '[columns]\nTX = "amount"', r"maps 'TX', which the source lacks; it has", id="mapped"),
-        pytest.param([*row()], '[columns]\namount = "credit_score"', r"small lacks amount", id="mapped away"),
-        pytest.param([*row()], '[groups.extra.basket]\ngroup = "amount"', r"small lacks basket", id="extra"),
+        pytest.param(
+            [*row()],
+            '[columns]\nTX = "amount"',
+            r"maps 'TX', which the source lacks; it has",
+            id="mapped",
+        ),
+        pytest.param(
+            [*row()], '[columns]\namount = "credit_score"', r"small lacks amount", id="mapped away"
+        ),
+        pytest.param(
+            [*row()], '[groups.extra.basket]\ngroup = "amount"', r"small lacks basket", id="extra"
+        ),
     ],
 )
 def test_a_missing_column_is_refused_before_anything_is_written(
@@ -102,7 +137,9 @@ def test_a_missing_column_is_refused_before_anything_is_written(
 
 
 def test_a_mapped_column_goes_before_one_of_the_same_name(tmp_path: Path) -> None:
-    mapping = mapped_columns(portfolio_of(tmp_path, more='[columns]\nTX = "amount"'), [*row(), "TX"])
+    mapping = mapped_columns(
+        portfolio_of(tmp_path, more='[columns]\nTX = "amount"'), [*row(), "TX"]
+    )
     assert (mapping["TX"], "amount" in mapping) == ("amount", False)
 
 
@@ -110,5 +147,11 @@ def test_progress_tells_the_rows_read_so_far(tmp_path: Path) -> None:
     portfolio = portfolio_of(tmp_path)
     write_rows(portfolio, [row(f"t{n}") for n in range(5)])
     told: list[int] = []
-    ingest(portfolio, Lake(str(tmp_path / "lake"), "small"), now=NOW, progress=told.append, batch_rows=2)
+    ingest(
+        portfolio,
+        Lake(str(tmp_path / "lake"), "small"),
+        now=NOW,
+        progress=told.append,
+        batch_rows=2,
+    )
     assert told == [2, 4, 5]

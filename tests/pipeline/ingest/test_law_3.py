@@ -21,7 +21,7 @@ from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, end_state, portfolio_of, row, stored, take_in, write_rows
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 INGEST = """
 import sys
 from datetime import UTC, datetime
@@ -50,8 +50,15 @@ LABELS = ["0", "true", None]
 
 def drawn_rows(*, ids: st.SearchStrategy[str | None]) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Rows good and bad, some of them twice."""
-    drawn: dict[str, Any] = {"amount": AMOUNTS, "event_time": TIMES, "is_fraud": LABELS, "latitude": PLACES}
-    one = st.builds(row, ids, **{name: st.sampled_from(list(values)) for name, values in drawn.items()})
+    drawn: dict[str, Any] = {
+        "amount": AMOUNTS,
+        "event_time": TIMES,
+        "is_fraud": LABELS,
+        "latitude": PLACES,
+    }
+    one = st.builds(
+        row, ids, **{name: st.sampled_from(list(values)) for name, values in drawn.items()}
+    )
     return st.lists(one, min_size=1, max_size=12)
 
 
@@ -62,7 +69,11 @@ def with_copies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @settings(deadline=None, max_examples=6, phases=[Phase.explicit, Phase.generate])
-@given(drawn_rows(ids=st.just("t")).map(with_copies), st.randoms(use_true_random=False), st.integers(1, 6))
+@given(
+    drawn_rows(ids=st.just("t")).map(with_copies),
+    st.randoms(use_true_random=False),
+    st.integers(1, 6),
+)
 def test_any_order_and_any_split_over_files_and_batches_give_the_same_end_state(
     rows: list[dict[str, Any]], chance: random.Random, batch_rows: int
 ) -> None:
@@ -70,7 +81,9 @@ def test_any_order_and_any_split_over_files_and_batches_give_the_same_end_state(
     cut = chance.randint(0, len(rows))
     with TemporaryDirectory() as folder:
         whole, _ = take_in(Path(folder) / "whole", rows)
-        parts, _ = take_in(Path(folder) / "parts", shuffled[:cut], shuffled[cut:], batch_rows=batch_rows)
+        parts, _ = take_in(
+            Path(folder) / "parts", shuffled[:cut], shuffled[cut:], batch_rows=batch_rows
+        )
         assert end_state(parts) == end_state(whole)
 
 
@@ -83,7 +96,10 @@ def test_each_row_ends_in_exactly_one_place_and_offering_all_again_changes_nothi
         lake, (first, again) = take_in(Path(folder), rows, rows, batch_rows=batch_rows)
         once, _ = take_in(Path(folder) / "once", rows, batch_rows=batch_rows)
         assert end_state(lake) == end_state(once)
-        taken = [(t["transaction_id"], t["event_time"], t["amount"], t["latitude"]) for t in stored(lake, "transactions")]
+        taken = [
+            (t["transaction_id"], t["event_time"], t["amount"], t["latitude"])
+            for t in stored(lake, "transactions")
+        ]
         held = [json.loads(h["row"]) for h in stored(lake, "quarantine")]
     assert first.read == first.taken + first.known + first.quarantined == len(rows)
     assert (again.taken, again.quarantined, again.labels, again.known) == (0, 0, 0, len(rows))
@@ -94,7 +110,12 @@ def test_each_row_ends_in_exactly_one_place_and_offering_all_again_changes_nothi
 
 def facts(row: dict[str, Any]) -> tuple[object, ...]:
     """What a row says, worked out by hand; a bad value as None."""
-    return row["transaction_id"], TIMES[row["event_time"]], AMOUNTS[row["amount"]], PLACES[row["latitude"]]
+    return (
+        row["transaction_id"],
+        TIMES[row["event_time"]],
+        AMOUNTS[row["amount"]],
+        PLACES[row["latitude"]],
+    )
 
 
 class Killed(BaseException):
@@ -132,7 +153,9 @@ def test_killed_after_any_change_and_run_again_the_end_state_is_the_same(
 ) -> None:
     whole, _ = take_in(tmp_path / "whole", FORMERLY, NOWADAYS, batch_rows=4)
     assert [held["transaction_id"] for held in stored(whole, "quarantine")] == ["t3", "t4"]
-    changes = 7  # held rows, settled ones, transactions and labels of two batches, the second with nothing to settle
+    # held rows, settled ones, transactions and labels of two batches, the second with nothing to
+    # settle
+    changes = 7
     for killed_after in range(1, changes + 1):
         folder = tmp_path / f"killed after {killed_after}"
         lake, _ = take_in(folder, FORMERLY, batch_rows=4)
@@ -146,14 +169,25 @@ def test_killed_after_any_change_and_run_again_the_end_state_is_the_same(
 
 def started(portfolio_file: Path, lake_url: Path, batch_rows: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", INGEST, str(portfolio_file), str(lake_url), str(batch_rows)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def many_rows(count: int) -> list[dict[str, Any]]:
-    return [row(f"t{n}", amount="-1" if n % 7 == 0 else f"{n}", is_fraud=str(n % 2)) for n in range(count)]
+    return [
+        row(f"t{n}", amount="-1" if n % 7 == 0 else f"{n}", is_fraud=str(n % 2))
+        for n in range(count)
+    ]
 
 
-def test_a_process_killed_at_random_moments_and_run_again_ends_like_one_that_was_not(tmp_path: Path) -> None:
+def test_a_process_killed_at_random_moments_and_run_again_ends_like_one_that_was_not(
+    tmp_path: Path,
+) -> None:
     rows = many_rows(3000)
     whole, _ = take_in(tmp_path / "whole", rows)
     portfolio = portfolio_of(tmp_path / "killed")

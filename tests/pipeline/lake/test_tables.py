@@ -15,7 +15,12 @@ def ids(*names: str) -> pa.Table:
 
 def test_what_was_never_written_is_none_and_counts_nothing(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "small")
-    assert (lake.exists("labels"), lake.version("labels"), lake.count("labels"), lake.read("labels")) == (False, -1, 0, None)
+    assert (
+        lake.exists("labels"),
+        lake.version("labels"),
+        lake.count("labels"),
+        lake.read("labels"),
+    ) == (False, -1, 0, None)
     assert lake.written("labels", "ingest") == -1
 
 
@@ -23,21 +28,29 @@ def test_what_was_never_written_is_none_and_counts_nothing(tmp_path: Path) -> No
 def test_a_number_is_written_at_most_once_by_its_writer(tmp_path: Path, number: int) -> None:
     lake = Lake(str(tmp_path), "small")
     lake.append("labels", ids("a"), writer="ingest", number=3)
-    with pytest.raises(LakeBusyError, match=r"written to by another process .*; run the command again"):
+    with pytest.raises(
+        LakeBusyError, match=r"written to by another process .*; run the command again"
+    ):
         lake.append("labels", ids("b"), writer="ingest", number=number)
     lake.append("labels", ids("c"), writer="review", number=number)
-    assert (lake.count("labels"), lake.written("labels", "ingest"), lake.written("labels", "review")) == (2, 3, number)
+    assert (
+        lake.count("labels"),
+        lake.written("labels", "ingest"),
+        lake.written("labels", "review"),
+    ) == (2, 3, number)
 
 
 def test_a_version_is_read_as_it_was_with_its_columns_and_condition(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path), "small")
     lake.append("labels", ids("a"), writer="ingest", number=1)
     before = lake.version("labels")
-    lake.append("labels", ids("b").append_column("is_fraud", pa.array([True])), writer="ingest", number=2)
-    assert lake.read("labels", version=before) == ids("a")
-    assert lake.read("labels", columns=["is_fraud"], where=pc.field("transaction_id") == "a") == pa.table(
-        {"is_fraud": pa.nulls(1, pa.bool_())}
+    lake.append(
+        "labels", ids("b").append_column("is_fraud", pa.array([True])), writer="ingest", number=2
     )
+    assert lake.read("labels", version=before) == ids("a")
+    assert lake.read(
+        "labels", columns=["is_fraud"], where=pc.field("transaction_id") == "a"
+    ) == pa.table({"is_fraud": pa.nulls(1, pa.bool_())})
 
 
 def test_removing_leaves_all_other_rows(tmp_path: Path) -> None:

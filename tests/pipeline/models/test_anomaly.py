@@ -14,7 +14,14 @@ from pipeline.models.layered.training import TrainConfig
 from tests.small_network import GROUPS, SMALL, training_rows
 
 QUICK = TrainConfig(epochs=2, network=SMALL)
-ONE = (Group(name="amount", meaning="", needs=(), features=(fact("paid", "paid", "paid"), fact("far", "far", "far"))),)
+ONE = (
+    Group(
+        name="amount",
+        meaning="",
+        needs=(),
+        features=(fact("paid", "paid", "paid"), fact("far", "far", "far")),
+    ),
+)
 NAMES = ["surprise", "isolation_forest", "ecod"]
 ROWS = 3000
 
@@ -32,10 +39,18 @@ def together() -> pa.Table:
     return rows.set_column(2, "far", pa.array(np.exp(scale + random.normal(0, 0.1, ROWS))))
 
 
-def test_a_combination_of_usual_values_is_found_by_the_surprise_and_not_by_the_tails(together: pa.Table) -> None:
+def test_a_combination_of_usual_values_is_found_by_the_surprise_and_not_by_the_tails(
+    together: pa.Table,
+) -> None:
     """Paid exp(1.6) and far exp(4.4) are usual, 15 % of the rows lie beyond each, but such a small payment is never so far."""
-    odd = together.slice(0, 1).set_column(0, "paid", pa.array([np.exp(1.6)])).set_column(2, "far", pa.array([np.exp(4.4)]))
-    config = TrainConfig(epochs=20, network=NetworkConfig(width=16, head_width=8, group_dropout=0.0))
+    odd = (
+        together.slice(0, 1)
+        .set_column(0, "paid", pa.array([np.exp(1.6)]))
+        .set_column(2, "far", pa.array([np.exp(4.4)]))
+    )
+    config = TrainConfig(
+        epochs=20, network=NetworkConfig(width=16, head_width=8, group_dropout=0.0)
+    )
     surprise, ecod = AnomalyScore(GROUPS, config=config).fit(together), ECOD(GROUPS).fit(together)
     assert (surprise.score(together) < surprise.score(odd)).mean() > 0.95
     assert (ecod.score(together) < ecod.score(odd)).mean() < 0.8
@@ -44,7 +59,11 @@ def test_a_combination_of_usual_values_is_found_by_the_surprise_and_not_by_the_t
 @pytest.mark.parametrize("name", NAMES)
 def test_what_lies_far_out_is_more_unusual_than_all_that_was_seen(name: str) -> None:
     rows = training_rows(ROWS)
-    far_out = rows.slice(0, 1).set_column(0, "paid", pa.array([1e7])).set_column(2, "far", pa.array([1e6]))
+    far_out = (
+        rows.slice(0, 1)
+        .set_column(0, "paid", pa.array([1e7]))
+        .set_column(2, "far", pa.array([1e6]))
+    )
     learned = model(name).fit(rows)
     assert learned.score(far_out)[0] > learned.score(rows).max()
 
@@ -52,21 +71,29 @@ def test_what_lies_far_out_is_more_unusual_than_all_that_was_seen(name: str) -> 
 def test_ecod_takes_the_largest_sum_of_tails() -> None:
     """Of paid 1, 2, 4 and 100 the row of 100 has the right tail 1/4 and the left one 4/4; far tells nothing, each tail is 1.
 
-    Both sums of a row are then -log of paid's tails: the larger is the right one where paid is high, the left one where low.
+    Both sums of a row are then -log of paid's tails: the larger is the right one where paid is
+    high, the left one where low.
     """
     rows = pa.table({"paid": [1.0, 2.0, 4.0, 100.0], "far": [1.0] * 4})
-    score = ECOD(ONE).fit(rows).score(pa.table({"paid": [100.0, 1.0, 4.0, 1000.0], "far": [1.0] * 4}))
+    score = (
+        ECOD(ONE).fit(rows).score(pa.table({"paid": [100.0, 1.0, 4.0, 1000.0], "far": [1.0] * 4}))
+    )
     np.testing.assert_allclose(score, [np.log(4), np.log(4), np.log(2), np.log(5)], atol=1e-6)
 
 
 def test_ecod_sums_sides_before_it_takes_the_largest() -> None:
     """Paid is at its lowest (left 1/4, right 1) and far at its highest (left 1, right 1/4).
 
-    Each side alone sums to log 4. Paid's logs lean to the right and far's to the left, so the skewed sum takes 1 and 1: the
-    largest is log 4. The mirrored row has the tails that the skewness points to: log 4 twice.
+    Each side alone sums to log 4. Paid's logs lean to the right and far's to the left, so the
+    skewed sum takes 1 and 1: the largest is log 4. The mirrored row has the tails that the skewness
+    points to: log 4 twice.
     """
     paid, far = [1.0, 2.0, 4.0, 1000.0], [1.0, 300.0, 600.0, 1000.0]
-    score = ECOD(ONE).fit(pa.table({"paid": paid, "far": far})).score(pa.table({"paid": [1.0, 1000.0], "far": [1000.0, 1.0]}))
+    score = (
+        ECOD(ONE)
+        .fit(pa.table({"paid": paid, "far": far}))
+        .score(pa.table({"paid": [1.0, 1000.0], "far": [1000.0, 1.0]}))
+    )
     np.testing.assert_allclose(score, [np.log(4), 2 * np.log(4)], atol=1e-6)
 
 
@@ -101,19 +128,28 @@ def test_the_same_seed_gives_the_same_score(name: str) -> None:
 def test_bad_input_is_refused(name: str) -> None:
     rows = training_rows(100)
     infinite = rows.set_column(0, "paid", pa.array([np.inf] * 100))
-    with pytest.raises(ValueError, match="there are 0 rows to learn from without labels; take a longer span"):
+    with pytest.raises(
+        ValueError, match="there are 0 rows to learn from without labels; take a longer span"
+    ):
         model(name).fit(rows.slice(0, 0))
-    with pytest.raises(EncodeError, match="the feature paid is infinite in 100 rows; a missing value is null"):
+    with pytest.raises(
+        EncodeError, match="the feature paid is infinite in 100 rows; a missing value is null"
+    ):
         model(name).fit(infinite)
     learned = model(name).fit(rows)
-    with pytest.raises(EncodeError, match="the feature paid is infinite in 100 rows; a missing value is null"):
+    with pytest.raises(
+        EncodeError, match="the feature paid is infinite in 100 rows; a missing value is null"
+    ):
         learned.score(infinite)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_groups_without_numbers_are_refused(name: str) -> None:
     words = replace(GROUPS[0], features=GROUPS[0].features[1:])
-    with pytest.raises(ValueError, match="the groups have no numbers to learn from without labels; take groups that have some"):
+    with pytest.raises(
+        ValueError,
+        match="the groups have no numbers to learn from without labels; take groups that have some",
+    ):
         anomaly_models((words,), config=QUICK)[name].fit(training_rows(100))
 
 

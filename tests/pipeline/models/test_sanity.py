@@ -1,7 +1,7 @@
 """Sanity of the reasons: seeds agree, noise teaches nothing, a stage weighs what it says, known fraud counts.
 
-All on one world of 8,000 transactions and four groups: a network learns its first 40 days, in a second, and is asked about the
-rest. Flagged are the hundred rows that score highest.
+All on one world of 8,000 transactions and four groups: a network learns its first 40 days, in a
+second, and is asked about the rest. Flagged are the hundred rows that score highest.
 """
 
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ from pipeline.arrays import BoolArray
 from pipeline.evaluation.metrics import average_precision
 from pipeline.evaluation.time_split import labelled_rows
 from pipeline.ingest.ingest import ingest
-from pipeline.lake.snapshot import read_history
+from pipeline.lake.snapshot import read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import read_portfolio
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
-from tests.small_world import BUILDING, NOW, START
+from tests.small_world import BUILD_CONFIG, NOW, START
 
 GROUPS = ("amount", "ip", "retailer", "sender")
 SEEDS = (1, 2, 3), (4, 5, 6)
@@ -56,24 +56,34 @@ class Sane:
 
     def fit(self, y: BoolArray, seeds: tuple[int, ...]) -> Layered:
         accounts = self.learned["account_id"].to_numpy(zero_copy_only=False).astype(str)
-        return Layered.fit(self.learned, y, accounts, self.groups, config=TrainConfig(seeds=seeds, epochs=6))
+        return Layered.fit(
+            self.learned, y, accounts, self.groups, config=TrainConfig(seeds=seeds, epochs=6)
+        )
 
 
 @pytest.fixture(scope="module")
 def sane(tmp_path_factory: pytest.TempPathFactory) -> Sane:
     folder = tmp_path_factory.mktemp("sane")
-    file = write(simulate(SimulateConfig(transactions=8000, days=60, fraud_rate=0.05)), folder / "world")
+    file = write(
+        simulate(SimulateConfig(transactions=8000, days=60, fraud_rate=0.05)), folder / "world"
+    )
     lines = file.read_text(encoding="utf-8").splitlines()
     wanted = ", ".join(f'"{group}"' for group in GROUPS)
-    file.write_text("\n".join(f"order = [{wanted}]" if line.startswith("order = ") else line for line in lines))
+    file.write_text(
+        "\n".join(f"order = [{wanted}]" if line.startswith("order = ") else line for line in lines)
+    )
     portfolio = read_portfolio(file)
     lake = Lake(str(folder / "lake"), portfolio.name)
     ingest(portfolio, lake, now=NOW)
-    history = read_history(portfolio, lake)
-    features, cut, end = history.features(building=BUILDING), START + timedelta(days=40), START + timedelta(days=60)
-    learned, y = labelled_rows(features, history.labels, START, cut, known_by=NOW)
-    asked, truth = labelled_rows(features, history.labels, cut, end, known_by=NOW)
-    return Sane(groups=history.groups, learned=learned, y=y, asked=asked, truth=truth)
+    snapshot = read_snapshot(portfolio, lake)
+    features, cut, end = (
+        snapshot.features(build_config=BUILD_CONFIG),
+        START + timedelta(days=40),
+        START + timedelta(days=60),
+    )
+    learned, y = labelled_rows(features, snapshot.labels, START, cut, known_by=NOW)
+    asked, truth = labelled_rows(features, snapshot.labels, cut, end, known_by=NOW)
+    return Sane(groups=snapshot.groups, learned=learned, y=y, asked=asked, truth=truth)
 
 
 def rank_correlation(one: Layered, other: Layered, rows: pa.Table) -> float:
@@ -82,10 +92,16 @@ def rank_correlation(one: Layered, other: Layered, rows: pa.Table) -> float:
 
 
 def test_the_reasons_of_models_that_share_no_seed_rank_alike(sane: Sane) -> None:
-    """A model's increments are the means of its three networks'; those of single networks agree less."""
+    """A model's increments are the means of its three networks'.
+
+    Those of single networks agree less.
+    """
     assert rank_correlation(*sane.models, sane.flagged) >= 0.9
     alone = [replace(sane.models[0], networks=(network,)) for network in sane.models[0].networks]
-    pairs = [rank_correlation(alone[one], alone[other], sane.flagged) for one, other in ((0, 1), (0, 2), (1, 2))]
+    pairs = [
+        rank_correlation(alone[one], alone[other], sane.flagged)
+        for one, other in ((0, 1), (0, 2), (1, 2))
+    ]
     assert min(pairs) >= 0.85
 
 
@@ -94,16 +110,24 @@ def test_shuffled_labels_teach_nothing(sane: Sane) -> None:
     told, noise = (np.abs(one.increments(sane.asked).sum(axis=1)).mean() for one in (taught, model))
     assert noise < 0.1 * told
     base_rate = sane.truth.mean()
-    assert average_precision(sane.truth, model.logit(sane.asked)) == pytest.approx(base_rate, abs=0.05)
+    assert average_precision(sane.truth, model.logit(sane.asked)) == pytest.approx(
+        base_rate, abs=0.05
+    )
     assert average_precision(sane.truth, taught.logit(sane.asked)) > 10 * base_rate
 
 
 def test_without_its_top_stage_the_score_moves_by_that_stages_increment(sane: Sane) -> None:
     model = sane.models[0]
     encoder = Encoder(groups=model.encoder.groups[:-1])
-    lower = Layered(encoder=encoder, networks=tuple(_without_top(one, encoder) for one in model.networks), shape=model.shape)
+    lower = Layered(
+        encoder=encoder,
+        networks=tuple(_without_top(one, encoder) for one in model.networks),
+        shape=model.shape,
+    )
     increments = model.increments(sane.asked)
-    np.testing.assert_allclose(lower.logit(sane.asked), model.logit(sane.asked) - increments[:, -1], atol=1e-5)
+    np.testing.assert_allclose(
+        lower.logit(sane.asked), model.logit(sane.asked) - increments[:, -1], atol=1e-5
+    )
     np.testing.assert_allclose(lower.increments(sane.asked), increments[:, :-1], atol=1e-5)
     assert (increments[:, -1] > 0.01).any()
     assert (increments[:, -1] < -0.01).any()
@@ -117,10 +141,17 @@ def _without_top(network: LayeredNetwork, encoder: Encoder) -> LayeredNetwork:
 
 
 def test_confirmed_fraud_at_a_retailer_never_lowers_its_increment(sane: Sane) -> None:
-    """Training holds back what would fall; without that (`pipeline.models.layered.monotonicity`) 60 % of these steps do, by up to 0.14."""
-    rows = sane.flagged.filter(pa.array(sane.flagged["merchant_count_30d"].is_valid().to_numpy(zero_copy_only=False)))
+    """Training holds back what would fall.
+
+    Without that (`pipeline.models.layered.monotonicity`) 60 % of these steps do, by up to 0.14.
+    """
+    rows = sane.flagged.filter(
+        pa.array(sane.flagged["merchant_count_30d"].is_valid().to_numpy(zero_copy_only=False))
+    )
     place, model = GROUPS.index("retailer"), sane.models[0]
-    increments = np.array([model.increments(with_frauds(rows, more))[:, place] for more in FURTHER_FRAUDS])
+    increments = np.array(
+        [model.increments(with_frauds(rows, more))[:, place] for more in FURTHER_FRAUDS]
+    )
     steps = np.diff(increments, axis=0)
     assert steps.min() > -0.02
     assert (steps.mean(axis=1) > 0).all()

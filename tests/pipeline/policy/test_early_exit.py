@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import FloatArray
-from pipeline.models.calibration import Affine, sigmoid
+from pipeline.models.calibration import PlattScaling, sigmoid
 from pipeline.policy.early_exit import bound_violations, exits, stage_probabilities
 
 STAGES = ("amount", "ip", "retailer")
@@ -45,7 +45,7 @@ def test_what_passes_early_saves_the_look_ups_behind_it() -> None:
 
 
 def test_probabilities_after_the_stages_are_calibrated() -> None:
-    p = stage_probabilities(-1.0, np.array([[0.5, -0.5]]), Affine(a=2.0, b=1.0))
+    p = stage_probabilities(-1.0, np.array([[0.5, -0.5]]), PlattScaling(a=2.0, b=1.0))
     np.testing.assert_allclose(p, sigmoid([[0.0, -1.0]]))
 
 
@@ -54,7 +54,10 @@ def test_probabilities_after_the_stages_are_calibrated() -> None:
     [
         ({"threshold": 0.0}, "the threshold is 0.0; give a number above 0, of 1 at most"),
         ({"miss": 1.5}, "the share that may be missed is 1.5; give a number above 0, of 1 at most"),
-        ({"prices": {"moon": 1.0}}, "there is a price of 'moon', which is no stage; choose from amount, ip, retailer"),
+        (
+            {"prices": {"moon": 1.0}},
+            "there is a price of 'moon', which is no stage; choose from amount, ip, retailer",
+        ),
         ({"prices": {"ip": -1.0}}, "the price of ip is -1.0; give a finite number of 0 or more"),
     ],
 )

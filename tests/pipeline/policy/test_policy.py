@@ -12,22 +12,28 @@ from pipeline.policy.rules import rules_hit
 from pipeline.policy.selection import Policy, choose, learn_least_gain
 from pipeline.portfolio import Review, Rule
 
-NOBODY = pd.DataFrame({"account_id": pd.Series(dtype="string"), "day": pd.Series(dtype="datetime64[us, UTC]")})
+NOBODY = pd.DataFrame(
+    {"account_id": pd.Series(dtype="string"), "day": pd.Series(dtype="datetime64[us, UTC]")}
+)
 
 
-def scored(rows: list[tuple[str, int, float, float]], *, rules: dict[int, str] | None = None) -> pd.DataFrame:
+def scored(
+    rows: list[tuple[str, int, float, float]], *, rules: dict[int, str] | None = None
+) -> pd.DataFrame:
     """Rows of (account, hours after 2025-01-01 UTC, amount, probability), rules named by row."""
     frame = pd.DataFrame(rows, columns=["account_id", "hours", "amount", "probability"])
     return pd.DataFrame(
         {
             "transaction_id": [f"t{number:03d}" for number in range(len(rows))],
             "account_id": frame["account_id"].astype("string"),
-            "as_of": (pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(frame["hours"], unit="h")).astype(
-                "datetime64[us, UTC]"
-            ),
+            "as_of": (
+                pd.Timestamp("2025-01-01", tz="UTC") + pd.to_timedelta(frame["hours"], unit="h")
+            ).astype("datetime64[us, UTC]"),
             "amount": frame["amount"].astype("float64"),
             "probability": frame["probability"].astype("float64"),
-            "rules": pd.Series([(rules or {}).get(number) for number in range(len(rows))], dtype="string"),
+            "rules": pd.Series(
+                [(rules or {}).get(number) for number in range(len(rows))], dtype="string"
+            ),
         }
     )
 
@@ -44,14 +50,28 @@ def test_gain_is_the_recovered_loss_less_the_review_and_the_friction() -> None:
 
 def test_a_policy_is_what_the_portfolio_says_and_survives_json() -> None:
     policy = Policy.of(Review(capacity_per_day=7, cost=1.5))
-    assert (policy.capacity_per_day, policy.cost, policy.friction_cost, policy.least_gain) == (7, 1.5, 5.0, 0.0)
+    assert (policy.capacity_per_day, policy.cost, policy.friction_cost, policy.least_gain) == (
+        7,
+        1.5,
+        5.0,
+        0.0,
+    )
     assert Policy.from_json(policy.to_json()) == policy
 
 
 def test_the_accounts_of_highest_gain_are_chosen_with_all_their_worthwhile_rows() -> None:
-    rows = scored([("a", 1, 100, 0.9), ("a", 2, 50, 0.5), ("a", 3, 1, 0.1), ("b", 1, 100, 0.8), ("c", 30, 10, 0.9)])
+    rows = scored(
+        [
+            ("a", 1, 100, 0.9),
+            ("a", 2, 50, 0.5),
+            ("a", 3, 1, 0.1),
+            ("b", 1, 100, 0.8),
+            ("c", 30, 10, 0.9),
+        ]
+    )
     flagged = choose(rows, policy=Policy(capacity_per_day=1, cost=1.0), already_alerted=NOBODY)
-    assert flagged["transaction_id"].tolist() == ["t000", "t001", "t004"]  # t002 costs more than it saves; "c" has its own day
+    # t002 costs more than it saves; "c" has its own day
+    assert flagged["transaction_id"].tolist() == ["t000", "t001", "t004"]
     assert flagged["expected_gain"].tolist() == [89, 24, 8]
 
 
@@ -61,7 +81,9 @@ def test_a_day_without_positive_gain_raises_nothing() -> None:
 
 
 def test_accounts_a_rule_named_come_first_within_the_capacity() -> None:
-    rows = scored([("a", 1, 100, 0.9), ("b", 1, 1, 0.0), ("c", 1, 1, 0.0)], rules={1: "huge_amount"})
+    rows = scored(
+        [("a", 1, 100, 0.9), ("b", 1, 1, 0.0), ("c", 1, 1, 0.0)], rules={1: "huge_amount"}
+    )
     flagged = choose(rows, policy=Policy(capacity_per_day=1, cost=1.0), already_alerted=NOBODY)
     assert flagged[["transaction_id", "rules"]].to_numpy().tolist() == [["t001", "huge_amount"]]
 
@@ -106,20 +128,31 @@ def test_no_split_into_batches_raises_more_than_the_capacity(
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(row, min_size=1, max_size=40), capacity=st.integers(1, 4), order=st.randoms(use_true_random=False))
+@given(
+    rows=st.lists(row, min_size=1, max_size=40),
+    capacity=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
 def test_the_order_of_rows_in_a_batch_changes_nothing(
     rows: list[tuple[str, int, float, float]], capacity: int, order: np.random.RandomState
 ) -> None:
     table, shuffled = scored(rows), list(range(len(rows)))
     order.shuffle(shuffled)
     policy = Policy(capacity_per_day=capacity)
-    one, other = (choose(t, policy=policy, already_alerted=NOBODY) for t in (table, table.iloc[shuffled]))
+    one, other = (
+        choose(t, policy=policy, already_alerted=NOBODY) for t in (table, table.iloc[shuffled])
+    )
     pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_least_gain_learned_lets_through_the_capacity_on_an_average_day() -> None:
     generator = np.random.default_rng(0)
-    rows = scored([(f"a{n}", int(h), 100.0, p) for n, (h, p) in enumerate(zip(range(240), generator.random(240), strict=True))])
+    rows = scored(
+        [
+            (f"a{n}", int(h), 100.0, p)
+            for n, (h, p) in enumerate(zip(range(240), generator.random(240), strict=True))
+        ]
+    )
     policy = learn_least_gain(rows, policy=Policy(capacity_per_day=3))
     worth = policy.expected_gain(rows["probability"], rows["amount"]) > policy.least_gain
     assert worth.sum() == 30  # ten days of three
@@ -128,9 +161,13 @@ def test_the_least_gain_learned_lets_through_the_capacity_on_an_average_day() ->
 
 def test_a_rule_looks_at_columns_and_holds_only_where_it_is_true() -> None:
     facts = pd.DataFrame(
-        {"amount": [10.0, 6000.0, np.nan], "country": pd.array(["FR", "RO", None], dtype="string")}, index=[7, 8, 9]
+        {"amount": [10.0, 6000.0, np.nan], "country": pd.array(["FR", "RO", None], dtype="string")},
+        index=[7, 8, 9],
     )
-    rules = {"huge": Rule(when="amount > 5000"), "abroad": Rule(when="country NOT IN ('FR') -- not home")}
+    rules = {
+        "huge": Rule(when="amount > 5000"),
+        "abroad": Rule(when="country NOT IN ('FR') -- not home"),
+    }
     found = rules_hit(rules, facts)
     assert found.index.tolist() == [7, 8, 9]
     assert found.isna().tolist() == [True, False, True]
@@ -152,7 +189,9 @@ def test_no_rules_hit_nothing_and_no_rows_are_no_hits() -> None:
     ("when", "message"),
     [
         pytest.param(
-            "amuont > 5", 'Referenced column "amuont" not found.*; the columns are amount, name', id="a column's typo"
+            "amuont > 5",
+            'Referenced column "amuont" not found.*; the columns are amount, name',
+            id="a column's typo",
         ),
         pytest.param("amount >", "syntax error.*; write one condition", id="half a condition"),
         pytest.param("", "it is empty; write one condition", id="empty"),
@@ -167,19 +206,35 @@ def test_no_rules_hit_nothing_and_no_rows_are_no_hits() -> None:
         pytest.param("true UNION SELECT true", "looks beyond its own row", id="a union"),
         pytest.param("true LIMIT 1", "looks beyond its own row", id="a limit"),
         pytest.param("EXISTS (FROM '/etc/passwd')", "looks beyond its own row", id="a file"),
-        pytest.param("EXISTS (FROM read_text('/etc/passwd'))", "looks beyond its own row", id="a file by function"),
-        pytest.param("amount > (SELECT avg(amount) FROM facts)", "looks beyond its own row", id="a subquery"),
+        pytest.param(
+            "EXISTS (FROM read_text('/etc/passwd'))",
+            "looks beyond its own row",
+            id="a file by function",
+        ),
+        pytest.param(
+            "amount > (SELECT avg(amount) FROM facts)", "looks beyond its own row", id="a subquery"
+        ),
         pytest.param("amount > avg(amount)", "aggregates", id="an aggregate"),
         pytest.param("lag(amount) OVER () > 1", "looks beyond its own row", id="a window"),
         pytest.param("random() < 0.5", "random gives another answer each time", id="chance"),
-        pytest.param("now() > TIMESTAMP '2025-01-01'", "now gives another answer each time", id="the clock"),
-        pytest.param("current_timestamp > TIMESTAMP '2025-01-01'", "gives another answer each time", id="the clock by keyword"),
+        pytest.param(
+            "now() > TIMESTAMP '2025-01-01'", "now gives another answer each time", id="the clock"
+        ),
+        pytest.param(
+            "current_timestamp > TIMESTAMP '2025-01-01'",
+            "gives another answer each time",
+            id="the clock by keyword",
+        ),
         pytest.param("getenv('HOME') = '/'", "cannot be used", id="the environment"),
     ],
 )
 @pytest.mark.parametrize("rows", [0, 2])
-def test_a_rule_that_is_no_condition_on_a_row_is_refused_in_a_sentence(when: str, message: str, rows: int) -> None:
-    facts = pd.DataFrame({"amount": [10.0, 20.0], "name": pd.array(["x", "y"], dtype="string")}).head(rows)
+def test_a_rule_that_is_no_condition_on_a_row_is_refused_in_a_sentence(
+    when: str, message: str, rows: int
+) -> None:
+    facts = pd.DataFrame(
+        {"amount": [10.0, 20.0], "name": pd.array(["x", "y"], dtype="string")}
+    ).head(rows)
     with pytest.raises(ValueError, match=message) as refused:
         rules_hit({"wrong": Rule(when=when)}, facts)
     assert str(refused.value).startswith(f"[rules.wrong] when = {when!r}")
@@ -189,10 +244,20 @@ def test_a_rule_that_is_no_condition_on_a_row_is_refused_in_a_sentence(when: str
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"capacity_per_day": 0}, "capacity_per_day must be at least 1, not 0", id="no capacity"),
-        pytest.param({"recovered_share": 60}, r"recovered_share must lie in 0\.\.1, not 60", id="per cent"),
-        pytest.param({"cost": -1.0}, "cost must be a number of 0 or more, not -1", id="negative cost"),
-        pytest.param({"friction_cost": np.inf}, "friction_cost must be a number of 0 or more, not inf", id="infinite cost"),
+        pytest.param(
+            {"capacity_per_day": 0}, "capacity_per_day must be at least 1, not 0", id="no capacity"
+        ),
+        pytest.param(
+            {"recovered_share": 60}, r"recovered_share must lie in 0\.\.1, not 60", id="per cent"
+        ),
+        pytest.param(
+            {"cost": -1.0}, "cost must be a number of 0 or more, not -1", id="negative cost"
+        ),
+        pytest.param(
+            {"friction_cost": np.inf},
+            "friction_cost must be a number of 0 or more, not inf",
+            id="infinite cost",
+        ),
     ],
 )
 def test_an_impossible_policy_is_refused(changes: dict[str, float], message: str) -> None:

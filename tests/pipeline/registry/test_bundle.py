@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.explanation.nearest_cases import Cases
-from pipeline.explanation.typical_ranges import Usual
-from pipeline.models.calibration import Affine
+from pipeline.explanation.nearest_cases import CaseIndex
+from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.models.calibration import PlattScaling
 from pipeline.policy.selection import Policy
 from pipeline.registry.bundle import Bundle, BundleError, read_bundle, write_bundle
 from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows
@@ -24,14 +24,14 @@ from tests.small_network import confirmed_cases, keyed_rows, layered, training_r
 BUNDLE = Bundle(
     portfolio="world",
     model=layered(networks=2),
-    calibration=Affine(a=0.9, b=-0.2),
+    calibration=PlattScaling(a=0.9, b=-0.2),
     policy=Policy(capacity_per_day=7, cost=2.5, least_gain=1.25),
     feature_digest="0123456789abcdef",
     features={"amount_paid": "0123456789abcdef"},
     ip_databases={"city.mmdb": "2023-04-01"},
     trained_as_of=datetime(2025, 2, 5, tzinfo=UTC),
     metrics={"ap": 0.51, "base_rate": 0.005},
-    usual={"paid": Usual(low=9.5, high=41.0, own=False)},
+    usual={"paid": TypicalRange(low=9.5, high=41.0, own=False)},
     cases=confirmed_cases(layered(networks=2)),
 )
 
@@ -58,15 +58,27 @@ def test_scores_are_the_same_after_reading_in_batch_and_alone(written: Path) -> 
 
 def test_all_else_is_read_as_it_was_written(written: Path) -> None:
     read = read_bundle(written)
-    assert (read.calibration, read.policy, read.trained_as_of) == (BUNDLE.calibration, BUNDLE.policy, BUNDLE.trained_as_of)
-    assert (read.portfolio, read.feature_digest, read.metrics) == ("world", "0123456789abcdef", BUNDLE.metrics)
+    assert (read.calibration, read.policy, read.trained_as_of) == (
+        BUNDLE.calibration,
+        BUNDLE.policy,
+        BUNDLE.trained_as_of,
+    )
+    assert (read.portfolio, read.feature_digest, read.metrics) == (
+        "world",
+        "0123456789abcdef",
+        BUNDLE.metrics,
+    )
     assert (read.features, read.ip_databases) == (BUNDLE.features, BUNDLE.ip_databases)
     assert (read.usual, read.cases.facts) == (BUNDLE.usual, BUNDLE.cases.facts)
-    assert read.cases.nearest(read.model, keyed_rows(8)) == BUNDLE.cases.nearest(BUNDLE.model, keyed_rows(8))
+    assert read.cases.nearest(read.model, keyed_rows(8)) == BUNDLE.cases.nearest(
+        BUNDLE.model, keyed_rows(8)
+    )
 
 
 def test_a_bundle_may_know_no_cases(tmp_path: Path) -> None:
-    read = read_bundle(write_bundle(replace(BUNDLE, cases=Cases.none(), usual={}), tmp_path / "bundle"))
+    read = read_bundle(
+        write_bundle(replace(BUNDLE, cases=CaseIndex.none(), usual={}), tmp_path / "bundle")
+    )
     assert read.cases.nearest(read.model, keyed_rows(2)) == [(), ()]
 
 
@@ -92,17 +104,34 @@ def test_no_file_is_a_pickle_or_an_archive_of_one(written: Path) -> None:
 
 def test_the_card_says_what_it_is(written: Path) -> None:
     card = (written / "card.md").read_text(encoding="utf-8")
-    for told in ("# world", "2025-02-05 00:00 UTC", "amount, place", "| ap | 0.51 |", "given the groups"):
+    for told in (
+        "# world",
+        "2025-02-05 00:00 UTC",
+        "amount, place",
+        "| ap | 0.51 |",
+        "given the groups",
+    ):
         assert told in card
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40], ids=["empty", "one byte", "forty bytes"])
 @pytest.mark.parametrize(
-    "name", ["network-0.safetensors", "network.json", "encoder.json", "card.md", "cases.json", "cases.safetensors"]
+    "name",
+    [
+        "network-0.safetensors",
+        "network.json",
+        "encoder.json",
+        "card.md",
+        "cases.json",
+        "cases.safetensors",
+    ],
 )
 def test_a_truncated_file_is_refused(folder: Path, name: str, cut: int) -> None:
     (folder / name).write_bytes((folder / name).read_bytes()[:cut])
-    with pytest.raises(BundleError, match=f"{name} of the bundle .* is missing or altered; export the champion again"):
+    with pytest.raises(
+        BundleError,
+        match=f"{name} of the bundle .* is missing or altered; export the champion again",
+    ):
         read_bundle(folder)
 
 
@@ -110,7 +139,9 @@ def test_one_altered_bit_is_refused(folder: Path) -> None:
     weights = bytearray((folder / "network-1.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "network-1.safetensors").write_bytes(weights)
-    with pytest.raises(BundleError, match=r"network-1\.safetensors of the bundle .* is missing or altered"):
+    with pytest.raises(
+        BundleError, match=r"network-1\.safetensors of the bundle .* is missing or altered"
+    ):
         read_bundle(folder)
 
 
@@ -132,7 +163,9 @@ def test_a_folder_without_a_manifest_is_no_bundle(folder: Path, text: str | None
     (folder / "manifest.json").unlink()
     if text is not None:
         (folder / "manifest.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(BundleError, match=r"is no bundle \(no readable manifest\.json\); export the champion again"):
+    with pytest.raises(
+        BundleError, match=r"is no bundle \(no readable manifest\.json\); export the champion again"
+    ):
         read_bundle(folder)
 
 
@@ -146,7 +179,9 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize("form", [0, 3, None, "4"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
-    with pytest.raises(BundleError, match=r"is not of format 4; train or export it again with this version"):
+    with pytest.raises(
+        BundleError, match=r"is not of format 4; train or export it again with this version"
+    ):
         read_bundle(folder)
 
 
@@ -167,7 +202,17 @@ def test_a_manifest_leads_nowhere_but_into_its_folder(folder: Path, name: str) -
 
 @pytest.mark.parametrize(
     "name",
-    ["portfolio", "feature_digest", "features", "ip_databases", "trained_as_of", "calibration", "policy", "metrics", "files"],
+    [
+        "portfolio",
+        "feature_digest",
+        "features",
+        "ip_databases",
+        "trained_as_of",
+        "calibration",
+        "policy",
+        "metrics",
+        "files",
+    ],
 )
 def test_an_incomplete_manifest_is_refused(folder: Path, name: str) -> None:
     change(folder, lambda facts: facts.pop(name))
@@ -185,7 +230,14 @@ def test_an_incomplete_manifest_is_refused(folder: Path, name: str) -> None:
         ("trained_as_of", 5),
         ("files", ["encoder.json"]),
     ],
-    ids=["a slope downwards", "no names", "half a policy", "no time", "a number as time", "files without digests"],
+    ids=[
+        "a slope downwards",
+        "no names",
+        "half a policy",
+        "no time",
+        "a number as time",
+        "files without digests",
+    ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(folder: Path, name: str, value: object) -> None:
     change(folder, lambda facts: facts.update({name: value}))
@@ -199,16 +251,26 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     (folder / "network.json").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     change(folder, lambda facts: facts["files"].update({"network.json": digest}))
-    with pytest.raises(BundleError, match=r"does not fit together \([^\n]*size mismatch[^\n]*\); export it again"):
+    with pytest.raises(
+        BundleError, match=r"does not fit together \([^\n]*size mismatch[^\n]*\); export it again"
+    ):
         read_bundle(folder)
 
 
 def test_cases_without_their_states_are_refused(folder: Path) -> None:
-    text = json.dumps({name: values[1:] for name, values in json.loads((folder / "cases.json").read_text()).items()})
+    text = json.dumps(
+        {
+            name: values[1:]
+            for name, values in json.loads((folder / "cases.json").read_text()).items()
+        }
+    )
     (folder / "cases.json").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     change(folder, lambda facts: facts["files"].update({"cases.json": digest}))
-    with pytest.raises(BundleError, match=r"\(19 cases of a network of width 16 have states of the shape \(20, 16\)\)"):
+    with pytest.raises(
+        BundleError,
+        match=r"\(19 cases of a network of width 16 have states of the shape \(20, 16\)\)",
+    ):
         read_bundle(folder)
 
 

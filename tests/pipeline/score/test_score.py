@@ -18,9 +18,9 @@ from features.encoder import GroupCode
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explanation.reasons import in_words
 from pipeline.flagged import FlaggedTransaction
-from pipeline.lake.snapshot import NoDataError, read_history
+from pipeline.lake.snapshot import NoDataError, read_snapshot
 from pipeline.lake.tables import Lake, LakeBusyError
-from pipeline.models.calibration import Affine
+from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.portfolio import Rule
@@ -77,7 +77,9 @@ def killed_once(monkeypatch: pytest.MonkeyPatch, room: object, name: str) -> Non
 def greedy(world: World, *, capacity: int) -> Champion:
     """A champion whose every score is worth a review, with little room in a day."""
     bundle = world.trained.bundle
-    policy = replace(bundle.policy, capacity_per_day=capacity, cost=0.0, friction_cost=0.0, least_gain=0.0)
+    policy = replace(
+        bundle.policy, capacity_per_day=capacity, cost=0.0, friction_cost=0.0, least_gain=0.0
+    )
     return Champion(version="1", bundle=replace(bundle, policy=policy))
 
 
@@ -86,17 +88,25 @@ def test_all_that_stands_after_the_training_is_scored_once(world: World, undistu
     assert len(undisturbed.scores) > 300
 
 
-def test_what_is_stored_adds_up_and_is_the_champions_probability(world: World, undisturbed: Desk) -> None:
+def test_what_is_stored_adds_up_and_is_the_champions_probability(
+    world: World, undisturbed: Desk
+) -> None:
     scores = undisturbed.scores
     stages = scores[["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]]
     assert (scores["base"] + stages.sum(axis=1) - scores["logit"]).abs().max() < 1e-5
-    np.testing.assert_allclose(scores["score"], world.trained.bundle.calibration.probability(scores["logit"]))
+    np.testing.assert_allclose(
+        scores["score"], world.trained.bundle.calibration.probability(scores["logit"])
+    )
     assert set(scores["model_version"]) == {"1"}
     assert (scores["scored_at"] == NOW).all()
 
 
 def test_scoring_again_changes_nothing(undisturbed: Desk) -> None:
-    scores, alerted, version = undisturbed.scores, undisturbed.alerted, undisturbed.lake.version("scores")
+    scores, alerted, version = (
+        undisturbed.scores,
+        undisturbed.alerted,
+        undisturbed.lake.version("scores"),
+    )
     again = undisturbed.score()
     assert (again.scored, again.alerts) == (0, RaisedAlerts(new_alerts=0, added=0, already=0))
     assert undisturbed.lake.version("scores") == version
@@ -105,12 +115,15 @@ def test_scoring_again_changes_nothing(undisturbed: Desk) -> None:
 
 
 def test_batches_of_any_size_give_the_scores_of_one(day_by_day: Desk, undisturbed: Desk) -> None:
-    assert day_by_day.scores["batch"].nunique() == 8  # the last has what came late on the seventh day
+    # the last has what came late on the seventh day
+    assert day_by_day.scores["batch"].nunique() == 8
     assert_same_scores(day_by_day, undisturbed)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_cuts_at_any_moment_give_the_scores_of_one(desk: Desk, undisturbed: Desk, seed: int) -> None:
+def test_cuts_at_any_moment_give_the_scores_of_one(
+    desk: Desk, undisturbed: Desk, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     moments = desk.world.unscored["as_of"].to_pylist()
     for place in sorted(random.choice(len(moments), 3, replace=False)):
@@ -128,7 +141,12 @@ def test_cuts_at_any_moment_give_the_scores_of_one(desk: Desk, undisturbed: Desk
         (pipeline.score.alerts, "choose"),
         (pipeline.score.alerts, "raise_alerts"),
     ],
-    ids=["before the scores are kept", "while scoring", "before the choice", "between scores and alerts"],
+    ids=[
+        "before the scores are kept",
+        "while scoring",
+        "before the choice",
+        "between scores and alerts",
+    ],
 )
 def test_a_killed_run_is_finished_by_the_next(
     desk: Desk, undisturbed: Desk, monkeypatch: pytest.MonkeyPatch, room: object, name: str
@@ -182,10 +200,14 @@ def test_alerts_that_wait_are_raised_whatever_until_says(
     assert desk.alerted == undisturbed.alerted
 
 
-def test_rows_that_come_in_later_are_scored_and_rewrite_nothing(world: World, undisturbed: Desk, tmp_path: Path) -> None:
+def test_rows_that_come_in_later_are_scored_and_rewrite_nothing(
+    world: World, undisturbed: Desk, tmp_path: Path
+) -> None:
     """Every tenth row, the very first among them, is taken in only after the rest was scored."""
     rows = world.transactions
-    places = np.flatnonzero(pc.greater_equal(rows["as_of"], pa.scalar(AS_OF, rows["as_of"].type)).to_numpy())[::10]
+    places = np.flatnonzero(
+        pc.greater_equal(rows["as_of"], pa.scalar(AS_OF, rows["as_of"].type)).to_numpy()
+    )[::10]
     later = np.isin(np.arange(rows.num_rows), places)
     desk = Desk.open(world, tmp_path / "desk", transactions=rows.filter(pa.array(~later)))
     desk.score()
@@ -196,7 +218,9 @@ def test_rows_that_come_in_later_are_scored_and_rewrite_nothing(world: World, un
     assert list(desk.scores.index) == list(undisturbed.scores.index)
 
 
-def test_a_late_row_is_scored_as_of_its_arrival(world: World, undisturbed: Desk, tmp_path: Path) -> None:
+def test_a_late_row_is_scored_as_of_its_arrival(
+    world: World, undisturbed: Desk, tmp_path: Path
+) -> None:
     """Without the rows that came late, all that was known before they came scores the same."""
     late = world.unscored.filter(pc.field("as_of") > pc.field("event_time"))
     assert late.num_rows > 1
@@ -218,29 +242,39 @@ def test_scoring_goes_on_from_where_the_first_champion_began(world: World, tmp_p
     desk.add(rows.slice(0, 2))
     younger = replace(world.trained.bundle, trained_as_of=AS_OF + 3 * DAY)
     assert desk.score(champion=Champion(version="2", bundle=younger)).scored == 2
-    assert list(desk.scores["model_version"].loc[rows["transaction_id"][:2].to_pylist()]) == ["2", "2"]
+    assert list(desk.scores["model_version"].loc[rows["transaction_id"][:2].to_pylist()]) == [
+        "2",
+        "2",
+    ]
 
 
 def test_a_new_champion_says_nothing_new_of_what_was_scored(desk: Desk, undisturbed: Desk) -> None:
     desk.score(until=AS_OF + 3 * DAY)
     before = desk.scores
-    other = Champion(version="2", bundle=replace(desk.world.trained.bundle, calibration=Affine(a=0.5, b=-1.0)))
+    other = Champion(
+        version="2",
+        bundle=replace(desk.world.trained.bundle, calibration=PlattScaling(a=0.5, b=-1.0)),
+    )
     desk.score(champion=other)
     pd.testing.assert_frame_equal(desk.scores.loc[before.index], before)
     assert set(desk.scores["model_version"]) == {"1", "2"}
     assert len(desk.scores) == len(undisturbed.scores)
 
 
-def test_two_runs_at_the_same_time_score_nothing_twice(desk: Desk, undisturbed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_at_the_same_time_score_nothing_twice(
+    desk: Desk, undisturbed: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another run does it all between our reading and our append: ours is refused."""
 
     def overtaken(*given: object, **more: object) -> object:
         monkeypatch.undo()
         desk.score()
-        return read_history(*given, **more)  # type: ignore[arg-type]
+        return read_snapshot(*given, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline.score.score, "read_history", overtaken)
-    with pytest.raises(LakeBusyError, match="written to by another process at the same time; run the command again"):
+    monkeypatch.setattr(pipeline.score.score, "read_snapshot", overtaken)
+    with pytest.raises(
+        LakeBusyError, match="written to by another process at the same time; run the command again"
+    ):
         desk.score()
     assert_same_scores(desk, undisturbed)
     assert desk.alerted == undisturbed.alerted
@@ -259,7 +293,9 @@ def test_a_day_raises_no_more_accounts_than_its_capacity(desk: Desk, hours: int)
     assert len(accounts) == 8
 
 
-def test_a_day_that_is_full_stays_full_for_rows_that_come_later(world: World, tmp_path: Path) -> None:
+def test_a_day_that_is_full_stays_full_for_rows_that_come_later(
+    world: World, tmp_path: Path
+) -> None:
     rows, champion = world.unscored, greedy(world, capacity=2)
     desk = Desk.open(world, tmp_path / "desk", transactions=rows.slice(40))
     desk.score(champion=champion)
@@ -288,15 +324,23 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
         assert {stage.group: stage.increment for stage in one.stages} == {
             name: row[f"stage_{name}"] for name in ("amount", "clock", "retailer", "classical")
         }
-        paid = [one_fact.text for stage in one.stages for one_fact in stage.facts if one_fact.name == "amount_paid"]
+        paid = [
+            one_fact.text
+            for stage in one.stages
+            for one_fact in stage.facts
+            if one_fact.name == "amount_paid"
+        ]
         assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
         told += len(paid)
     assert told > 10
 
 
-def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(world: World, undisturbed: Desk, day_by_day: Desk) -> None:
+def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(
+    world: World, undisturbed: Desk, day_by_day: Desk
+) -> None:
     flagged, again = (
-        {one.transaction_id: one for case in desk.cases for one in case.transactions} for desk in (undisturbed, day_by_day)
+        {one.transaction_id: one for case in desk.cases for one in case.transactions}
+        for desk in (undisturbed, day_by_day)
     )
     texts = [fact.text for one in flagged.values() for stage in one.stages for fact in stage.facts]
     assert any(", usually " in text for text in texts)
@@ -304,12 +348,16 @@ def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(world: World
     confirmed = set(world.trained.bundle.cases.facts["transaction_id"].to_pylist())
     for one in flagged.values():
         assert len({case.transaction_id for case in one.nearest} & confirmed) == 3
-        assert [case.distance for case in one.nearest] == sorted(case.distance for case in one.nearest)
+        assert [case.distance for case in one.nearest] == sorted(
+            case.distance for case in one.nearest
+        )
     both = flagged.keys() & again.keys()
     assert len(both) > 5
     for name in both:
         assert _texts(flagged[name]) == _texts(again[name])
-        assert [one.transaction_id for one in flagged[name].nearest] == [one.transaction_id for one in again[name].nearest]
+        assert [one.transaction_id for one in flagged[name].nearest] == [
+            one.transaction_id for one in again[name].nearest
+        ]
 
 
 def _texts(one: FlaggedTransaction) -> set[str]:
@@ -340,10 +388,14 @@ def test_a_batch_that_raises_nothing_is_done_with(desk: Desk) -> None:
     assert desk.score().alerts.new_alerts == 0, "a batch is not chosen from a second time"
 
 
-def test_alerts_of_an_earlier_champion_keep_its_stages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alerts_of_an_earlier_champion_keep_its_stages(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Scored by a champion with a stage "social", killed before the alerts, finished by a champion that has none."""
     bundle = desk.world.trained.bundle
-    before = Champion(version="7", bundle=replace(bundle, model=_with_stage(bundle.model, "social")))
+    before = Champion(
+        version="7", bundle=replace(bundle, model=_with_stage(bundle.model, "social"))
+    )
     killed_once(monkeypatch, pipeline.score.alerts, "raise_alerts")
     with pytest.raises(OSError, match="killed"):
         desk.score(champion=before)
@@ -351,8 +403,16 @@ def test_alerts_of_an_earlier_champion_keep_its_stages(desk: Desk, monkeypatch: 
     flagged = [one for case in desk.cases for one in case.transactions]
     assert flagged
     for one in flagged:
-        assert [stage.group for stage in one.stages] == ["amount", "clock", "retailer", "classical", "social"]
-        assert one.base + sum(stage.increment for stage in one.stages) == pytest.approx(one.logit, abs=1e-5)
+        assert [stage.group for stage in one.stages] == [
+            "amount",
+            "clock",
+            "retailer",
+            "classical",
+            "social",
+        ]
+        assert one.base + sum(stage.increment for stage in one.stages) == pytest.approx(
+            one.logit, abs=1e-5
+        )
         assert one.model_version == "7"
 
 
@@ -360,15 +420,22 @@ def _with_stage(model: Layered, name: str) -> Layered:
     """The same model with a further group, which says nothing yet."""
     group = GroupCode(name=name, numbers=model.encoder.groups[0].numbers[:1], categories=())
     encoder = replace(model.encoder, groups=(*model.encoder.groups, group))
-    networks = tuple(LayeredNetwork(encoder, base_logit=-4.0, config=model.shape).eval() for _ in model.networks)
+    networks = tuple(
+        LayeredNetwork(encoder, base_logit=-4.0, config=model.shape).eval() for _ in model.networks
+    )
     for network, trained in zip(networks, model.networks, strict=True):
         network.load_state_dict(trained.state_dict(), strict=False)
     return replace(model, encoder=encoder, networks=networks)
 
 
 def test_a_champion_of_other_features_is_refused(desk: Desk) -> None:
-    other = Champion(version="3", bundle=replace(desk.world.trained.bundle, feature_digest="0123456789abcdef"))
-    with pytest.raises(BundleError, match=r"version 3 of world .* 0123456789abcdef, .*way windows are computed has changed"):
+    other = Champion(
+        version="3", bundle=replace(desk.world.trained.bundle, feature_digest="0123456789abcdef")
+    )
+    with pytest.raises(
+        BundleError,
+        match=r"version 3 of world .* 0123456789abcdef, .*way windows are computed has changed",
+    ):
         desk.score(champion=other)
     assert not desk.lake.exists("scores")
 
@@ -386,6 +453,10 @@ def test_nothing_is_scored_before_the_champions_moment(desk: Desk) -> None:
 
 
 def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
-    desk = Desk(world=world, lake=Lake(str(tmp_path), "world"), casework=Desk.open(world, tmp_path / "desk").casework)
+    desk = Desk(
+        world=world,
+        lake=Lake(str(tmp_path), "world"),
+        casework=Desk.open(world, tmp_path / "desk").casework,
+    )
     with pytest.raises(NoDataError, match="portfolio world has no transactions; run strata ingest"):
         desk.score()

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.engines.spark import Spark
-from pipeline.lake.snapshot import read_history
+from pipeline.lake.snapshot import read_snapshot
 from pipeline.registry.bundle import BundleError, write_bundle
 from pipeline.score.spark import _bundle, score_on_spark, score_table
-from tests.small_world import AS_OF, BUILDING, World
+from tests.small_world import AS_OF, BUILD_CONFIG, World
 from tests.spark_here import local_spark, needs_spark
 
 
@@ -22,29 +22,43 @@ def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_spark
-def test_scores_on_spark_are_those_of_this_process(world: World, folder: Path, tmp_path: Path) -> None:
-    history = read_history(world.portfolio, world.lake)
+def test_scores_on_spark_are_those_of_this_process(
+    world: World, folder: Path, tmp_path: Path
+) -> None:
+    snapshot = read_snapshot(world.portfolio, world.lake)
     with Spark(local_spark()) as engine:
-        scores = score_on_spark(engine, history, folder, building=BUILDING, since=AS_OF)
-        scores.coalesce(1).write.parquet(str(tmp_path / "scores"))  # one worker, as each takes seconds to import torch
+        scores = score_on_spark(engine, snapshot, folder, build_config=BUILD_CONFIG, since=AS_OF)
+        # one worker, as each takes seconds to import torch
+        scores.coalesce(1).write.parquet(str(tmp_path / "scores"))
     found = pq.read_table(tmp_path / "scores")
-    here = score_table(world.trained.bundle, history.features(building=BUILDING, since=AS_OF))
+    here = score_table(
+        world.trained.bundle, snapshot.features(build_config=BUILD_CONFIG, since=AS_OF)
+    )
     assert found.num_rows == world.unscored.num_rows > 100
     assert found.schema.remove_metadata() == here.schema
-    pd.testing.assert_frame_equal(_by_name(found.to_pandas()), _by_name(here.to_pandas()), rtol=0, atol=1e-5)
+    pd.testing.assert_frame_equal(
+        _by_name(found.to_pandas()), _by_name(here.to_pandas()), rtol=0, atol=1e-5
+    )
     stages = [name for name in found.column_names if name.startswith("stage_")]
     summed = sum(found[name].to_numpy() for name in ["base", *stages])
     np.testing.assert_allclose(found["logit"].to_numpy(), summed, atol=1e-5)
 
 
 def test_a_bundle_of_other_features_is_refused(world: World, tmp_path: Path) -> None:
-    other = write_bundle(replace(world.trained.bundle, feature_digest="another"), tmp_path / "bundle")
+    other = write_bundle(
+        replace(world.trained.bundle, feature_digest="another"), tmp_path / "bundle"
+    )
     with pytest.raises(BundleError, match="was trained on features another, this code builds"):
-        score_on_spark(Spark(), read_history(world.portfolio, world.lake), other, building=BUILDING)
+        score_on_spark(
+            Spark(), read_snapshot(world.portfolio, world.lake), other, build_config=BUILD_CONFIG
+        )
 
 
 def test_a_worker_that_sees_another_bundle_refuses_it(folder: Path) -> None:
-    with pytest.raises(BundleError, match=r"a worker sees another bundle under .*; put it where all of Spark's machines see"):
+    with pytest.raises(
+        BundleError,
+        match=r"a worker sees another bundle under .*; put it where all of Spark's machines see",
+    ):
         _bundle(folder, "the fingerprint of another")
 
 

@@ -23,7 +23,9 @@ from pipeline.simulate.simulate import SimulateConfig, Simulation, scenarios, si
 
 SMALL = SimulateConfig(transactions=5_000, fraud_rate=0.01)
 NUMBERS_AND_TIMES = [column.name for column in COLUMNS if column.kind in ("number", "time")]
-TEXTS = [column.name for column in COLUMNS if column.kind == "text" and column.name != "transaction_id"]
+TEXTS = [
+    column.name for column in COLUMNS if column.kind == "text" and column.name != "transaction_id"
+]
 ONE_COLUMN_AP = 0.10  # at a base rate of 0.005; the good models reach five times as much together
 UNORDERED = -1e30  # where a null stands when a column is used as a score
 
@@ -72,12 +74,20 @@ def test_every_world_has_its_size_its_rate_and_its_order(**values: Any) -> None:
     config = SimulateConfig(**values)
     made = simulate(config)
     table, end = made.transactions, config.start + timedelta(days=config.days)
-    assert table.num_rows == made.truth.num_rows == config.transactions == len(set(table["transaction_id"].to_pylist()))
+    assert (
+        table.num_rows
+        == made.truth.num_rows
+        == config.transactions
+        == len(set(table["transaction_id"].to_pylist()))
+    )
     assert pc.sum(made.truth["is_fraud"]).as_py() == round(config.transactions * config.fraud_rate)
     event, known = table["event_time"].to_numpy(), table["known_at"].to_numpy()
     assert (np.diff(known) >= np.timedelta64(0)).all()
     assert (event <= known).all()
-    first, last = np.datetime64(config.start.replace(tzinfo=None)), np.datetime64(end.replace(tzinfo=None))
+    first, last = (
+        np.datetime64(config.start.replace(tzinfo=None)),
+        np.datetime64(end.replace(tzinfo=None)),
+    )
     assert first <= event.min()
     assert event.max() < last
     assert known.max() <= last
@@ -134,7 +144,9 @@ def test_retailer_categories_are_those_of_the_standard(category: str) -> None:
     assert iso18245.get_mcc(category).mcc == category
 
 
-def test_labels_come_days_later_some_never_and_none_after_the_end(world: Simulation, rows: pd.DataFrame) -> None:
+def test_labels_come_days_later_some_never_and_none_after_the_end(
+    world: Simulation, rows: pd.DataFrame
+) -> None:
     end = world.config.start + timedelta(days=world.config.days)
     assert rows["label_known_at"].max() <= end
     assert (rows["label"].isna() == rows["label_known_at"].isna()).all()
@@ -151,7 +163,9 @@ def test_half_a_percent_of_the_rows_reach_us_hours_to_days_late(rows: pd.DataFra
     assert 0.003 < late.mean() < 0.008
 
 
-def test_cards_that_are_tried_out_are_declined_most_and_payments_in_shops_never(rows: pd.DataFrame) -> None:
+def test_cards_that_are_tried_out_are_declined_most_and_payments_in_shops_never(
+    rows: pd.DataFrame,
+) -> None:
     remote = rows[rows["channel"] != "pos"]
     assert not rows.loc[rows["channel"] == "pos", "declined"].any()
     assert remote.loc[~remote["is_fraud"], "declined"].mean() == pytest.approx(0.01, abs=0.002)
@@ -165,7 +179,9 @@ def test_a_declined_payment_alone_gives_no_fraud_away(rows: pd.DataFrame) -> Non
 
 def test_social_events_happen_to_honest_people_far_more_often(rows: pd.DataFrame) -> None:
     recent = (rows["event_time"] - rows["social_event_at"]) < timedelta(days=5)
-    assert (rows["social_event_at"].dropna() <= rows.loc[rows["social_event_at"].notna(), "event_time"]).all()
+    assert (
+        rows["social_event_at"].dropna() <= rows.loc[rows["social_event_at"].notna(), "event_time"]
+    ).all()
     assert recent[of(rows, "account_takeover").index].all()
     assert (recent & ~rows["is_fraud"]).sum() > 5 * (recent & rows["is_fraud"]).sum()
 
@@ -184,12 +200,16 @@ def test_a_stolen_card_comes_from_devices_that_the_account_never_used(rows: pd.D
 def test_a_compromised_retailer_has_honest_customers_in_the_same_weeks(rows: pd.DataFrame) -> None:
     for _, frauds in of(rows, "compromised_retailer").groupby("merchant_id"):
         there = rows[rows["merchant_id"] == frauds["merchant_id"].iloc[0]]
-        weeks = there[there["event_time"].between(frauds["event_time"].min(), frauds["event_time"].max())]
+        weeks = there[
+            there["event_time"].between(frauds["event_time"].min(), frauds["event_time"].max())
+        ]
         assert frauds["event_time"].max() - frauds["event_time"].min() <= timedelta(weeks=5)
         assert 0.2 < weeks["is_fraud"].mean() < 0.9
 
 
-def test_card_testing_tries_many_accounts_from_one_address_for_tiny_amounts(rows: pd.DataFrame) -> None:
+def test_card_testing_tries_many_accounts_from_one_address_for_tiny_amounts(
+    rows: pd.DataFrame,
+) -> None:
     testing = of(rows, "card_testing")
     assert testing["amount"].max() <= 4
     assert testing.groupby("ip_address")["account_id"].nunique().max() >= 12
@@ -200,7 +220,12 @@ def test_card_testing_tries_many_accounts_from_one_address_for_tiny_amounts(rows
 def test_impossible_travel_follows_a_payment_in_a_far_shop_within_hours(rows: pd.DataFrame) -> None:
     in_shop = rows[rows["channel"] == "pos"].sort_values(["account_id", "event_time"])
     previous = in_shop.groupby("account_id")[["latitude", "longitude", "event_time"]].shift()
-    far = np.hypot(in_shop["latitude"] - previous["latitude"], in_shop["longitude"] - previous["longitude"]) > 0.5
+    far = (
+        np.hypot(
+            in_shop["latitude"] - previous["latitude"], in_shop["longitude"] - previous["longitude"]
+        )
+        > 0.5
+    )
     soon = (in_shop["event_time"] - previous["event_time"]) < timedelta(hours=5)
     hit = pd.Series(far & soon, index=in_shop.index)
     travels = of(rows, "impossible_travel")
@@ -212,7 +237,10 @@ def test_impossible_travel_follows_a_payment_in_a_far_shop_within_hours(rows: pd
 def test_no_number_or_time_alone_gives_fraud_away(rows: pd.DataFrame, column: str) -> None:
     values = rows[column]
     score = values.astype("int64").where(values.notna()) if values.dtype.kind == "M" else values
-    both = [average_precision_score(rows["is_fraud"], (sign * score.astype(float)).fillna(UNORDERED)) for sign in (1, -1)]
+    both = [
+        average_precision_score(rows["is_fraud"], (sign * score.astype(float)).fillna(UNORDERED))
+        for sign in (1, -1)
+    ]
     assert max(both) < ONE_COLUMN_AP
 
 
@@ -241,7 +269,9 @@ def test_no_category_alone_gives_later_fraud_away(rows: pd.DataFrame, column: st
     ],
     ids=["seed", "transactions", "days", "rate", "no rate", "share", "time zone"],
 )
-def test_an_impossible_configuration_is_refused_in_one_sentence(values: dict[str, Any], message: str) -> None:
+def test_an_impossible_configuration_is_refused_in_one_sentence(
+    values: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         SimulateConfig(**values)
 
@@ -254,7 +284,9 @@ def test_a_written_world_reads_back(tmp_path: Path) -> None:
     assert pq.read_table(portfolio.with_name("truth.parquet")).equals(made.truth)
 
 
-def test_writing_the_same_world_again_keeps_the_owners_changes_of_the_portfolio(tmp_path: Path) -> None:
+def test_writing_the_same_world_again_keeps_the_owners_changes_of_the_portfolio(
+    tmp_path: Path,
+) -> None:
     portfolio = write(simulate(SMALL), tmp_path)
     changed = portfolio.read_text().replace("cost = 2.5", "cost = 4.0")
     portfolio.write_text(changed)
@@ -264,7 +296,9 @@ def test_writing_the_same_world_again_keeps_the_owners_changes_of_the_portfolio(
 def test_another_worlds_portfolio_is_not_overwritten(tmp_path: Path) -> None:
     portfolio = write(simulate(SMALL), tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match="another data set than 'world of seed 2: 5000 transactions"):
+    with pytest.raises(
+        ValueError, match="another data set than 'world of seed 2: 5000 transactions"
+    ):
         write(simulate(SimulateConfig(seed=2, transactions=5_000, fraud_rate=0.01)), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert portfolio.exists()

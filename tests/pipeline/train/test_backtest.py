@@ -11,7 +11,7 @@ import pytest
 from pipeline.evaluation.time_split import Split
 from pipeline.lake.snapshot import NoDataError
 from pipeline.train.backtest import backtest, write_scores
-from tests.small_world import BUILDING, MODELS, QUICK, START, World
+from tests.small_world import BUILD_CONFIG, MODELS, QUICK, START, World
 
 STAGES = ["stage_amount", "stage_clock", "stage_retailer", "stage_classical"]
 
@@ -25,7 +25,9 @@ SPLIT = days(0, 21, 28, 33)
 
 
 def run(world: World, split: Split = SPLIT, models: tuple[str, ...] = MODELS) -> pd.DataFrame:
-    return backtest(world.portfolio, world.lake, split, models, building=BUILDING, config=QUICK)
+    return backtest(
+        world.portfolio, world.lake, split, models, build_config=BUILD_CONFIG, config=QUICK
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,9 @@ def scores(world: World) -> pd.DataFrame:
     return run(world)
 
 
-def test_each_model_scores_every_row_of_the_test_span_and_no_other(world: World, scores: pd.DataFrame) -> None:
+def test_each_model_scores_every_row_of_the_test_span_and_no_other(
+    world: World, scores: pd.DataFrame
+) -> None:
     rows = world.transactions.to_pandas()
     inside = (rows["as_of"] >= SPLIT.test_from) & (rows["as_of"] < SPLIT.test_until)
     expected = sorted(rows.loc[inside, "transaction_id"])
@@ -72,9 +76,15 @@ def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.D
 @pytest.mark.parametrize(
     ("split", "told"),
     [
-        (days(0, 21, 400, 401), "no transactions from 2026-02-05 00:00:00 to 2026-02-06 00:00:00 UTC; name other spans"),
+        (
+            days(0, 21, 400, 401),
+            "no transactions from 2026-02-05 00:00:00 to 2026-02-06 00:00:00 UTC; name other spans",
+        ),
         (days(-9, -8, 28, 33), "both frauds and legitimate rows are needed, found 0 rows"),
-        (days(0, 0.01, 28, 33), r"both frauds and legitimate rows are needed, found \d+ rows, all legitimate"),
+        (
+            days(0, 0.01, 28, 33),
+            r"both frauds and legitimate rows are needed, found \d+ rows, all legitimate",
+        ),
     ],
     ids=["nothing to test", "nothing to train on", "no fraud to train on"],
 )

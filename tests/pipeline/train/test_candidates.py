@@ -11,16 +11,16 @@ import pytest
 from features.build import KEYS
 from pipeline.arrays import BoolArray
 from pipeline.evaluation.time_split import labelled_rows
-from pipeline.lake.snapshot import read_history
+from pipeline.lake.snapshot import read_snapshot
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.baselines.folds import account_folds, out_of_fold
 from pipeline.models.baselines.registry import BASELINES
-from pipeline.models.calibration import fit_affine
+from pipeline.models.calibration import fit_platt_scaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.train.candidates import check_models, fit_candidates
 from tests.small_network import GROUPS, SMALL, training_rows
-from tests.small_world import AS_OF, BUILDING, QUICK, START, World
+from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,9 @@ def test_wrong_models_are_refused(names: list[str], told: str) -> None:
 
 
 def test_classical_models_see_features_and_no_keys(world: World) -> None:
-    frame = as_frame(read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF))
+    frame = as_frame(
+        read_snapshot(world.portfolio, world.lake).features(build_config=BUILD_CONFIG, since=AS_OF)
+    )
     assert not {*KEYS} & {*frame.columns}
     assert len(frame) == world.unscored.num_rows
 
@@ -56,19 +58,28 @@ def test_a_classical_model_is_calibrated_on_accounts_it_was_refitted_without(wor
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
     frame = as_frame(features)
     assert not isinstance(found.model, Layered)
-    assert found.calibration == fit_affine(out_of_fold(found.model, frame, y, accounts, seed=1), y)
-    np.testing.assert_allclose(found.probability(features), found.calibration.probability(found.model.logit(frame)))
+    assert found.calibration == fit_platt_scaling(
+        out_of_fold(found.model, frame, y, accounts, seed=1), y
+    )
+    np.testing.assert_allclose(
+        found.probability(features), found.calibration.probability(found.model.logit(frame))
+    )
 
 
 def test_out_of_fold_logits_come_from_fits_without_the_account(world: World) -> None:
     features, y = rows(world)
-    frame, accounts = as_frame(features), features["account_id"].to_numpy(zero_copy_only=False).astype(str)
+    frame, accounts = (
+        as_frame(features),
+        features["account_id"].to_numpy(zero_copy_only=False).astype(str),
+    )
     model = BASELINES["logistic"]().fit(frame, y, accounts, seed=1)
     logits = out_of_fold(model, frame, y, accounts, seed=1)
     folds = account_folds(y, accounts, np.random.default_rng(1))
     assert all(len({*folds[accounts == name]}) == 1 for name in np.unique(accounts[y]))
     apart = folds == 1
-    np.testing.assert_allclose(logits[apart], model.refit(frame[~apart], y[~apart]).logit(frame[apart]))
+    np.testing.assert_allclose(
+        logits[apart], model.refit(frame[~apart], y[~apart]).logit(frame[apart])
+    )
 
 
 def test_frauds_of_one_account_cannot_be_judged_on_others() -> None:
@@ -80,17 +91,21 @@ def test_frauds_of_one_account_cannot_be_judged_on_others() -> None:
 
 def test_the_seed_is_the_networks_seed_too(world: World) -> None:
     features, y = rows(world)
-    groups = read_history(world.portfolio, world.lake).groups
+    groups = read_snapshot(world.portfolio, world.lake).groups
     one, other = (
-        fit_candidates(["layered"], features, y, groups, seed=1, config=replace(QUICK, seeds=(seed,)))["layered"]
+        fit_candidates(
+            ["layered"], features, y, groups, seed=1, config=replace(QUICK, seeds=(seed,))
+        )["layered"]
         for seed in (1, 2)
     )
     assert not np.allclose(one.logit(features), other.logit(features))
 
 
 def rows(world: World) -> tuple[pa.Table, BoolArray]:
-    history = read_history(world.portfolio, world.lake, until=AS_OF)
-    return labelled_rows(history.features(building=BUILDING), history.labels, START, AS_OF, known_by=AS_OF)
+    snapshot = read_snapshot(world.portfolio, world.lake, until=AS_OF)
+    return labelled_rows(
+        snapshot.features(build_config=BUILD_CONFIG), snapshot.labels, START, AS_OF, known_by=AS_OF
+    )
 
 
 def test_a_candidate_says_what_it_took(world: World) -> None:
@@ -105,37 +120,66 @@ MANY = TrainConfig(seeds=(1, 2, 3), epochs=1, network=SMALL)
 
 
 def small(column: str, values: pa.Array) -> pa.Table:
-    rows = training_rows(ROWS, seed=3).append_column("account_id", pa.array([f"a{row % 300}" for row in range(ROWS)]))
+    rows = training_rows(ROWS, seed=3).append_column(
+        "account_id", pa.array([f"a{row % 300}" for row in range(ROWS)])
+    )
     return rows.set_column(rows.column_names.index(column), column, values) if column else rows
 
 
 @pytest.mark.parametrize(
     ("frauds", "told"),
     [
-        (range(0), "both frauds and legitimate rows are needed, found 1500 rows, all legitimate; take a longer period"),
-        (range(ROWS), "both frauds and legitimate rows are needed, found 1500 rows, all fraud; take a longer period"),
-        ((3, 700, 901), "rows to stop the training by have 0 frauds; both classes are needed: take a longer span or more acc"),
-        (range(7, ROWS, 300), "all frauds are of one account, and no model can be judged on others; take a longer span"),
+        (
+            range(0),
+            "both frauds and legitimate rows are needed, found 1500 rows, all legitimate; take a longer period",
+        ),
+        (
+            range(ROWS),
+            "both frauds and legitimate rows are needed, found 1500 rows, all fraud; take a longer period",
+        ),
+        (
+            (3, 700, 901),
+            "rows to stop the training by have 0 frauds; both classes are needed: take a longer span or more acc",
+        ),
+        (
+            range(7, ROWS, 300),
+            "all frauds are of one account, and no model can be judged on others; take a longer span",
+        ),
     ],
     ids=["one class", "the other class", "three frauds", "one account"],
 )
 def test_too_few_frauds_are_refused(frauds: Iterable[int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        fit_candidates(["layered"], small("", pa.nulls(0)), np.isin(range(ROWS), [*frauds]), GROUPS, seed=1, config=MANY)
+        fit_candidates(
+            ["layered"],
+            small("", pa.nulls(0)),
+            np.isin(range(ROWS), [*frauds]),
+            GROUPS,
+            seed=1,
+            config=MANY,
+        )
 
 
 @pytest.mark.parametrize(
     "values",
-    [pa.array(np.full(ROWS, 5.0)), pa.nulls(ROWS, pa.float64()), pa.array(np.where(np.arange(ROWS) % 5, 3.0, np.nan))],
+    [
+        pa.array(np.full(ROWS, 5.0)),
+        pa.nulls(ROWS, pa.float64()),
+        pa.array(np.where(np.arange(ROWS) % 5, 3.0, np.nan)),
+    ],
     ids=["constant", "never there", "not a number"],
 )
 def test_a_number_that_tells_nothing_does_no_harm(values: pa.Array) -> None:
     rows, y = small("far", values), np.arange(ROWS) % 20 == 7
-    found = fit_candidates(["layered"], rows, y, GROUPS, seed=1, config=replace(MANY, seeds=(1,)))["layered"]
+    found = fit_candidates(["layered"], rows, y, GROUPS, seed=1, config=replace(MANY, seeds=(1,)))[
+        "layered"
+    ]
     assert np.isfinite(found.probability(rows)).all()
 
 
 def test_an_infinite_feature_is_refused() -> None:
     rows = small("far", pa.array(np.where(np.arange(ROWS) == 5, np.inf, 1.0)))
-    with pytest.raises(ValueError, match="the features hold infinite numbers in far; give a missing value instead"):
+    with pytest.raises(
+        ValueError, match="the features hold infinite numbers in far; give a missing value instead"
+    ):
         fit_candidates(["layered"], rows, np.arange(ROWS) % 20 == 7, GROUPS, seed=1, config=MANY)

@@ -12,18 +12,20 @@ from sklearn.metrics import average_precision_score
 
 from features.schema import LABELS
 from pipeline.evaluation.time_split import labelled_rows
-from pipeline.lake.snapshot import NoDataError, last_moment, read_history
+from pipeline.lake.snapshot import NoDataError, last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.train.report import Trained
 from pipeline.train.train import groups_in_order, train
-from tests.small_world import AS_OF, BUILDING, QUICK, START, World
+from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
 
 TIME = pa.timestamp("us", tz="UTC")
 
 
 def trained_on(portfolio: Portfolio, lake: Lake) -> Trained:
-    return train(portfolio, lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK)
+    return train(
+        portfolio, lake, as_of=AS_OF, build_config=BUILD_CONFIG, models=("layered",), config=QUICK
+    )
 
 
 def lake_of(folder: Path, transactions: pa.Table, labels: pa.Table) -> Lake:
@@ -51,18 +53,27 @@ def test_what_is_not_known_at_the_moment_does_not_enter(world: World, tmp_path: 
         {
             "transaction_id": labels["transaction_id"],
             "is_fraud": pc.invert(labels["is_fraud"]),
-            "known_at": pa.repeat(pa.scalar(AS_OF + timedelta(microseconds=1), TIME), labels.num_rows),
+            "known_at": pa.repeat(
+                pa.scalar(AS_OF + timedelta(microseconds=1), TIME), labels.num_rows
+            ),
             "source": labels["source"],
         },
         schema=LABELS,
     )
-    labels = pa.concat_tables([labels.set_column(labels.column_names.index("is_fraud"), "is_fraud", turned), reversed_later])
+    labels = pa.concat_tables(
+        [
+            labels.set_column(labels.column_names.index("is_fraud"), "is_fraud", turned),
+            reversed_later,
+        ]
+    )
     changed = trained_on(world.portfolio, lake_of(tmp_path, rows, labels))
     usual = trained_on(world.portfolio, world.lake)
     assert (changed.train_rows, changed.train_frauds) == (usual.train_rows, usual.train_frauds)
     assert changed.metrics == usual.metrics
     assert changed.bundle.policy == usual.bundle.policy
-    features = read_history(world.portfolio, world.lake).features(building=BUILDING, since=AS_OF)
+    features = read_snapshot(world.portfolio, world.lake).features(
+        build_config=BUILD_CONFIG, since=AS_OF
+    )
     assert np.array_equal(changed.bundle.increments(features), usual.bundle.increments(features))
 
 
@@ -78,12 +89,22 @@ def test_a_label_known_at_the_moment_does_enter(world: World, tmp_path: Path) ->
         },
         schema=LABELS,
     )
-    history = read_history(world.portfolio, world.lake, until=AS_OF)
-    features, split = history.features(building=BUILDING), world.trained.split
-    both = pa.concat_tables([history.labels, turned])
-    _, before = labelled_rows(features, history.labels, split.train_from, split.train_until, known_by=begins)
-    _, same = labelled_rows(features, both, split.train_from, split.train_until, known_by=begins - timedelta(microseconds=1))
-    rows, after = labelled_rows(features, both, split.train_from, split.train_until, known_by=begins)
+    snapshot = read_snapshot(world.portfolio, world.lake, until=AS_OF)
+    features, split = snapshot.features(build_config=BUILD_CONFIG), world.trained.split
+    both = pa.concat_tables([snapshot.labels, turned])
+    _, before = labelled_rows(
+        features, snapshot.labels, split.train_from, split.train_until, known_by=begins
+    )
+    _, same = labelled_rows(
+        features,
+        both,
+        split.train_from,
+        split.train_until,
+        known_by=begins - timedelta(microseconds=1),
+    )
+    rows, after = labelled_rows(
+        features, both, split.train_from, split.train_until, known_by=begins
+    )
     assert np.array_equal(before, same)
     assert after.mean() > 0.5 > before.mean()
     assert rows.num_rows >= len(before)
@@ -91,7 +112,13 @@ def test_a_label_known_at_the_moment_does_enter(world: World, tmp_path: Path) ->
 
 def test_the_test_weeks_come_after_all_that_was_learned_from(world: World) -> None:
     split = world.trained.split
-    assert split.train_from < split.train_until < split.test_from < split.test_until < world.trained.as_of
+    assert (
+        split.train_from
+        < split.train_until
+        < split.test_from
+        < split.test_until
+        < world.trained.as_of
+    )
     assert split.test_from - split.train_until == world.portfolio.label_delay
     assert world.trained.bundle.trained_as_of == AS_OF
 
@@ -99,7 +126,9 @@ def test_the_test_weeks_come_after_all_that_was_learned_from(world: World) -> No
 def test_a_difference_is_the_layered_ap_minus_the_others(world: World) -> None:
     trained = world.trained
     ap = {name: metrics.ap for name, metrics in trained.metrics.items()}
-    assert trained.differences["logistic"].difference == pytest.approx(ap["layered"] - ap["logistic"])
+    assert trained.differences["logistic"].difference == pytest.approx(
+        ap["layered"] - ap["logistic"]
+    )
     table = trained.table
     assert table.loc["logistic", "ap_difference"] == pytest.approx(ap["logistic"] - ap["layered"])
     assert table.loc["logistic", "difference_low"] == -trained.differences["logistic"].high
@@ -110,13 +139,20 @@ def test_a_difference_is_the_layered_ap_minus_the_others(world: World) -> None:
 
 def test_the_figures_are_those_of_the_test_weeks(world: World) -> None:
     trained = world.trained
-    history = read_history(world.portfolio, world.lake, until=AS_OF)
+    snapshot = read_snapshot(world.portfolio, world.lake, until=AS_OF)
     split = trained.split
     rows, y = labelled_rows(
-        history.features(building=BUILDING), history.labels, split.test_from, split.test_until, known_by=AS_OF
+        snapshot.features(build_config=BUILD_CONFIG),
+        snapshot.labels,
+        split.test_from,
+        split.test_until,
+        known_by=AS_OF,
     )
     so_far = trained.bundle.increments(rows).cumsum(axis=1)
-    by_hand = {name: average_precision_score(y, so_far[:, place]) for place, name in enumerate(trained.bundle.model.stages)}
+    by_hand = {
+        name: average_precision_score(y, so_far[:, place])
+        for place, name in enumerate(trained.bundle.model.stages)
+    }
     assert trained.stage_ap == pytest.approx(by_hand)
     assert trained.stage_ap["classical"] == pytest.approx(trained.metrics["layered"].ap)
     assert (trained.metrics["layered"].rows, trained.metrics["layered"].frauds) == (len(y), y.sum())
@@ -138,54 +174,109 @@ def test_the_bundle_keeps_confirmed_cases_of_the_rows_trained_on(world: World) -
 
 
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
-    with pytest.raises(ValueError, match="logistic alone give no champion; train layered beside them"):
-        train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("logistic",))
+    with pytest.raises(
+        ValueError, match="logistic alone give no champion; train layered beside them"
+    ):
+        train(
+            world.portfolio,
+            world.lake,
+            as_of=AS_OF,
+            build_config=BUILD_CONFIG,
+            models=("logistic",),
+        )
 
 
-def test_it_begins_with_what_a_bundle_knows_and_ends_with_the_portfolios_own_stages(world: World) -> None:
+def test_it_begins_with_what_a_bundle_knows_and_ends_with_the_portfolios_own_stages(
+    world: World,
+) -> None:
     bundle = world.trained.bundle
     one_group_less = replace(world.portfolio, order=("amount", "retailer"))
     tuned = train(
-        one_group_less, world.lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK, start=bundle
+        one_group_less,
+        world.lake,
+        as_of=AS_OF,
+        build_config=BUILD_CONFIG,
+        models=("layered",),
+        config=QUICK,
+        start=bundle,
     ).bundle.model
     assert tuned.stages == ("amount", "retailer", "classical")
     known = {code for group in bundle.model.encoder.groups for code in group.numbers}
-    assert {code for group in tuned.encoder.groups for code in group.numbers} < known, "coded as where it was learned"
+    assert {code for group in tuned.encoder.groups for code in group.numbers} < known, (
+        "coded as where it was learned"
+    )
 
 
 def test_a_bundle_whose_features_mean_something_else_is_refused(world: World) -> None:
     name = next(iter(world.trained.bundle.features))
-    other = replace(world.trained.bundle, features=dict(world.trained.bundle.features) | {name: "another"})
-    with pytest.raises(ValueError, match=rf"was trained on other features \({name} has changed\); train that portfolio again"):
-        train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, config=QUICK, start=other)
+    other = replace(
+        world.trained.bundle, features=dict(world.trained.bundle.features) | {name: "another"}
+    )
+    with pytest.raises(
+        ValueError,
+        match=rf"was trained on other features \({name} has changed\); train that portfolio again",
+    ):
+        train(
+            world.portfolio,
+            world.lake,
+            as_of=AS_OF,
+            build_config=BUILD_CONFIG,
+            config=QUICK,
+            start=other,
+        )
 
 
 def test_a_training_leaves_no_checkpoint_behind(world: World, tmp_path: Path) -> None:
-    train(world.portfolio, world.lake, as_of=AS_OF, building=BUILDING, models=("layered",), config=QUICK, resume=tmp_path)
+    train(
+        world.portfolio,
+        world.lake,
+        as_of=AS_OF,
+        build_config=BUILD_CONFIG,
+        models=("layered",),
+        config=QUICK,
+        resume=tmp_path,
+    )
     assert not list(tmp_path.iterdir())
 
 
 def test_the_order_is_left_to_the_training(world: World) -> None:
-    by_information = replace(world.portfolio, order=(), is_ordered_by_information=True, prices={"amount": 1.0})
-    history = read_history(world.portfolio, world.lake, until=AS_OF)
+    by_information = replace(
+        world.portfolio, order=(), is_ordered_by_information=True, prices={"amount": 1.0}
+    )
+    snapshot = read_snapshot(world.portfolio, world.lake, until=AS_OF)
     split = world.trained.split
     rows, y = labelled_rows(
-        history.features(building=BUILDING), history.labels, split.train_from, split.train_until, known_by=split.test_from
+        snapshot.features(build_config=BUILD_CONFIG),
+        snapshot.labels,
+        split.train_from,
+        split.train_until,
+        known_by=split.test_from,
     )
-    found = groups_in_order(by_information, history.groups, rows, y, seed=1)
-    assert {group.name for group in found} == {group.name for group in history.groups}
+    found = groups_in_order(by_information, snapshot.groups, rows, y, seed=1)
+    assert {group.name for group in found} == {group.name for group in snapshot.groups}
     assert found[-1].name == "amount", "the only one that costs money"
-    assert groups_in_order(world.portfolio, history.groups, rows, y, seed=1) == history.groups
+    assert groups_in_order(world.portfolio, snapshot.groups, rows, y, seed=1) == snapshot.groups
 
 
 def test_too_short_a_history_is_refused(world: World) -> None:
-    with pytest.raises(ValueError, match=r"10\.0 days of history are too few to train and judge; at least 28 are needed"):
-        train(world.portfolio, world.lake, as_of=START + timedelta(days=10), building=BUILDING, config=QUICK)
+    with pytest.raises(
+        ValueError,
+        match=r"10\.0 days of history are too few to train and judge; at least 28 are needed",
+    ):
+        train(
+            world.portfolio,
+            world.lake,
+            as_of=START + timedelta(days=10),
+            build_config=BUILD_CONFIG,
+            config=QUICK,
+        )
 
 
 def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
     empty = Lake(str(tmp_path), "world")
-    with pytest.raises(NoDataError, match=r"no transactions before 2025-02-05T00:00:00Z; run strata ingest"):
+    with pytest.raises(
+        NoDataError, match=r"no transactions before 2025-02-05T00:00:00Z; run strata ingest"
+    ):
         trained_on(world.portfolio, empty)
     with pytest.raises(NoDataError, match="has no transactions; run strata ingest"):
         last_moment(world.portfolio, empty)
@@ -193,19 +284,26 @@ def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
 
 def test_everything_ingested_lies_before_the_last_moment(world: World) -> None:
     until = last_moment(world.portfolio, world.lake)
-    assert read_history(world.portfolio, world.lake, until=until).transactions(["as_of"]).num_rows == 4000
-    before = read_history(world.portfolio, world.lake, until=until - timedelta(microseconds=1))
+    assert (
+        read_snapshot(world.portfolio, world.lake, until=until).transactions(["as_of"]).num_rows
+        == 4000
+    )
+    before = read_snapshot(world.portfolio, world.lake, until=until - timedelta(microseconds=1))
     assert before.transactions(["as_of"]).num_rows < 4000
 
 
 def test_features_of_a_batch_are_those_of_the_whole(world: World) -> None:
     """Their times are UTC on every machine: a day's capacity counts from midnight there."""
-    history = read_history(world.portfolio, world.lake)
-    whole = history.features(building=BUILDING).filter(pc.field("as_of") >= pa.scalar(AS_OF, TIME))
-    batch = history.features(building=BUILDING, since=AS_OF)
+    snapshot = read_snapshot(world.portfolio, world.lake)
+    whole = snapshot.features(build_config=BUILD_CONFIG).filter(
+        pc.field("as_of") >= pa.scalar(AS_OF, TIME)
+    )
+    batch = snapshot.features(build_config=BUILD_CONFIG, since=AS_OF)
     assert batch.schema.field("as_of").type == TIME
     assert batch["transaction_id"].equals(whole["transaction_id"])
     for name in set(batch.column_names) - {"transaction_id", "account_id", "event_time", "as_of"}:
         if not pa.types.is_string(batch.schema.field(name).type):
-            left, right = (table[name].to_numpy(zero_copy_only=False).astype(float) for table in (batch, whole))
+            left, right = (
+                table[name].to_numpy(zero_copy_only=False).astype(float) for table in (batch, whole)
+            )
             np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-9, err_msg=name)

@@ -24,7 +24,17 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop everything, newest first."""
-    for table in ("audit", "alerted_batch", "label", "hold", "review", "alert_transaction", "alert", "session", "user_account"):
+    for table in (
+        "audit",
+        "alerted_batch",
+        "label",
+        "hold",
+        "review",
+        "alert_transaction",
+        "alert",
+        "session",
+        "user_account",
+    ):
         op.drop_table(table)
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION strata_refuse_change")
@@ -97,7 +107,9 @@ def _alerts() -> None:
         sa.Column("stages", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_alert_transaction"),
         sa.ForeignKeyConstraint(["alert_id"], ["alert.id"], name="fk_alert_transaction_alert_id"),
-        sa.UniqueConstraint("portfolio", "transaction_id", name="uq_alert_transaction_portfolio_transaction_id"),
+        sa.UniqueConstraint(
+            "portfolio", "transaction_id", name="uq_alert_transaction_portfolio_transaction_id"
+        ),
     )
     op.create_index("ix_alert_transaction_alert_id", "alert_transaction", ["alert_id"])
 

@@ -1,4 +1,7 @@
-"""Keep with each flagged transaction the confirmed cases nearest to it; those flagged before have none."""
+"""Keep with each flagged transaction the confirmed cases nearest to it.
+
+Those flagged before have none.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +12,10 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add the column."""
-    op.add_column("alert_transaction", sa.Column("nearest", sa.JSON(), nullable=False, server_default=sa.text("'[]'")))
+    op.add_column(
+        "alert_transaction",
+        sa.Column("nearest", sa.JSON(), nullable=False, server_default=sa.text("'[]'")),
+    )
 
 
 def downgrade() -> None:

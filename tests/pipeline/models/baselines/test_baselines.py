@@ -19,13 +19,19 @@ CHANNELS = np.array(["online", "pos", "atm"])
 def world(seed: int, *, rows: int = 3000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Features of every kind, labels that follow them, accounts."""
     generator = np.random.default_rng(seed)
-    amount, hour, channel = generator.lognormal(3, 1, rows), generator.uniform(0, 24, rows), generator.integers(3, size=rows)
+    amount, hour, channel = (
+        generator.lognormal(3, 1, rows),
+        generator.uniform(0, 24, rows),
+        generator.integers(3, size=rows),
+    )
     logit = -6 + 1.5 * (np.log1p(amount) - 3) + 2.0 * (hour < 5) + 2.5 * (channel == 0)
     features = pd.DataFrame(
         {
             "amount": amount,
             "hour": np.where(generator.random(rows) < 0.1, np.nan, hour),
-            "channel": pd.Series(CHANNELS[channel], dtype="string").mask(pd.Series(generator.random(rows) < 0.05)),
+            "channel": pd.Series(CHANNELS[channel], dtype="string").mask(
+                pd.Series(generator.random(rows) < 0.05)
+            ),
             "constant": 1.0,
             "empty": np.nan,
         }
@@ -50,10 +56,14 @@ def test_it_ranks_new_rows_far_above_chance(fitted: Baseline) -> None:
 
 def test_its_log_odds_are_at_the_natural_rate(fitted: Baseline) -> None:
     features, fraud, _ = world(1, rows=2000)
-    assert (1 / (1 + np.exp(-fitted.logit(features)))).mean() == pytest.approx(fraud.mean(), rel=0.1)
+    assert (1 / (1 + np.exp(-fitted.logit(features)))).mean() == pytest.approx(
+        fraud.mean(), rel=0.1
+    )
 
 
-def test_its_files_give_the_same_scores_and_hold_no_pickle(fitted: Baseline, tmp_path: Path) -> None:
+def test_its_files_give_the_same_scores_and_hold_no_pickle(
+    fitted: Baseline, tmp_path: Path
+) -> None:
     features, _, _ = world(2)
     fitted.to_files(tmp_path)
     again = type(fitted).from_files(tmp_path)
@@ -62,30 +72,43 @@ def test_its_files_give_the_same_scores_and_hold_no_pickle(fitted: Baseline, tmp
     assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".ubj"}
 
 
-def test_a_row_alone_scores_as_in_the_batch_and_columns_may_come_in_any_order(fitted: Baseline) -> None:
+def test_a_row_alone_scores_as_in_the_batch_and_columns_may_come_in_any_order(
+    fitted: Baseline,
+) -> None:
     features, _, _ = world(2, rows=50)
     alone = np.concatenate([fitted.logit(features.iloc[[place]]) for place in range(50)])
     assert alone == pytest.approx(fitted.logit(features), abs=1e-9)
-    assert (fitted.logit(features[features.columns[::-1]].assign(more=1.0)) == fitted.logit(features)).all()
+    assert (
+        fitted.logit(features[features.columns[::-1]].assign(more=1.0)) == fitted.logit(features)
+    ).all()
 
 
 def test_what_it_chose_is_written_down(fitted: Baseline) -> None:
     _, fraud, _ = world(1, rows=2000)
     chosen = fitted.settings
-    assert (chosen["rows"], chosen["frauds"], chosen["seed"], chosen["negatives_kept"]) == (2000, fraud.sum(), 0, 1.0)
+    assert (chosen["rows"], chosen["frauds"], chosen["seed"], chosen["negatives_kept"]) == (
+        2000,
+        fraud.sum(),
+        0,
+        1.0,
+    )
     assert isinstance(chosen["held_out_ap"], float)
     assert fraud.mean() < chosen["held_out_ap"] <= 1
 
 
 def test_a_value_never_seen_is_scored(fitted: Baseline) -> None:
     features, _, _ = world(2, rows=3)
-    unseen = features.assign(channel=pd.array(["carrier pigeon", None, "pos"], dtype="string"), empty=5.0)
+    unseen = features.assign(
+        channel=pd.array(["carrier pigeon", None, "pos"], dtype="string"), empty=5.0
+    )
     assert np.isfinite(fitted.logit(unseen)).all()
 
 
 def test_missing_columns_are_named(fitted: Baseline) -> None:
     features, _, _ = world(2, rows=3)
-    with pytest.raises(ValueError, match="the features lack amount, channel; build them with the portfolio"):
+    with pytest.raises(
+        ValueError, match="the features lack amount, channel; build them with the portfolio"
+    ):
         fitted.logit(features.drop(columns=["amount", "channel"]))
 
 
@@ -127,7 +150,11 @@ def test_an_account_is_in_one_fold_and_the_defrauded_are_dealt_evenly() -> None:
     sample = tuning_sample(fraud, accounts, seed=0)
     assert sample.usable == (0, 1, 2)
     assert pd.Series(sample.fold).groupby(accounts[sample.rows]).nunique().max() == 1
-    defrauded = pd.Series(sample.fold[fraud[sample.rows]]).groupby(accounts[sample.rows][fraud[sample.rows]]).first()
+    defrauded = (
+        pd.Series(sample.fold[fraud[sample.rows]])
+        .groupby(accounts[sample.rows][fraud[sample.rows]])
+        .first()
+    )
     assert np.ptp(defrauded.value_counts()) <= 1
 
 
@@ -140,7 +167,9 @@ def test_thinning_for_the_choice_keeps_every_fraud_and_says_its_share() -> None:
 
 
 def test_categories_are_ranked_by_frequency_and_the_rare_share_a_rank() -> None:
-    features = pd.DataFrame({"channel": pd.array(["pos", "pos", "pos", "atm", "atm", "odd", None], dtype="string")})
+    features = pd.DataFrame(
+        {"channel": pd.array(["pos", "pos", "pos", "atm", "atm", "odd", None], dtype="string")}
+    )
     columns = Columns.learn(features, most=10, least_rows=2)
     assert columns.categories == {"channel": ("pos", "atm")}
     assert columns.codes_of(features)[:, 0].tolist()[:6] == [0, 0, 0, 1, 1, 2]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.layered.diagnostics import activations, responses
+from pipeline.models.layered.diagnostics import activations, partial_dependence
 from pipeline.models.layered.model import Layered
 from tests.small_network import encoder, layered, table, training_rows
 
@@ -26,7 +26,7 @@ def usual() -> dict[str, object]:
 
 
 def test_a_response_is_what_the_network_says_of_such_rows(model: Layered) -> None:
-    told = responses(model)
+    told = partial_dependence(model)
     far = told[told["feature"] == "far"]
     assert set(told["stage"]) == {"amount", "place"}
     rows = table([usual(), *(usual() | {"far": value} for value in far["value"])])
@@ -40,7 +40,10 @@ def test_a_network_whose_head_is_dead_is_told_to_be(model: Layered) -> None:
     with torch.no_grad():
         dead.networks[0].heads[1].hidden.weight.zero_()
         dead.networks[0].heads[1].hidden.bias.fill_(-1.0)
-    found = activations({"alive": replace(model, networks=model.networks[:1]), "dead": dead}, model.tensors(training_rows(300)))
+    found = activations(
+        {"alive": replace(model, networks=model.networks[:1]), "dead": dead},
+        model.tensors(training_rows(300)),
+    )
     last = found[found["stage"] == "place"].set_index("model")
     assert last.loc["dead", ["active", "dead"]].tolist() == [0.0, 1.0]
     assert last.loc["alive", "active"] > 0.1
@@ -50,9 +53,14 @@ def test_a_network_whose_head_is_dead_is_told_to_be(model: Layered) -> None:
 
 def test_there_is_a_row_for_each_network_and_stage(model: Layered) -> None:
     found = activations({"one": model}, model.tensors(training_rows(20)))
-    assert found[["network", "stage"]].values.tolist() == [[0, "amount"], [0, "place"], [1, "amount"], [1, "place"]]
+    assert found[["network", "stage"]].values.tolist() == [
+        [0, "amount"],
+        [0, "place"],
+        [1, "amount"],
+        [1, "place"],
+    ]
 
 
 def test_a_model_without_numbers_has_no_responses() -> None:
     texts = replace(layered(networks=1), networks=(), encoder=replace(encoder(), groups=()))
-    assert responses(texts).empty
+    assert partial_dependence(texts).empty

@@ -42,19 +42,25 @@ def test_in_training_each_is_heard_alone() -> None:
     increments = made.train()(*given[:3])
     assert increments.shape == (50, 4, 2)
     each = [stage_losses(one(*given[:3]), made.base_logit, given.y) for one in made.apart()]
-    torch.testing.assert_close(stage_losses(increments, made.base_logit, given.y), torch.stack(each).mean(dim=0))
+    torch.testing.assert_close(
+        stage_losses(increments, made.base_logit, given.y), torch.stack(each).mean(dim=0)
+    )
 
 
 def test_a_training_with_members_gives_that_many_networks_a_seed() -> None:
     features = training_rows(1500, seed=3)
-    accounts = np.array([f"a{number}" for number in np.random.default_rng(5).integers(300, size=1500)])
+    accounts = np.array(
+        [f"a{number}" for number in np.random.default_rng(5).integers(300, size=1500)]
+    )
     y = np.log(features["paid"].to_numpy()) + features["far"].to_numpy() / 20 > 6
     config = TrainConfig(seeds=(1, 2), epochs=1, members=3, network=SMALL)
     model = Layered.fit(features, y, accounts, GROUPS, config=config)
     assert len(model.networks) == 6
     apart = [held_out_accounts(accounts, share=config.held_out, seed=seed) for seed in (1, 2)]
     assert model.held_out is not None
-    np.testing.assert_array_equal(model.held_out.rows, np.concatenate([np.flatnonzero(part) for part in apart]))
+    np.testing.assert_array_equal(
+        model.held_out.rows, np.concatenate([np.flatnonzero(part) for part in apart])
+    )
     first, second = np.split(model.held_out.logit, [apart[0].sum()])
     for logit, part, curve in zip((first, second), apart, model.curves, strict=True):
         assert average_precision(y[part], logit) == pytest.approx(max(curve.precisions), abs=1e-6)

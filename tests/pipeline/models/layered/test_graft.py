@@ -20,7 +20,9 @@ ROWS = 3000
 @pytest.fixture(scope="module")
 def rows() -> pa.Table:
     """Rows of which the new group alone tells the frauds."""
-    return training_rows(ROWS, seed=3).append_column("debt", pa.array(np.random.default_rng(4).normal(size=ROWS)))
+    return training_rows(ROWS, seed=3).append_column(
+        "debt", pa.array(np.random.default_rng(4).normal(size=ROWS))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +48,20 @@ def test_it_learns_and_frozen_stages_stay_as_they_were(
     rows: pa.Table, fraud: np.ndarray, accounts: np.ndarray, freeze: bool
 ) -> None:
     model = layered(networks=1)
-    grown = model.grafted(rows, (*GROUPS, NEW), freeze=freeze).trained_further(rows, fraud, accounts, config=CONFIG)
-    assert average_precision(fraud, grown.logit(rows)) > average_precision(fraud, model.logit(rows)) + 0.05
+    grown = model.grafted(rows, (*GROUPS, NEW), freeze=freeze).trained_further(
+        rows, fraud, accounts, config=CONFIG
+    )
+    assert (
+        average_precision(fraud, grown.logit(rows))
+        > average_precision(fraud, model.logit(rows)) + 0.05
+    )
     kept = np.abs(grown.increments(rows)[:, :2] - model.increments(rows)).max()
     assert (kept < 1e-6) == freeze
 
 
-def test_what_it_was_given_is_not_changed(rows: pa.Table, fraud: np.ndarray, accounts: np.ndarray) -> None:
+def test_what_it_was_given_is_not_changed(
+    rows: pa.Table, fraud: np.ndarray, accounts: np.ndarray
+) -> None:
     grown = layered(networks=1).grafted(rows, (*GROUPS, NEW), freeze=False)
     before = grown.logit(rows)
     grown.trained_further(rows, fraud, accounts, config=replace(CONFIG, epochs=1))
@@ -70,12 +79,19 @@ def test_what_it_was_given_is_not_changed(rows: pa.Table, fraud: np.ndarray, acc
     ],
     ids=["another order", "no new group"],
 )
-def test_groups_that_are_no_graft_are_refused(rows: pa.Table, groups: tuple[Group, ...], message: str) -> None:
+def test_groups_that_are_no_graft_are_refused(
+    rows: pa.Table, groups: tuple[Group, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         layered(networks=1).grafted(rows, groups)
 
 
-def test_a_network_without_a_seed_is_refused(rows: pa.Table, fraud: np.ndarray, accounts: np.ndarray) -> None:
+def test_a_network_without_a_seed_is_refused(
+    rows: pa.Table, fraud: np.ndarray, accounts: np.ndarray
+) -> None:
     model: Layered = layered(networks=3)
-    with pytest.raises(ValueError, match="there are 3 networks to start from, and the seeds are 1; give a seed for each"):
+    with pytest.raises(
+        ValueError,
+        match="there are 3 networks to start from, and the seeds are 1; give a seed for each",
+    ):
         model.trained_further(rows, fraud, accounts, config=CONFIG)

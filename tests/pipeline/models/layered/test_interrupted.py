@@ -15,13 +15,19 @@ import torch
 from features.encoder import Encoder
 from pipeline.models.layered.network import NetworkConfig
 from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import LayeredModule, Learned, TrainConfig, increments_of, train_layered
+from pipeline.models.layered.training import (
+    LayeredModule,
+    Learned,
+    TrainConfig,
+    increments_of,
+    train_layered,
+)
 from tests.small_network import GROUPS, SMALL, training_rows
 
 ROWS = 1500
 CONFIG = TrainConfig(seeds=(1, 2), epochs=3, network=SMALL)
 AN_EPOCH = ROWS // 256  # batches of an epoch with all accounts
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -44,17 +50,23 @@ run(CONFIG, resume=Path(sys.argv[1]))
 def run(config: TrainConfig, *, resume: Path | None = None) -> list[Learned]:
     features = training_rows(ROWS, seed=3)
     encoder = Encoder.fit(features, GROUPS)
-    return train_layered(encoder, encoder.encode(features), *labels(features), config=config, resume=resume)
+    return train_layered(
+        encoder, encoder.encode(features), *labels(features), config=config, resume=resume
+    )
 
 
 def labels(features: pa.Table) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
-    accounts = np.array([f"a{number}" for number in np.random.default_rng(5).integers(300, size=features.num_rows)])
+    accounts = np.array(
+        [f"a{number}" for number in np.random.default_rng(5).integers(300, size=features.num_rows)]
+    )
     return np.log(features["paid"].to_numpy()) + features["far"].to_numpy() / 20 > 6, accounts
 
 
 def said(found: list[Learned]) -> list[npt.NDArray[np.float64]]:
     features = training_rows(200, seed=4)
-    rows = Tensors.of(Encoder.fit(training_rows(ROWS, seed=3), GROUPS).encode(features), torch.zeros(200))
+    rows = Tensors.of(
+        Encoder.fit(training_rows(ROWS, seed=3), GROUPS).encode(features), torch.zeros(200)
+    )
     return [increments_of(network, rows) for seed in found for network in seed.networks]
 
 
@@ -69,14 +81,25 @@ def whole_steps(whole: list[Learned]) -> int:
     return sum(3 * ((ROWS - len(seed.rows)) // 256) + 2 * AN_EPOCH for seed in whole)
 
 
-@pytest.mark.parametrize(("left", "checkpoints"), [(3 * AN_EPOCH, 3), (2, 4)], ids=["before all accounts", "on all accounts"])
+@pytest.mark.parametrize(
+    ("left", "checkpoints"),
+    [(3 * AN_EPOCH, 3), (2, 4)],
+    ids=["before all accounts", "on all accounts"],
+)
 def test_killed_in_the_second_seed_it_ends_as_if_it_had_not_been(
-    whole: list[Learned], whole_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int, checkpoints: int
+    whole: list[Learned],
+    whole_steps: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    left: int,
+    checkpoints: int,
 ) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(whole_steps - left)]
     killed = subprocess.run(command, check=False, cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list(tmp_path.glob("*.ckpt"))) == checkpoints, "two a seed, the last behind its last whole epoch"
+    assert len(list(tmp_path.glob("*.ckpt"))) == checkpoints, (
+        "two a seed, the last behind its last whole epoch"
+    )
     steps = count_steps(monkeypatch)
     found = run(CONFIG, resume=tmp_path)
     assert 0 < steps[0] < whole_steps / 2, "only what was missing is done"
@@ -86,7 +109,9 @@ def test_killed_in_the_second_seed_it_ends_as_if_it_had_not_been(
     assert not list(tmp_path.iterdir()), "what is done needs no checkpoint"
 
 
-def test_a_checkpoint_is_for_the_same_training_alone(whole_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_for_the_same_training_alone(
+    whole_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop_after(monkeypatch, 6)
     with pytest.raises(InterruptedError):
         run(replace(CONFIG, seeds=(1,)), resume=tmp_path)
@@ -96,7 +121,9 @@ def test_a_checkpoint_is_for_the_same_training_alone(whole_steps: int, tmp_path:
     assert steps[0] > 0.45 * whole_steps, "all of one of the two seeds is done again"
 
 
-def test_a_damaged_checkpoint_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_checkpoint_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop_after(monkeypatch, 6)
     with pytest.raises(InterruptedError):
         run(replace(CONFIG, seeds=(1,)), resume=tmp_path)
@@ -110,7 +137,10 @@ def test_a_damaged_checkpoint_is_begun_anew(tmp_path: Path, monkeypatch: pytest.
 def test_two_processes_learn_what_one_does() -> None:
     """Without dropout, of which each process draws its own."""
     config = replace(
-        CONFIG, seeds=(1,), epochs=2, network=NetworkConfig(width=16, head_width=8, dropout=0.0, group_dropout=0.0)
+        CONFIG,
+        seeds=(1,),
+        epochs=2,
+        network=NetworkConfig(width=16, head_width=8, dropout=0.0, group_dropout=0.0),
     )
     (one,), (both,) = run(config), run(replace(config, processes=2))
     np.testing.assert_allclose(said([both])[0], said([one])[0], atol=1e-5)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.models.baselines.boosting import XGBoost
-from pipeline.models.calibration import Affine, sigmoid
+from pipeline.models.calibration import PlattScaling, sigmoid
 from pipeline.models.layered.model import Layered
-from pipeline.models.layered.stacking import Opinion, learn_opinion
+from pipeline.models.layered.stacking import Stacking, fit_stacking
 from tests.small_network import layered, training_rows
 
 
@@ -25,36 +25,51 @@ def test_what_is_read_scores_as_what_was_written(tmp_path: Path) -> None:
 def test_one_file_of_weights_for_each_seed(tmp_path: Path) -> None:
     layered(networks=3).to_files(tmp_path)
     names = {file.name for file in tmp_path.iterdir()}
-    assert names == {"encoder.json", "network.json", *(f"network-{number}.safetensors" for number in range(3))}
+    assert names == {
+        "encoder.json",
+        "network.json",
+        *(f"network-{number}.safetensors" for number in range(3)),
+    }
 
 
-def with_opinion(*, trust: float) -> Layered:
+def with_stacking(*, weight: float) -> Layered:
     rows = training_rows()
     y, accounts = rows["paid"].to_numpy() > 60, np.arange(rows.num_rows).astype(str)
     boosting = XGBoost().fit(rows.to_pandas(), y, accounts, seed=1)
-    return replace(layered(), opinion=Opinion(model=boosting, trust=trust, calibration=Affine(a=1.5, b=-0.5)))
+    return replace(
+        layered(),
+        stacking=Stacking(model=boosting, weight=weight, calibration=PlattScaling(a=1.5, b=-0.5)),
+    )
 
 
 def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
-    model, rows = with_opinion(trust=0.25), training_rows()
+    model, rows = with_stacking(weight=0.25), training_rows()
     assert model.stages == (*layered().stages, "classical")
-    assert model.opinion is not None
-    network, classical = layered().logit(rows), model.opinion.model.logit(rows.to_pandas())
-    np.testing.assert_allclose(model.logit(rows), 1.5 * (0.75 * network + 0.25 * classical) - 0.5, atol=1e-5)
+    assert model.stacking is not None
+    network, classical = layered().logit(rows), model.stacking.model.logit(rows.to_pandas())
+    np.testing.assert_allclose(
+        model.logit(rows), 1.5 * (0.75 * network + 0.25 * classical) - 0.5, atol=1e-5
+    )
     np.testing.assert_array_equal(model.increments(rows)[:, :-1], layered().increments(rows))
-    np.testing.assert_allclose(model.base_logit + model.increments(rows).sum(axis=1), model.logit(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        model.base_logit + model.increments(rows).sum(axis=1), model.logit(rows), atol=1e-5
+    )
     model.to_files(tmp_path)
-    np.testing.assert_allclose(Layered.from_files(tmp_path).logit(rows), model.logit(rows), atol=1e-5)
+    np.testing.assert_allclose(
+        Layered.from_files(tmp_path).logit(rows), model.logit(rows), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("right", "trust"), [("classical", 1.0), ("network", 0.0)])
-def test_the_model_that_is_right_is_trusted(right: str, trust: float) -> None:
+def test_the_model_that_is_right_is_trusted(right: str, weight: float) -> None:
     random = np.random.default_rng(0)
     truth = random.normal(-2, 2, 4000)
     y = random.random(4000) < 1 / (1 + np.exp(-truth))
-    says = {"classical": random.normal(-2, 2, 4000), "network": random.normal(-2, 2, 4000)} | {right: truth}
-    learned = learn_opinion(XGBoost(), network=says["network"], classical=says["classical"], y=y)
-    assert learned.trust == pytest.approx(trust, abs=0.1)
+    says = {"classical": random.normal(-2, 2, 4000), "network": random.normal(-2, 2, 4000)} | {
+        right: truth
+    }
+    learned = fit_stacking(XGBoost(), network=says["network"], classical=says["classical"], y=y)
+    assert learned.weight == pytest.approx(weight, abs=0.1)
 
 
 @pytest.mark.parametrize("network_off", [-2.0, 0.0, 2.0])
@@ -63,5 +78,5 @@ def test_the_opinion_gives_out_as_many_frauds_as_there_are(network_off: float) -
     truth = random.normal(-2, 2, 4000)
     y = random.random(4000) < sigmoid(truth)
     network, classical = 2 * truth + network_off, truth + random.normal(0, 1, 4000)
-    learned = learn_opinion(XGBoost(), network=network, classical=classical, y=y)
+    learned = fit_stacking(XGBoost(), network=network, classical=classical, y=y)
     assert sigmoid(learned.blend(network, classical)).sum() == pytest.approx(y.sum(), rel=0.01)

@@ -9,7 +9,7 @@ import torch
 from features.declarations import Group, fact
 from features.encoder import Encoder
 from features.known_fraud import known_fraud
-from pipeline.models.layered.monotonicity import falls, known_frauds
+from pipeline.models.layered.monotonicity import known_frauds, monotonicity_penalty
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Tensors
 
@@ -21,7 +21,10 @@ GROUPS = (
 
 
 def table(frauds: int, labels: int, days: float | None) -> dict[str, float | None]:
-    """Facts of a retailer that has so many known frauds among its labels, the last one so long ago; its rate by hand."""
+    """Facts of a retailer that has so many known frauds among its labels, the last one so long ago.
+
+    Its rate by hand.
+    """
     rate = (frauds + 0.1) / (labels + 20)
     counts = {
         f"merchant_{name}_{span}": value
@@ -46,7 +49,9 @@ def tensors(rows: list[dict[str, float | None]], encoder: Encoder) -> Tensors:
 
 def features(rows: list[dict[str, float | None]]) -> pa.Table:
     shown = [feature.name for group in GROUPS for feature in group.features if feature.shown]
-    return pa.Table.from_pandas(pd.DataFrame(rows, columns=shown).astype("Float64"), preserve_index=False)
+    return pa.Table.from_pandas(
+        pd.DataFrame(rows, columns=shown).astype("Float64"), preserve_index=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +78,27 @@ def test_a_row_whose_retailer_is_unknown_is_not_asked(encoder: Encoder) -> None:
     assert merchant.is_asked(tensors([KNOWN[0], UNKNOWN], encoder)).tolist() == [True, False]
 
 
-@pytest.mark.parametrize(("sign", "least", "most"), [(1.0, 0.0, 0.0), (-1.0, 0.01, 100.0)], ids=["rises", "falls"])
-def test_what_falls_is_seen_and_what_rises_is_left_alone(encoder: Encoder, sign: float, least: float, most: float) -> None:
+@pytest.mark.parametrize(
+    ("sign", "least", "most"), [(1.0, 0.0, 0.0), (-1.0, 0.01, 100.0)], ids=["rises", "falls"]
+)
+def test_what_falls_is_seen_and_what_rises_is_left_alone(
+    encoder: Encoder, sign: float, least: float, most: float
+) -> None:
     (merchant,) = known_frauds(encoder)
 
     class Counting(LayeredNetwork):
-        def forward(self, numbers: torch.Tensor, missing: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        def forward(
+            self, numbers: torch.Tensor, missing: torch.Tensor, codes: torch.Tensor
+        ) -> torch.Tensor:
             told = super().forward(numbers, missing, codes)
-            return told + sign * numbers[:, [merchant.run]] * torch.tensor([-1.0, 1.0])  # the first stage is not asked
+            # the first stage is not asked
+            return told + sign * numbers[:, [merchant.run]] * torch.tensor([-1.0, 1.0])
 
     network = Counting(encoder, base_logit=-5.0, config=NetworkConfig(width=8)).train()
-    fallen = float(falls(network, [merchant], tensors(KNOWN * 40, encoder)).detach())
+    fallen = float(monotonicity_penalty(network, [merchant], tensors(KNOWN * 40, encoder)).detach())
     assert least <= fallen <= most
     assert network.training
-    assert float(falls(network, [merchant], tensors([UNKNOWN] * 8, encoder))) == 0.0
+    assert float(monotonicity_penalty(network, [merchant], tensors([UNKNOWN] * 8, encoder))) == 0.0
 
 
 def test_groups_without_known_frauds_ask_nothing() -> None:

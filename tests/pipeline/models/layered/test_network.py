@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.models.layered.losses import stage_losses, stage_weights
 from pipeline.models.layered.model import Layered, settings_of
-from pipeline.models.layered.network import Facts, LayeredNetwork, NetworkConfig
+from pipeline.models.layered.network import GroupEncoder, LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Tensors
 from tests.small_network import GROUPS, SMALL, encoder, layered, network, table, training_rows
 
@@ -32,27 +32,33 @@ def rows_of(features: pa.Table) -> Tensors:
     return Tensors.of(encoder().encode(features), torch.zeros(features.num_rows))
 
 
-def first_facts(one: LayeredNetwork) -> Facts:
+def first_facts(one: LayeredNetwork) -> GroupEncoder:
     facts = one.facts[0]
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, GroupEncoder)
     return facts
 
 
-def vectors(facts: Facts, features: pa.Table) -> npt.NDArray[np.float32]:
+def vectors(facts: GroupEncoder, features: pa.Table) -> npt.NDArray[np.float32]:
     """The vectors of the first group."""
     rows = rows_of(features)
     with torch.inference_mode():
-        return np.asarray(facts(rows.numbers[:, :1], rows.missing[:, :1], rows.codes[:, :1]).numpy())
+        return np.asarray(
+            facts(rows.numbers[:, :1], rows.missing[:, :1], rows.codes[:, :1]).numpy()
+        )
 
 
 @FEW
 @given(rows=ROWS)
-def test_stages_add_up_to_the_logit_whatever_the_row(model: Layered, rows: list[dict[str, object]]) -> None:
+def test_stages_add_up_to_the_logit_whatever_the_row(
+    model: Layered, rows: list[dict[str, object]]
+) -> None:
     features = table(rows)
     by_network = [float(one.base_logit) + sum_of_stages(one, features) for one in model.networks]
     logit = model.logit(features)
     assert np.isfinite(logit).all()
-    np.testing.assert_allclose(logit, model.base_logit + model.increments(features).sum(axis=1), atol=1e-5)
+    np.testing.assert_allclose(
+        logit, model.base_logit + model.increments(features).sum(axis=1), atol=1e-5
+    )
     np.testing.assert_allclose(logit, np.mean(by_network, axis=0), rtol=1e-5, atol=1e-5)
 
 
@@ -60,19 +66,30 @@ def sum_of_stages(one: LayeredNetwork, features: pa.Table) -> npt.NDArray[np.flo
     """The last prefix's logit as the training sees it, without the base."""
     rows = rows_of(features)
     with torch.inference_mode():
-        return np.asarray(one(rows.numbers, rows.missing, rows.codes).double().cumsum(dim=1)[:, -1].numpy())
+        return np.asarray(
+            one(rows.numbers, rows.missing, rows.codes).double().cumsum(dim=1)[:, -1].numpy()
+        )
 
 
 @FEW
 @given(rows=ROWS, later=ROW)
-def test_a_stage_knows_nothing_of_later_groups(model: Layered, rows: list[dict[str, object]], later: dict[str, object]) -> None:
+def test_a_stage_knows_nothing_of_later_groups(
+    model: Layered, rows: list[dict[str, object]], later: dict[str, object]
+) -> None:
     others = [{**row, "far": later["far"], "country": later["country"]} for row in rows]
-    np.testing.assert_allclose(model.increments(table(others))[:, 0], model.increments(table(rows))[:, 0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        model.increments(table(others))[:, 0],
+        model.increments(table(rows))[:, 0],
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @FEW
 @given(rows=ROWS)
-def test_a_row_scores_alone_as_it_does_among_others(model: Layered, rows: list[dict[str, object]]) -> None:
+def test_a_row_scores_alone_as_it_does_among_others(
+    model: Layered, rows: list[dict[str, object]]
+) -> None:
     alone = np.concatenate([model.logit(table([row])) for row in rows])
     np.testing.assert_allclose(model.logit(table(rows)), alone, rtol=1e-5, atol=1e-5)
 
@@ -93,7 +110,10 @@ def test_a_row_without_any_fact_of_a_group_gets_the_absent_vector() -> None:
 def test_a_missing_number_is_not_the_middle_one() -> None:
     """A missing value is a fact: its mask tells it from a row that has just the middle."""
     middle = encoder().groups[0].numbers[0].middle
-    found = vectors(first_facts(network()), table([{"channel": "pos"}, {"channel": "pos", "paid": math.expm1(middle)}]))
+    found = vectors(
+        first_facts(network()),
+        table([{"channel": "pos"}, {"channel": "pos", "paid": math.expm1(middle)}]),
+    )
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 
@@ -121,7 +141,10 @@ def test_one_increment_for_each_row_and_group(blocks: int) -> None:
     deep = LayeredNetwork(encoder(), base_logit=-5.0, config=NetworkConfig(blocks=blocks))
     rows = rows_of(training_rows(7))
     assert deep(rows.numbers, rows.missing, rows.codes).shape == (7, len(GROUPS))
-    assert sum(name.startswith("injections.0.blocks") for name, _ in deep.named_parameters()) == 6 * blocks
+    assert (
+        sum(name.startswith("injections.0.blocks") for name, _ in deep.named_parameters())
+        == 6 * blocks
+    )
 
 
 def test_no_rows_have_no_increments(model: Layered) -> None:
@@ -138,9 +161,14 @@ def test_later_prefixes_weigh_more(stages: int, weights: list[float]) -> None:
 
 
 def test_each_prefix_is_judged_by_its_own_logit() -> None:
-    """Base 0: a fraud with increments ln 3 and 0, an honest row with 0 and ln 3; the losses by hand."""
+    """Base 0: a fraud with increments ln 3 and 0, an honest row with 0 and ln 3.
+
+    The losses by hand.
+    """
     three = math.log(3)
-    losses = stage_losses(torch.tensor([[three, 0.0], [0.0, three]]), torch.tensor(0.0), torch.tensor([1.0, 0.0]))
+    losses = stage_losses(
+        torch.tensor([[three, 0.0], [0.0, three]]), torch.tensor(0.0), torch.tensor([1.0, 0.0])
+    )
     first = (math.log(4 / 3) + math.log(2)) / 2  # p = 3/4 of the fraud, 1/2 of the honest row
     second = (math.log(4 / 3) + math.log(4)) / 2  # p = 3/4 of both
     assert losses.tolist() == pytest.approx([first, second])

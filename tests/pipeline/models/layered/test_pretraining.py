@@ -22,7 +22,9 @@ def tensors(features: pa.Table, encoder: Encoder) -> Tensors:
     return Tensors.of(encoder.encode(features), torch.zeros(features.num_rows))
 
 
-def learned(features: pa.Table, *, seed: int = 1, config: TrainConfig = QUICK) -> tuple[Encoder, Pretrained]:
+def learned(
+    features: pa.Table, *, seed: int = 1, config: TrainConfig = QUICK
+) -> tuple[Encoder, Pretrained]:
     encoder = Encoder.fit(features, GROUPS)
     return encoder, pretrain(encoder, encoder.encode(features), config=config, seed=seed)
 
@@ -64,10 +66,22 @@ def test_a_third_is_masked_and_in_half_of_the_rows_a_group() -> None:
 
 
 def test_numbers_fall_into_the_intervals_of_their_knots() -> None:
-    rows = pa.table({"paid": [0.0, 1.0], "channel": ["a", "a"], "far": [1.0, 5.0], "country": ["b", "b"]}, schema=COLUMNS)
+    rows = pa.table(
+        {"paid": [0.0, 1.0], "channel": ["a", "a"], "far": [1.0, 5.0], "country": ["b", "b"]},
+        schema=COLUMNS,
+    )
     encoder, made = learned(rows, config=replace(QUICK, epochs=1))
     knots = torch.tensor(encoder.groups[0].numbers[0].knots)
-    numbers = torch.tensor([[knots[0] - 1, 0], [knots[0], 0], [knots[1], 0], [knots[-1], 0], [knots[-1] + 9, 0], [0, 0]])
+    numbers = torch.tensor(
+        [
+            [knots[0] - 1, 0],
+            [knots[0], 0],
+            [knots[1], 0],
+            [knots[-1], 0],
+            [knots[-1] + 9, 0],
+            [0, 0],
+        ]
+    )
     missing = torch.tensor([[0, 0]] * 5 + [[1, 0]])
     last = len(knots) - 1
     assert made.decoders.classes(numbers, missing)[:, 0].tolist() == [0, 0, 1, last, last, last + 1]
@@ -75,7 +89,9 @@ def test_numbers_fall_into_the_intervals_of_their_knots() -> None:
 
 def test_probabilities_of_a_facts_classes_sum_to_one() -> None:
     encoder, made = learned(training_rows(ROWS))
-    numbers, categories = made.decoders(made.network.states(*tensors(training_rows(5), encoder)[:3])[-1])
+    numbers, categories = made.decoders(
+        made.network.states(*tensors(training_rows(5), encoder)[:3])[-1]
+    )
     for told in (numbers, *categories):
         np.testing.assert_allclose(told.exp().sum(dim=-1).detach(), 1, atol=1e-5)
 
@@ -95,11 +111,23 @@ def test_it_learns_what_goes_together() -> None:
     """The country tells the channel, and nothing else does: unmasked country, masked channel."""
     rows = training_rows(2000)
     channel = np.where(rows["country"].to_numpy(zero_copy_only=False) == "DE", "online", "pos")
-    config = replace(QUICK, epochs=60, network=NetworkConfig(width=16, head_width=8, group_dropout=0.0))
+    config = replace(
+        QUICK, epochs=60, network=NetworkConfig(width=16, head_width=8, group_dropout=0.0)
+    )
     encoder, made = learned(rows.set_column(1, "channel", pa.array(channel)), config=config)
-    asked = tensors(table([{"paid": 20.0, "channel": "online", "far": 9.0, "country": name} for name in ("DE", "FR")]), encoder)
+    asked = tensors(
+        table(
+            [
+                {"paid": 20.0, "channel": "online", "far": 9.0, "country": name}
+                for name in ("DE", "FR")
+            ]
+        ),
+        encoder,
+    )
     hidden = torch.tensor([[False, False, True, False]]).expand(2, 4)
-    usual, odd = made.decoders.surprise(made.network.states(*masked(asked, hidden)[:3])[-1], asked)[:, 2]
+    usual, odd = made.decoders.surprise(made.network.states(*masked(asked, hidden)[:3])[-1], asked)[
+        :, 2
+    ]
     assert usual < 0.2
     assert odd > 2
 
@@ -113,14 +141,18 @@ def test_training_with_labels_starts_from_it() -> None:
     start = made.at_rate(0.2)
     assert float(start.base_logit) == pytest.approx(np.log(0.25))
     before = {name: weights.clone() for name, weights in start.state_dict().items()}
-    (taught,) = train_layered(encoder, encoder.encode(rows), fraud, accounts, config=QUICK, start=[start])
+    (taught,) = train_layered(
+        encoder, encoder.encode(rows), fraud, accounts, config=QUICK, start=[start]
+    )
     assert np.abs(increments_of(taught.networks[0], tensors(rows, encoder))).max() > 0.01
     assert all(torch.equal(weights, before[name]) for name, weights in start.state_dict().items())
 
 
 def test_no_rows_are_refused() -> None:
     encoder = Encoder.fit(training_rows(ROWS), GROUPS)
-    with pytest.raises(ValueError, match="there are 0 rows to learn from without labels; take a longer span"):
+    with pytest.raises(
+        ValueError, match="there are 0 rows to learn from without labels; take a longer span"
+    ):
         pretrain(encoder, encoder.encode(training_rows(ROWS).slice(0, 0)), config=QUICK, seed=1)
 
 
@@ -128,6 +160,7 @@ def test_no_rows_are_refused() -> None:
 def test_a_rate_without_log_odds_is_refused(rate: float) -> None:
     _, made = learned(training_rows(100), config=replace(QUICK, epochs=1))
     with pytest.raises(
-        ValueError, match=f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels"
+        ValueError,
+        match=f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels",
     ):
         made.at_rate(rate)

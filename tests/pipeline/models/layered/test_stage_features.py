@@ -38,15 +38,23 @@ def test_an_earlier_stage_does_not_know_later_groups() -> None:
 def test_it_stands_in_a_pipeline_is_cloned_and_names_its_columns() -> None:
     y = np.asarray(ROWS["paid"].to_numpy() > 20)
     frame = ROWS.to_pandas()
-    steps = make_pipeline(StageFeatures(layered(networks=1), stage="place"), StandardScaler(), LogisticRegression())
+    steps = make_pipeline(
+        StageFeatures(layered(networks=1), stage="place"), StandardScaler(), LogisticRegression()
+    )
     assert clone(steps).fit(frame, y).predict_proba(frame).shape == (60, 2)
-    named = StageFeatures(layered(networks=1), stage="place").set_output(transform="pandas").fit_transform(frame)
+    named = (
+        StageFeatures(layered(networks=1), stage="place")
+        .set_output(transform="pandas")
+        .fit_transform(frame)
+    )
     assert isinstance(named, pd.DataFrame)
     assert list(named.columns[:2]) == ["place_0_0", "place_0_1"]
 
 
 def test_an_unknown_stage_and_absent_features_are_refused() -> None:
-    with pytest.raises(ValueError, match="the network has no stage 'moon'; choose from amount, place"):
+    with pytest.raises(
+        ValueError, match="the network has no stage 'moon'; choose from amount, place"
+    ):
         StageFeatures(layered(), stage="moon").fit(ROWS)
     with pytest.raises(EncodeError, match="the features lack far"):
         StageFeatures(layered()).fit(ROWS.drop_columns(["far"]))

@@ -14,7 +14,13 @@ from pipeline.evaluation.metrics import average_precision
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.tensors import Batches, Tensors
-from pipeline.models.layered.training import LayeredModule, TrainConfig, held_out_accounts, increments_of, train_layered
+from pipeline.models.layered.training import (
+    LayeredModule,
+    TrainConfig,
+    held_out_accounts,
+    increments_of,
+    train_layered,
+)
 from tests.small_network import GROUPS, SMALL, encoder, training_rows
 
 QUICK = TrainConfig(seeds=(1,), epochs=2, network=SMALL)
@@ -40,7 +46,9 @@ def planted(features: pa.Table) -> Labels:
     return np.asarray(signal > np.quantile(signal, 0.95))
 
 
-def logits(features: pa.Table, y: Labels, accounts: Accounts, config: TrainConfig = QUICK) -> npt.NDArray[np.float64]:
+def logits(
+    features: pa.Table, y: Labels, accounts: Accounts, config: TrainConfig = QUICK
+) -> npt.NDArray[np.float64]:
     return Layered.fit(features, y, accounts, GROUPS, config=config).logit(features)
 
 
@@ -61,7 +69,9 @@ def test_later_stages_add_what_they_know(learned: Layered) -> None:
     assert (learned.increments(training_rows(ROWS, seed=4)).std(axis=0) > 0.3).all()
 
 
-def test_it_learns_nothing_where_nothing_is(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_it_learns_nothing_where_nothing_is(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     shuffled = np.random.default_rng(0).permutation(planted)
     blind = Layered.fit(features, shuffled, accounts, GROUPS, config=QUICK)
     fresh = training_rows(ROWS, seed=4)
@@ -80,7 +90,9 @@ def test_the_state_learns_from_what_reads_it() -> None:
     assert not any(name.startswith("reader") for name in network.state_dict())
 
 
-def test_the_base_is_the_rate_of_the_rows_trained_on(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_the_base_is_the_rate_of_the_rows_trained_on(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     model = Layered.fit(features, planted, accounts, GROUPS, config=replace(QUICK, epochs=1))
     rate = planted[~held_out_accounts(accounts, share=0.15, seed=1)].mean()
     assert model.base_logit == pytest.approx(np.log(rate / (1 - rate)), rel=1e-5)
@@ -95,15 +107,20 @@ def test_the_same_seed_gives_the_same_model_and_another_another(
     assert not np.allclose(once, logits(features, planted, accounts, replace(QUICK, seeds=(2,))))
 
 
-def test_training_leaves_the_callers_random_numbers_alone(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_training_leaves_the_callers_random_numbers_alone(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     before = torch.random.get_rng_state()
     logits(features, planted, accounts, replace(QUICK, epochs=1))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_seeds_are_averaged_by_logit(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_seeds_are_averaged_by_logit(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     both, one, other = (
-        logits(features, planted, accounts, replace(QUICK, epochs=1, seeds=seeds)) for seeds in ((1, 2), (1,), (2,))
+        logits(features, planted, accounts, replace(QUICK, epochs=1, seeds=seeds))
+        for seeds in ((1, 2), (1,), (2,))
     )
     np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
 
@@ -114,7 +131,9 @@ def test_the_curve_is_that_of_the_accounts_held_out(learned: Layered) -> None:
     assert curve.losses[-1] < curve.losses[0]
 
 
-def test_training_on_past_the_best_epoch_does_no_harm(features: pa.Table, planted: Labels, accounts: Accounts) -> None:
+def test_training_on_past_the_best_epoch_does_no_harm(
+    features: pa.Table, planted: Labels, accounts: Accounts
+) -> None:
     """On shuffled labels the held-out precision only wavers, so that the best epoch is not the last."""
     shuffled = np.random.default_rng(0).permutation(planted)
     config = replace(QUICK, epochs=6, seeds=(1, 2, 3))
@@ -127,14 +146,18 @@ def test_training_on_past_the_best_epoch_does_no_harm(features: pa.Table, plante
     assert any(seed.curve.precisions[-1] < max(seed.curve.precisions) for seed in found)
 
 
-def test_what_scores_has_learned_from_the_accounts_held_out_at_first(features: pa.Table, accounts: Accounts) -> None:
+def test_what_scores_has_learned_from_the_accounts_held_out_at_first(
+    features: pa.Table, accounts: Accounts
+) -> None:
     """A fraud that only those accounts show is not known of them when they are judged, and is afterwards."""
     apart = held_out_accounts(accounts, share=0.3, seed=1)
     abroad = features["country"].to_numpy(zero_copy_only=False) == "FR"
     y = (abroad & apart) | (np.random.default_rng(0).random(ROWS) < 0.02)
-    config = replace(QUICK, epochs=16, pace=5, held_out=0.3)
+    config = replace(QUICK, epochs=16, learning_rate_factor=5, held_out=0.3)
     (learned,) = train_layered(encoder(), encoder().encode(features), y, accounts, config=config)
-    rows = Tensors.of(encoder().encode(features), torch.zeros(ROWS)).rows(torch.from_numpy(learned.rows))
+    rows = Tensors.of(encoder().encode(features), torch.zeros(ROWS)).rows(
+        torch.from_numpy(learned.rows)
+    )
     told = increments_of(learned.networks[0], rows).sum(axis=1)
     assert np.corrcoef(learned.logit, abroad[apart])[0, 1] < 0.3
     assert np.corrcoef(told, abroad[apart])[0, 1] > 0.8
@@ -147,12 +170,18 @@ def test_calibration_rows_are_those_each_network_did_not_learn_from(
     found = Layered.fit(features, planted, accounts, GROUPS, config=config).held_out
     first, second = (held_out_accounts(accounts, share=0.15, seed=seed) for seed in (1, 2))
     assert found is not None
-    assert np.array_equal(found.rows, np.concatenate([np.flatnonzero(first), np.flatnonzero(second)]))
+    assert np.array_equal(
+        found.rows, np.concatenate([np.flatnonzero(first), np.flatnonzero(second)])
+    )
     assert len(found.logit) == first.sum() + second.sum()
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60), st.integers(0, 99), st.floats(0, 1))
+@given(
+    st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60),
+    st.integers(0, 99),
+    st.floats(0, 1),
+)
 def test_no_account_is_on_both_sides(accounts: list[str], seed: int, share: float) -> None:
     names = np.array(accounts)
     apart = held_out_accounts(names, share=share, seed=seed)
@@ -160,9 +189,15 @@ def test_no_account_is_on_both_sides(accounts: list[str], seed: int, share: floa
 
 
 def test_an_epoch_shows_each_row_at_most_once_in_a_seeded_order() -> None:
-    rows = Tensors(numbers=torch.arange(10.0)[:, None], missing=torch.zeros(10, 1), codes=torch.zeros(10, 0), y=torch.zeros(10))
+    rows = Tensors(
+        numbers=torch.arange(10.0)[:, None],
+        missing=torch.zeros(10, 1),
+        codes=torch.zeros(10, 0),
+        y=torch.zeros(10),
+    )
     drawn = [
-        Batches(rows, size=3, seed=seed, epoch=lambda epoch=epoch: epoch) for seed, epoch in ((1, 0), (1, 0), (2, 0), (1, 1))
+        Batches(rows, size=3, seed=seed, epoch=lambda epoch=epoch: epoch)
+        for seed, epoch in ((1, 0), (1, 0), (2, 0), (1, 1))
     ]
     epochs = [[batch.numbers.flatten().tolist() for batch in batches] for batches in drawn]
     shown = [number for batch in epochs[0] for number in batch]
@@ -174,23 +209,37 @@ def test_an_epoch_shows_each_row_at_most_once_in_a_seeded_order() -> None:
 
 
 def test_a_batch_that_divides_the_rows_leaves_none_out() -> None:
-    rows = Tensors(numbers=torch.arange(9.0)[:, None], missing=torch.zeros(9, 1), codes=torch.zeros(9, 0), y=torch.zeros(9))
+    rows = Tensors(
+        numbers=torch.arange(9.0)[:, None],
+        missing=torch.zeros(9, 1),
+        codes=torch.zeros(9, 0),
+        y=torch.zeros(9),
+    )
     batches = Batches(rows, size=3, seed=1, epoch=lambda: 0)
     shown = [number for batch in batches for number in batch.numbers.flatten().tolist()]
     assert sorted(shown) == list(range(9))
 
 
 @pytest.mark.parametrize("frauds", [0, 1, 3000], ids=["no fraud", "one fraud", "all fraud"])
-def test_a_part_without_both_classes_is_refused(features: pa.Table, accounts: Accounts, frauds: int) -> None:
+def test_a_part_without_both_classes_is_refused(
+    features: pa.Table, accounts: Accounts, frauds: int
+) -> None:
     y = np.arange(ROWS) < frauds
-    with pytest.raises(ValueError, match=r"the \d+ rows to .* have \d+ frauds; both classes are needed: take a longer span"):
+    with pytest.raises(
+        ValueError,
+        match=r"the \d+ rows to .* have \d+ frauds; both classes are needed: take a longer span",
+    ):
         train_layered(encoder(), encoder().encode(features), y, accounts, config=QUICK)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 20])
-def test_a_training_may_be_of_any_number_of_steps(features: pa.Table, planted: Labels, accounts: Accounts, steps: int) -> None:
+def test_a_training_may_be_of_any_number_of_steps(
+    features: pa.Table, planted: Labels, accounts: Accounts, steps: int
+) -> None:
     few = slice(0, 200)  # one batch an epoch
     y, names = planted[few], accounts[few]
     assert y.sum() > 5
-    model = Layered.fit(features.slice(0, 200), y, names, GROUPS, config=replace(QUICK, epochs=steps, held_out=0.4))
+    model = Layered.fit(
+        features.slice(0, 200), y, names, GROUPS, config=replace(QUICK, epochs=steps, held_out=0.4)
+    )
     assert len(model.curves[0].precisions) == steps
