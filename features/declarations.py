@@ -131,7 +131,7 @@ class Feature:
     def __post_init__(self) -> None:
         if bool(self.sql) == bool(self.aggregate):
             raise ValueError(
-                f"the feature {self.name} has {'both' if self.sql else 'neither'} an expression "
+                f"the feature {self.name} is {'both' if self.sql else 'neither'} of an expression "
                 "and an aggregate; give it one of them"
             )
         if self.aggregate:
