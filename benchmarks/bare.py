@@ -47,19 +47,37 @@ def _bare(encoder: Encoder, encoded: Encoded, fold: Fold) -> float:
 
 def _cycle(network: LayeredNetwork, keys: Sequence[KnownFraud], rows: Tensors, *, epochs: int) -> None:
     size, rate = CONFIG.batch(rows.row_count), CONFIG.learning_rate(rows.row_count)
+    step = Step(network, keys, learning_rate=rate)
     steps = epochs * (rows.row_count // size)
-    reader = nn.Linear(CONFIG.network.width, 1)
-    learning = [*network.parameters(), *reader.parameters()]
-    optimiser = torch.optim.AdamW(learning, lr=rate, weight_decay=CONFIG.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=CONFIG.warm_up)
-    weights: Tensor = stage_weights(len(network.heads))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        step.optimiser, max_lr=rate, total_steps=steps, pct_start=CONFIG.warm_up
+    )
     for epoch in range(epochs):
         for number, batch in enumerate(Batches(rows, size=size, seed=1, epoch=lambda epoch=epoch: epoch)):
-            optimiser.zero_grad()
-            states = network.states(batch.numbers, batch.missing, batch.codes)
-            loss = (stage_losses(network.told(states), network.base_logit, batch.y) * weights).sum()
-            loss = loss + READER * stage_losses(reader(states[-1]), network.base_logit, batch.y).sum()
-            torch.autograd.backward(loss + falls(network, keys, batch) if number % ASKED == 0 else loss)
-            torch.nn.utils.clip_grad_norm_(learning, 1.0)
-            optimiser.step()
+            step(batch, penalised=number % ASKED == 0)
             schedule.step()
+
+
+class Step:
+    """One training step of ours without Lightning: forward, losses, penalty, backward, clipping, AdamW."""
+
+    def __init__(self, network: LayeredNetwork, keys: Sequence[KnownFraud], *, learning_rate: float) -> None:
+        self.network, self.keys = network.train(), keys
+        self.reader = nn.Linear(CONFIG.network.width, 1)
+        self.learning = [*network.parameters(), *self.reader.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            self.learning, lr=learning_rate, weight_decay=CONFIG.weight_decay, fused=True
+        )
+        self.weights: Tensor = stage_weights(len(network.heads))
+
+    def __call__(self, batch: Tensors, *, penalised: bool) -> None:
+        """Learn from a batch."""
+        self.optimiser.zero_grad()
+        states = self.network.states(batch.numbers, batch.missing, batch.codes)
+        loss = (stage_losses(self.network.told(states), self.network.base_logit, batch.y) * self.weights).sum()
+        loss = loss + READER * stage_losses(self.reader(states[-1]), self.network.base_logit, batch.y).sum()
+        if penalised and self.keys:
+            loss = loss + falls(self.network, self.keys, batch)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
+        self.optimiser.step()
