@@ -77,7 +77,7 @@ class Step:
         loss = (stage_losses(self.network.told(states), self.network.base_logit, batch.y) * self.weights).sum()
         loss = loss + READER * stage_losses(self.reader(states[-1]), self.network.base_logit, batch.y).sum()
         if penalised and self.keys:
-            loss = loss + falls(self.network, self.keys, batch)
+            loss = loss + falls(self.network, self.keys, batch, states)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.learning, 1.0)
         self.optimiser.step()

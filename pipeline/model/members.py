@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.model.network import Facts, Head, LayeredNetwork
+from pipeline.model.network import Facts, Head, LayeredNetwork, without_dropout
 
 
 class Members(nn.Module):
@@ -65,12 +65,22 @@ class Members(nn.Module):
 
     def told(self, states: Sequence[Tensor]) -> Tensor:
         """What each stage adds to the log-odds, by its state."""
-        found = []
-        for stage, ((_, head), state) in enumerate(zip(_stages(self.network), states, strict=True)):
-            hidden = functional.relu(head.hidden(head.norm(state)))
-            found.append((hidden * self.weights[stage]).sum(dim=2) + self.biases[stage])
-        increments = torch.stack(found, dim=2)
+        increments = torch.stack([self._said(stage, state) for stage, state in enumerate(states)], dim=2)
         return increments if self.training else increments.mean(dim=1)
+
+    def increment(self, stage: int, before: Tensor, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """What a stage would add to the log-odds without dropout, [B], by the members' states before it."""
+        network = self.network
+        with without_dropout(network.facts[stage], *network.injections[stage - 1 : stage]):
+            vector = network.vector(stage, numbers, missing, codes).unsqueeze(1) * self.scales[stage]
+            state = network.inject(stage, before, vector)
+        return self._said(stage, state).mean(dim=1)
+
+    def _said(self, stage: int, state: Tensor) -> Tensor:
+        """What each member adds at a stage, [B, M]."""
+        _, head = _stages(self.network)[stage]
+        hidden = functional.relu(head.hidden(head.norm(state)))
+        return (hidden * self.weights[stage]).sum(dim=2) + self.biases[stage]
 
     def apart(self) -> list[LayeredNetwork]:
         """Return the members as plain networks, the mean of whose increments is what they say together."""

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from features.encode import Encoder
 from features.risk import PRIOR_FRAUDS
 from pipeline.model.data import Tensors
+from pipeline.model.members import Members
+from pipeline.model.network import LayeredNetwork
 
 ASKED, SHARE = 2, 4  # every second batch is asked, of it every fourth row
 FURTHER = 4  # so many further frauds, one after the other
@@ -69,28 +71,20 @@ def known_frauds(encoder: Encoder) -> list[KnownFraud]:
     return found
 
 
-def falls(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Tensor:
-    """How far an increment falls by one further fraud, in the mean of the rows asked, each about one of its keys.
+def falls(network: LayeredNetwork | Members, keys: Sequence[KnownFraud], batch: Tensors, states: Sequence[Tensor]) -> Tensor:
+    """How far an increment falls by one further fraud, in the mean of the rows asked, all about one key that is drawn.
 
-    Some of the rows have already got up to three further frauds, so that it holds for more than were ever seen.
+    Some of the rows have already got up to three further frauds, so that it holds for more than were ever seen. What is known
+    before the key's stage, `states`, is the same with and without the further fraud, and learns nothing from it.
     """
-    rows = Tensors(*(part[::SHARE] for part in batch))
-    count, device = rows.row_count, batch.y.device
-    key = torch.randint(len(keys), (count,)).to(device)
-    already, days = torch.randint(FURTHER, (count,)).to(device), torch.rand(count).to(device)
-    before, after, stages = [], [], []
-    for number, known in enumerate(keys):
-        own = torch.nonzero((key == number) & known.is_asked(rows)).squeeze(1)
-        some = rows.rows(own)
-        before.append(known.with_more(some, already[own], days=days[own]))
-        after.append(known.with_more(some, already[own] + 1, days=days[own]))
-        stages += [known.stage] * len(own)
-    if not stages:
+    rows, device = Tensors(*(part[::SHARE] for part in batch)), batch.y.device
+    known = keys[int(torch.randint(len(keys), ()))]
+    already, days = torch.randint(FURTHER, (rows.row_count,)).to(device), torch.rand(rows.row_count).to(device)
+    own = torch.nonzero(known.is_asked(rows)).squeeze(1)
+    if not len(own):
         return torch.zeros((), device=device)
-    both = Tensors(*(torch.cat(columns) for columns in zip(*before, *after, strict=True)))
-    was_training = network.training
-    network.eval()  # the same network before and after, without dropout
-    increments = network(both.numbers, both.missing, both.codes)
-    network.train(was_training)
-    told = increments.gather(1, torch.tensor(stages * 2, device=device).unsqueeze(1)).squeeze(1)
-    return WEIGHT * functional.relu(torch.sub(*told.chunk(2))).mean()
+    twice, further = own.repeat(2), torch.cat([already[own], already[own] + 1])
+    both = known.with_more(rows.rows(twice), further, days=days[twice])
+    before = states[max(known.stage - 1, 0)].detach()[::SHARE][twice]
+    increments = network.increment(known.stage, before, both.numbers, both.missing, both.codes)
+    return WEIGHT * functional.relu(torch.sub(*increments.chunk(2))).mean()

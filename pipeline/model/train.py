@@ -136,14 +136,14 @@ class LayeredModule(lightning.LightningModule):
         """Weighted sum of the prefixes' and the reader's cross-entropies, and what a further known fraud would lower."""
         facts, base_logit, y = (batch.numbers, batch.missing, batch.codes), self.network.base_logit, batch.y
         if self.reader is None:
-            losses, read = stage_losses(self.network(*facts), base_logit, y), torch.zeros_like(base_logit)
+            losses, read, states = stage_losses(self.network(*facts), base_logit, y), torch.zeros_like(base_logit), []
         else:
             states = self.network.states(*facts)
             losses = stage_losses(self.network.told(states), base_logit, y)
             read = stage_losses(self.reader(states[-1]), base_logit, y)
         self.epoch_losses.append(losses[-1].detach())
         loss = (losses * self.weights.to(losses.device)).sum() + READER * read.sum()
-        return loss + falls(self.network, self.keys, batch) if self.keys and number % ASKED == 0 else loss
+        return loss + falls(self.network, self.keys, batch, states) if self.keys and number % ASKED == 0 else loss
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
