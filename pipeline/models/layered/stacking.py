@@ -31,6 +31,7 @@ class Stacking:
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
+        >>> from pipeline.models.baselines.boosting import XGBoost
         >>> calibration = PlattScaling(a=2.0, b=1.0)
         >>> stacking = Stacking(model=XGBoost(), weight=0.25, calibration=calibration)
         >>> stacking.blend(np.array([0.0]), np.array([2.0]))
