@@ -291,13 +291,13 @@ def add(name: str, role: str) -> None:
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.app import create_app, serve
-    from pipeline.child_process import beside
+    from pipeline.child_process import run_child_process
 
     settings = read_settings()
     app = create_app(casework_of(settings))
     options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
     command = [sys.executable, "-m", "mlflow", "server", *options]
-    with beside(command, os.environ):
+    with run_child_process(command, os.environ):
         click.echo(
             f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)"
         )

@@ -1,4 +1,4 @@
-"""The scheduled way of a portfolio: take rows in, collect the analysts' verdicts, score what is new, raise alerts.
+"""A portfolio's scheduled way: ingest, collect the analysts' verdicts, score, raise alerts.
 
 `strata flows PORTFOLIO...` serves it. Settings come from the environment of the process that runs
 the flow.
@@ -40,44 +40,49 @@ score_rows = prefect.task(**POLICY, name="score")(score)
 
 @prefect.flow(name="score")
 def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
-    """Ingest, collect verdicts, score and alert, unless the slot has long passed: the next one does its work."""
+    """Ingest, collect verdicts, score and alert, unless the next slot has come to do that."""
     now = datetime.now(UTC)
     if stale := staleness(flow_run.scheduled_start_time or now, now, every_seconds=every_seconds):
         return Completed(message=stale)
     settings = Settings.read(os.environ)
     portfolio = read_portfolio(Path(portfolio_file))
-    lake, casework = Lake(settings.lake_url, portfolio.name), open_casework(settings.database_url)
-    champion = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts").champion(
-        portfolio.name
-    )
-    taken = ingest_rows(portfolio, lake, now=now)
+    lake = Lake(settings.lake_url, portfolio.name)
+    casework = open_casework(settings.database_url)
+    registry = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
+    champion = registry.champion(portfolio.name)
+    ingested = ingest_rows(portfolio, lake, now=now)
     verdicts = collect_verdicts(lake, casework)
-    done = score_rows(
-        portfolio, lake, casework, champion, build_config=settings.build_config, now=now
+    scored = score_rows(
+        portfolio,
+        lake,
+        casework,
+        champion,
+        build_config=settings.build_config,
+        now=now,
     )
-    rows = f"taken {taken.taken}, quarantined {taken.quarantined}, verdicts {verdicts}"
-    return Completed(message=f"{rows}, scored {done.scored}, new alerts {done.alerts.new_alerts}")
+    return Completed(
+        message=f"taken {ingested.taken}, quarantined {ingested.quarantined}, "
+        f"verdicts {verdicts}, scored {scored.scored}, new alerts {scored.alerts.new_alerts}"
+    )
 
 
 def staleness(due: datetime, now: datetime, *, every_seconds: float) -> str:
-    """Say why a run is too late to do: the next slot has come, and does its work. Empty when it is not.
+    """Why a run is too late: the next slot has come, and does its work. Empty when it is not.
 
-    >>> staleness(datetime(2025, 1, 1, 6, tzinfo=UTC), datetime(2025, 1, 1, 9, tzinfo=UTC), every_seconds=3600)
+    >>> due = datetime(2025, 1, 1, 6, tzinfo=UTC)
+    >>> staleness(due, due + timedelta(hours=3), every_seconds=3600)
     'skipped: due at 2025-01-01 06:00:00 UTC, 10800 s ago'
     """
     late_seconds = (now - due).total_seconds()
-    return (
-        f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago"
-        if late_seconds > every_seconds
-        else ""
-    )
+    if late_seconds <= every_seconds:
+        return ""
+    return f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago"
 
 
 def serve(portfolio_files: Sequence[Path], *, every: timedelta) -> None:
     """Serve one deployment a portfolio on its schedule, until interrupted."""
-    prefect.serve(
-        *(_deployment(file, every) for file in portfolio_files), limit=len(portfolio_files)
-    )
+    deployments = [_deployment(file, every) for file in portfolio_files]
+    prefect.serve(*deployments, limit=len(deployments))
 
 
 def _deployment(file: Path, every: timedelta) -> RunnerDeployment:

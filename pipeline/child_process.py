@@ -1,4 +1,4 @@
-"""A program that runs beside us and ends with us, together with all that it started."""
+"""A program that runs as our child and ends with us, together with all that it started."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
-def beside(
+def run_child_process(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the program in a session of its own, silent.
@@ -19,7 +19,11 @@ def beside(
     """
     silent = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, env=dict(environment), stdout=silent, stderr=silent, start_new_session=True
+        command,
+        env=dict(environment),
+        stdout=silent,
+        stderr=silent,
+        start_new_session=True,
     )
     try:
         yield process
