@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import log_loss, roc_auc_score
 
 from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.evaluation.capacity import findings
@@ -69,11 +70,11 @@ def evaluate(
         rows=len(fraud),
         frauds=int(fraud.sum()),
         base_rate=base_rate,
-        auc=roc_auc(fraud, score),
+        auc=float(roc_auc_score(fraud, score)),
         ap=ap,
         ap_over_chance=ap / base_rate,
         brier=float(np.mean((score - fraud) ** 2)),
-        log_loss=log_loss(fraud, score),
+        log_loss=float(log_loss(fraud, score)),
         ece=calibration_error(fraud, score, bins=10),
         precision_at_capacity=finds.precision,
         recall_at_capacity=finds.recall,
@@ -113,19 +114,6 @@ def both_classes(y: npt.ArrayLike, *, rows: int) -> BoolArray:
     return fraud
 
 
-def roc_auc(fraud: BoolArray, score: FloatArray) -> float:
-    """The chance that a fraud scores above a legitimate row, ties counted half.
-
-    >>> roc_auc(np.array([False, True, False, True]), np.array([0.1, 0.4, 0.4, 0.8]))
-    0.875
-    """
-    _, level, count = np.unique(score, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(count) - (count - 1) / 2
-    frauds = int(fraud.sum())
-    above = float(mean_rank[level][fraud].sum()) - frauds * (frauds + 1) / 2
-    return above / (frauds * (len(fraud) - frauds))
-
-
 def average_precision(fraud: BoolArray, score: FloatArray) -> float:
     """Precision at each fraud, averaged over frauds; rows of equal score are taken together.
 
@@ -136,16 +124,6 @@ def average_precision(fraud: BoolArray, score: FloatArray) -> float:
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     caught = np.cumsum(fraud[order])[last]
     return float(np.sum(np.diff(caught, prepend=0) * caught / (last + 1)) / caught[-1])
-
-
-def log_loss(fraud: BoolArray, score: FloatArray) -> float:
-    """Mean negative log-likelihood.
-
-    A probability of exactly 0 or 1 counts as one float step from it.
-    """
-    step = float(np.finfo(np.float64).eps)
-    said = np.clip(np.where(fraud, score, 1 - score), step, 1)
-    return float(-np.log(said).mean())
 
 
 def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import both_classes
@@ -42,7 +43,7 @@ class PlattScaling:
 
     def probability(self, z: npt.ArrayLike) -> FloatArray:
         """Calibrated probability of log-odds z."""
-        return sigmoid(self.logit(z))
+        return np.asarray(expit(self.logit(z)))
 
     def to_json(self) -> dict[str, float]:
         """The two numbers, as a bundle keeps them."""
@@ -56,12 +57,6 @@ class PlattScaling:
                 f"a calibration has the numbers a and b, found {sorted(values)}; export the bundle again"
             )
         return cls(a=float(values["a"]), b=float(values["b"]))
-
-
-def sigmoid(logit: npt.ArrayLike) -> FloatArray:
-    """Probability of log-odds, without overflow at either end."""
-    small = np.exp(-np.abs(np.asarray(logit, dtype=np.float64)))
-    return np.where(np.asarray(logit) >= 0, 1.0, small) / (1.0 + small)
 
 
 def fit_platt_scaling(
@@ -117,7 +112,7 @@ def _newton(
     """
     at = start
     for _ in range(steps):
-        p = sigmoid(inputs @ at)
+        p = expit(inputs @ at)
         gradient = inputs.T @ (fraud - p) - prior_weight * (at - PRIOR)
         curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + prior_weight * np.eye(2)
         step = np.zeros(2)

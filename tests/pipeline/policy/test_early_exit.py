@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from pipeline.arrays import FloatArray
-from pipeline.models.calibration import PlattScaling, sigmoid
+from pipeline.models.calibration import PlattScaling
 from pipeline.policy.early_exit import bound_violations, exits, stage_probabilities
 
 STAGES = ("amount", "ip", "retailer")
@@ -17,7 +18,7 @@ def believed(rows: int = 50_000, *, seed: int = 0) -> FloatArray:
     fraud = random.random(rows) < 0.02
     signals = random.normal(fraud[:, None] * 1.5, 1.0, (rows, 3))
     weights = 1.5 * signals - 1.5**2 / 2  # of normal signals whose means are 1.5 apart
-    return sigmoid(np.log(0.02 / 0.98) + weights.cumsum(axis=1))
+    return expit(np.log(0.02 / 0.98) + weights.cumsum(axis=1))
 
 
 def test_the_bound_holds_where_every_stage_can_be_believed() -> None:
@@ -46,7 +47,7 @@ def test_what_passes_early_saves_the_look_ups_behind_it() -> None:
 
 def test_probabilities_after_the_stages_are_calibrated() -> None:
     p = stage_probabilities(-1.0, np.array([[0.5, -0.5]]), PlattScaling(a=2.0, b=1.0))
-    np.testing.assert_allclose(p, sigmoid([[0.0, -1.0]]))
+    np.testing.assert_allclose(p, expit([[0.0, -1.0]]))
 
 
 @pytest.mark.parametrize(
