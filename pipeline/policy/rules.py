@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.portfolio import Rule
+from pipeline.portfolio_tables import Rule
 
 # SQL reads the clock by these words too, which parse as columns.
 CLOCK_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}

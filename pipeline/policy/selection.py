@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.arrays import FloatArray
-from pipeline.portfolio import Review
+from pipeline.portfolio_tables import Review
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Policy:
     @classmethod
     def of(cls, review: Review) -> "Policy":
         """The economics a portfolio states, before anything is learned."""
-        return cls(**asdict(review))
+        return cls(**review.model_dump())
 
 
 def choose(scored: pd.DataFrame, *, policy: Policy, already_alerted: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline.policy.rules import rules_hit
-from pipeline.portfolio import Rule
+from pipeline.portfolio_tables import Rule
 
 
 def test_a_rule_looks_at_columns_and_holds_only_where_it_is_true() -> None:

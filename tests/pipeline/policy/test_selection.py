@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.policy.selection import Policy, choose, learn_least_gain
-from pipeline.portfolio import Review
+from pipeline.portfolio_tables import Review
 
 NOBODY = pd.DataFrame(
     {"account_id": pd.Series(dtype="string"), "day": pd.Series(dtype="datetime64[us, UTC]")}
