@@ -1,4 +1,6 @@
-"""The Handbook's four weekly folds through `strata backtest`, judged by a judge that knows nothing of our code.
+"""The Handbook's four weekly folds through `strata backtest`, judged from outside.
+
+The judge knows nothing of our code.
 
     python benchmarks/handbook.py --shared ../shared [--models layered,xgboost] [--home DIR]
 

@@ -1,4 +1,6 @@
-"""What the layered network is worth: beside the best classical model, a flat network and TabM; what its shape gives; its speed.
+"""What the layered network is worth: beside its rivals, by its shape, by its speed.
+
+Rivals are the best classical model, a flat network and TabM.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts
     handbook,shape,export,speed,transfer,rivals,depth]
@@ -71,7 +73,7 @@ class Fits:
         ]
 
     def networks(self, seed: int) -> list[tuple[Candidate, float]]:
-        """A single network of each fold, with the boosting's opinion as its last stage, and the seconds of its training."""
+        """A single network of each fold, stacked with the boosting, and its training's seconds."""
         if seed not in self._networks:
             pairs = zip(self.task.folds, self.boosting, strict=True)
             self._networks[seed] = [
@@ -145,7 +147,7 @@ def main() -> None:
 
 
 def accuracy(measured: Measured) -> Figures:
-    """Both feature sets by the judge: median of the seeds, the paired interval of the seed in the middle."""
+    """Both feature sets by the judge: the median seed, and that seed's paired interval."""
     figures: Figures = {}
     for name, fits in (("handbook_15", measured.published), ("handbook_own", measured.own)):
         boosting = [classical.candidate for classical in fits.boosting]
@@ -153,13 +155,11 @@ def accuracy(measured: Measured) -> Figures:
         for seed in measured.seeds:
             layered = [candidate for candidate, _ in fits.networks(seed)]
             reports[seed] = judged(measured, fits.task, {LAYERED: layered, BOOSTING: boosting})
-        middle = sorted(reports.values(), key=lambda report: report["layered_ap"])[
-            len(reports) // 2
-        ]
-        figures |= {
-            f"{name}_{figure}": median(r[f"layered_{figure}"] for r in reports.values())
-            for figure in ("ap", "auc", "cp100")
-        }
+        ranked = sorted(reports.values(), key=lambda report: report["layered_ap"])
+        middle = ranked[len(ranked) // 2]
+        for figure in ("ap", "auc", "cp100"):
+            values = [report[f"layered_{figure}"] for report in reports.values()]
+            figures[f"{name}_{figure}"] = median(values)
         figures |= {
             f"{name}_xgboost_ap": middle["xgboost_ap"],
             f"{name}_paired": middle["layered_over_xgboost"],
@@ -211,7 +211,7 @@ def weight(candidate: Candidate) -> float:
 
 
 def against_rivals(measured: Measured) -> Figures:
-    """AP of the network over a flat one and TabM, without the opinion, which those have not either."""
+    """AP of the network over a flat one and TabM, all of them without stacking."""
     every = {
         "handbook_15": measured.published.task,
         "handbook_own": measured.own.task,
@@ -254,7 +254,7 @@ def layered_alone(task: Task, fold: Fold, seed: int) -> FloatArray:
 
 
 def transfer(measured: Measured) -> Figures:
-    """A world of its own accounts and retailers, 100 labelled frauds, the network of another world fine-tuned on them."""
+    """A network of another world, fine-tuned on 100 labelled frauds of this one."""
     source, target = (
         tasks.world(measured.home, seed=21, rows=300_000),
         tasks.world(measured.home, seed=22, rows=300_000),
@@ -293,7 +293,7 @@ def first_frauds(fold: Fold, count: int) -> Fold:
 
 
 def shape(measured: Measured) -> Figures:
-    """What only stages give, on our features: extraction, a missing group, calibration, the bound, additivity."""
+    """What only stages give: extraction, a missing group, calibration, the bound, additivity."""
     task = measured.own.task
     extraction, missing, errors, violated, parts = [], [], [], 0, 0.0
     for seed in measured.seeds:
@@ -346,7 +346,10 @@ def shape(measured: Measured) -> Figures:
 
 
 def world_calibration(measured: Measured) -> Figures:
-    """The same error where the rows judged are not chosen: the Handbook leaves out accounts already known to be compromised."""
+    """The same error where the rows judged are not chosen.
+
+    The Handbook leaves out accounts already known to be compromised.
+    """
     fits = Fits(tasks.world(measured.home))
     (fold,), found = fits.task.folds, []
     for seed in measured.seeds:
@@ -408,7 +411,7 @@ def depth(measured: Measured) -> Figures:
 
 
 def exported(measured: Measured) -> Figures:
-    """The first fold's network for onnxruntime: without the trees, as the bar has it, and with them."""
+    """The first fold's network for onnxruntime: without the trees, and with them."""
     candidate, _ = measured.own.networks(measured.seeds[0])[0]
     rows = measured.own.task.folds[0].test
     figures = onnx_speed.figures(replace(candidate, model=without(candidate)), rows)

@@ -1,11 +1,14 @@
-"""How fast an exported bundle scores with onnxruntime alone, one thread, and how far its scores are from ours."""
+"""How fast an exported bundle scores with onnxruntime, and how far its scores are from ours."""
 
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.export.export import export
@@ -19,7 +22,7 @@ SINGLE, ROUNDS = 3000, 5  # rows scored one by one, and times that all rows are 
 
 
 def figures(candidate: Candidate, rows: pa.Table) -> dict[str, float]:
-    """Microseconds of one raw row (numbers and codes in, score out), rows a second in blocks, largest difference of a score."""
+    """Microseconds of one raw row, rows a second in blocks, largest difference of a score."""
     bundle = Bundle(
         portfolio="benchmark",
         model=candidate.layered,
@@ -36,13 +39,8 @@ def figures(candidate: Candidate, rows: pa.Table) -> dict[str, float]:
     inputs = scorer.inputs(rows.to_pydict())
     ours = bundle.probability(bundle.model.logit(rows))
     said = scorer.score(rows.to_pydict()).score
-    one = [
-        {name: values[row : row + 1] for name, values in inputs.items()} for row in range(SINGLE)
-    ]
-    blocks = [
-        {name: values[start : start + BLOCK] for name, values in inputs.items()}
-        for start in range(0, len(said) - BLOCK, BLOCK)
-    ]
+    one = [rows_of(inputs, row, 1) for row in range(SINGLE)]
+    blocks = [rows_of(inputs, start, BLOCK) for start in range(0, len(said) - BLOCK, BLOCK)]
     for row in one[:500]:
         scorer.session.run(None, row)
     took = []
@@ -62,3 +60,8 @@ def figures(candidate: Candidate, rows: pa.Table) -> dict[str, float]:
         "onnx_p99_us": float(np.quantile(took, 0.99) * 1e6),
         "onnx_rows_per_second": float(np.median(rates)),
     }
+
+
+def rows_of(inputs: Mapping[str, npt.NDArray[Any]], start: int, count: int) -> dict[str, object]:
+    """So many of the rows, as the graph takes them."""
+    return {name: values[start : start + count] for name, values in inputs.items()}

@@ -1,4 +1,6 @@
-"""The networks that the layered one is measured against, on the same facts, coded the same way, by the same training.
+"""The networks that the layered one is measured against.
+
+They have the same facts, coded the same way, and the same training.
 
 A flat network takes in all facts at once; TabM (Gorishniy et al. 2025, the authors' package) does
 so with many members.
@@ -45,7 +47,11 @@ class Flat(nn.Module):
 
 
 class ManyFlat(nn.Module):
-    """TabM on all facts: [B, N], [B, N], [B, C] -> [B, M, 1] in training, else the log-odds of the mean probability, [B, 1]."""
+    """TabM on all facts.
+
+    Shape: [B, N], [B, N], [B, C] -> [B, M, 1] in training, else the log-odds of the mean
+    probability, [B, 1].
+    """
 
     base_logit: Tensor
 

@@ -1,4 +1,6 @@
-"""S-FFSD by time through `strata ingest` and `strata backtest`: the last 40 % of labelled rows, learned from the first 60 %.
+"""S-FFSD by time through `strata ingest` and `strata backtest`.
+
+The last 40 % of the labelled rows are judged, learned from the first 60 %.
 
     python benchmarks/sffsd.py --shared ../shared [--models xgboost,layered,logistic] [--seeds
     1,2,3] [--within-training]
@@ -72,7 +74,8 @@ def main() -> None:
     file = arguments.shared / "data" / "s-ffsd" / "transactions.parquet"
     if not file.is_file():
         sys.exit(
-            f"S-FFSD is measured on {file}, and there is no such file; name the folder that has data/s-ffsd with --shared"
+            f"S-FFSD is measured on {file}, and there is no such file; "
+            "name the folder that has data/s-ffsd with --shared"
         )
     task = read_task(file, within_training=arguments.within_training)
     models, seeds = arguments.models.split(","), arguments.seeds.split(",")
@@ -97,7 +100,7 @@ def main() -> None:
 
 
 def read_task(file: Path, *, within_training: bool = False) -> Task:
-    """Read the rows, give each place in the order its minute, and split the labelled ones by time."""
+    """Read the rows, a minute for each place in their order; split the labelled ones by time."""
     source = pd.read_parquet(file).sort_values("Time", kind="stable")
     is_fraud = source["Labels"].map({UNLABELLED: None, 0: False, FRAUD: True}).astype("boolean")
     event_time = (START + UNIT * source["Time"]).astype("datetime64[us, UTC]")

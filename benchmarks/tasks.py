@@ -1,4 +1,6 @@
-"""What models are measured on: the Handbook's weekly folds with its published or with our features, a simulated world, S-FFSD.
+"""What models are measured on: the Handbook's weekly folds, a simulated world, S-FFSD.
+
+The Handbook comes with its published features or with ours.
 
 Features are built once and kept in a folder. `EARLIER` leads to weeks before the judged ones: there
 settings are chosen.
@@ -82,15 +84,7 @@ def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = tim
     plan = _judged_rows(shared, file, home, back)
     snapshot = _ingested(ROOT / "examples" / "handbook.toml", home / "handbook")
     if published:
-        groups = tuple(
-            Group(
-                name=name,
-                meaning=name,
-                needs=(),
-                features=tuple(fact(column, column, column) for column in columns),
-            )
-            for name, columns in PUBLISHED.items()
-        )
+        groups = tuple(_published_group(name) for name in PUBLISHED)
         features = _kept(home / "published.parquet", lambda: published_features(file))
     else:
         groups = snapshot.groups
@@ -203,3 +197,8 @@ def published_features(file: Path) -> pa.Table:
     return duckdb.sql(
         PUBLISHED_SQL.read_text(encoding="utf-8"), params=[str(file)]
     ).to_arrow_table()
+
+
+def _published_group(name: str) -> Group:
+    features = tuple(fact(column, column, column) for column in PUBLISHED[name])
+    return Group(name=name, meaning=name, needs=(), features=features)

@@ -1,4 +1,4 @@
-"""What a portfolio without labels gets: three anomaly scores, and a network that learned its facts before the first label.
+"""What a portfolio without labels gets: three anomaly scores, and a pretrained network.
 
     python -m benchmarks.unlabelled [--home DIR] [--worlds 1 2 3] [--transactions 100000] [--epochs
     4]
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -45,7 +46,7 @@ STARTS = ("scratch", "pretrained")
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The features of a portfolio that knows no labels, in order of as_of, and the truth that only the judge has."""
+    """The features of a portfolio without labels, by as_of, and the truth for the judge alone."""
 
     features: pa.Table
     groups: tuple[Group, ...]
@@ -58,7 +59,7 @@ class World:
 
 
 def make_world(seed: int, transactions: int, home: Path) -> World:
-    """Simulate a world, ingest it without labels and build its features, unless that was done before."""
+    """Simulate a world, ingest it without labels, build its features; done once for each seed."""
     folder, done = home / f"{seed}-{transactions}", home / f"{seed}-{transactions}" / "ingested"
     source = folder / "world" / "transactions.parquet"
     if not done.exists():
@@ -72,7 +73,8 @@ def make_world(seed: int, transactions: int, home: Path) -> World:
     snapshot = read_snapshot(portfolio, lake)
     if snapshot.labels.num_rows:
         raise SystemExit(
-            f"{lake.url} has {snapshot.labels.num_rows} labels, and should have none; name another --home"
+            f"{lake.url} has {snapshot.labels.num_rows} labels, and should have none; "
+            "name another --home"
         )
     features = snapshot.features(build_config=BuildConfig(ip_databases=(packaged_database(),)))
     truth = (
@@ -113,7 +115,7 @@ def measure(world: World, *, seed: int, config: TrainConfig) -> dict[str, float]
 
 
 def few_labels(world: World, known: AnomalyScore, *, seed: int) -> dict[str, float]:
-    """AP and AUC of networks that learn from the last rows before the cut that hold so few frauds."""
+    """AP and AUC of networks that learn from the last rows before the cut with so few frauds."""
     frauds = np.flatnonzero(world.fraud[: world.cut])
     later = Tensors.of(
         known.encoder.encode(world.features.slice(world.cut)),
@@ -140,7 +142,7 @@ def few_labels(world: World, known: AnomalyScore, *, seed: int) -> dict[str, flo
 
 def mean_of(found: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over the worlds, and what pretraining gained."""
-    means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    means: dict[str, float] = pd.DataFrame(found).mean().to_dict()
     gains = {
         f"pretrain_gain_{count}": means[f"pretrained_{count}_ap"] - means[f"scratch_{count}_ap"]
         for count in FRAUDS
@@ -169,10 +171,8 @@ def main() -> None:
                 seed, arguments.transactions, (arguments.home or Path(folder)).absolute()
             )
             found.append(measure(world, seed=seed, config=TrainConfig(epochs=arguments.epochs)))
-            print(
-                f"world {seed}: {json.dumps({name: round(value, 3) for name, value in found[-1].items()})}",
-                flush=True,
-            )
+            rounded = {name: round(value, 3) for name, value in found[-1].items()}
+            print(f"world {seed}: {json.dumps(rounded)}", flush=True)
     figures = mean_of(found)
     names = [
         "surprise",

@@ -1,110 +1,122 @@
-"""Imports run one way, each framework has one home, and importing a module does nothing."""
+"""The rooms stand in order, each framework has one home, and importing a module does nothing.
 
-import ast
+Each rule is seen to fail: a deliberate break of today's tree is found by it, and by its place.
+"""
+
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-ROOMS = ("features", "pipeline", "flows", "dashboards")
-MAY_IMPORT = {
-    "features": {"features"},
-    "pipeline": {"features", "pipeline"},
-    "flows": {"features", "pipeline", "flows"},
-    "dashboards": {"pipeline", "dashboards"},
+from tests import house
+from tests.house import FLOORS, HOMES, MAX_ROOMS_IN_A_CHAIN, ROOT, Sources, read_sources
+
+HOUSE = read_sources()
+LONG = '"""Long."""\n' + "x = 1\n" * house.MAX_LINES
+RULES: dict[str, tuple[Callable[[Sources], list[str]], dict[str, str], str]] = {
+    # a rule; what breaks it: files added to the tree, or lines added to a file; what it then names
+    "floors": (house.wrong_floors, {"features/schema.py": "import pipeline.lake.tables"}, "schema"),
+    "rooms of pipeline": (
+        house.wrong_rooms,
+        {"pipeline/lake/tables.py": "from pipeline.registry.bundle import Bundle"},
+        "pipeline.lake.tables .lake. imports pipeline.registry.bundle",
+    ),
+    "rooms of features": (
+        house.wrong_rooms,
+        {"features/groups/amount.py": "from features.build import build"},
+        "features.groups.amount .groups. imports features.build",
+    ),
+    "imports inside functions": (
+        house.wrong_rooms,
+        {"pipeline/arrays.py": "def late():\n    import pipeline.score.score"},
+        "pipeline.arrays",
+    ),
+    "no circle": (
+        house.circles,
+        {"pipeline/lake/tables.py": "import pipeline.lake.snapshot"},
+        "pipeline.lake.tables",
+    ),
+    "homes": (house.strays, {"pipeline/score/score.py": "import prefect"}, "imports prefect"),
+    "unused": (house.idle_frameworks, {}, "mlflow"),
+    "a dozen files": (
+        house.crowded_rooms,
+        {f"pipeline/policy/more_{number}.py": '"""More."""' for number in range(12)},
+        "pipeline/policy has",
+    ),
+    "no facade": (
+        house.facades,
+        {"pipeline/lake/__init__.py": "from pipeline.lake.tables import Lake"},
+        "pipeline/lake/__init__.py",
+    ),
+    "no unpickling": (house.unpicklers, {"pipeline/arrays.py": "np.load('x')"}, "arrays"),
+    "features know no clock": (
+        house.features_that_know_too_much,
+        {"features/schema.py": "now = datetime.now()"},
+        "features/schema.py knows now",
+    ),
+    "features know no torch": (
+        house.features_that_know_too_much,
+        {"features/schema.py": "import torch"},
+        "features/schema.py knows torch",
+    ),
+    "no nested comprehension": (
+        house.nested_comprehensions,
+        {"pipeline/arrays.py": "x = [[1 for _ in range(2)] for _ in range(2)]"},
+        "pipeline/arrays.py:",
+    ),
+    "a file says its idea": (house.unclear_files, {"pipeline/new.py": "x = 1"}, "does not say"),
+    "a file is one idea": (house.unclear_files, {"pipeline/new.py": LONG}, "too long"),
 }
-HOMES = {
-    "prefect": "flows/",
-    "mlflow": "pipeline/registry/versions.py",
-    "pytorch_lightning": "pipeline/models/layered/training.py",
-    "fastapi": "dashboards/",
-    "jinja2": "dashboards/",
-    "sqlalchemy": "pipeline/casework/",
-    "alembic": "pipeline/casework/",
-    "click": "strata.py",
-}
-CLOCKS = {"now", "utcnow", "today"}
 
 
-def files_of(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+@pytest.mark.parametrize("rule", RULES)
+def test_the_house_keeps_the_rule(rule: str) -> None:
+    violations, _, _ = RULES[rule]
+    assert not violations(HOUSE)
 
 
-def own_files() -> list[Path]:
-    return [*(file for room in ROOMS for file in files_of(room)), ROOT / "strata.py"]
+@pytest.mark.parametrize("rule", RULES)
+def test_a_deliberate_break_of_the_rule_is_found(rule: str) -> None:
+    violations, added, named = RULES[rule]
+    broken = dict(HOUSE)
+    for path, lines in added.items():
+        broken[path] = f"{HOUSE.get(path, '')}\n{lines}".strip()
+    if rule == "unused":
+        broken = {path: text for path, text in HOUSE.items() if "mlflow" not in text}
+    assert re.search(named, ", ".join(violations(broken)))
 
 
-def imported(file: Path) -> set[str]:
-    """Top-level names of everything a file imports, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {name.name.split(".")[0] for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.split(".")[0])
-    return found
+def test_no_way_through_the_rooms_is_longer_than_nine() -> None:
+    chain = house.longest_room_chain(HOUSE)
+    assert len(chain) <= MAX_ROOMS_IN_A_CHAIN, " -> ".join(chain)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_imports_run_one_way(room: str) -> None:
-    for file in files_of(room):
-        foreign = imported(file) & {*ROOMS, "strata"} - MAY_IMPORT[room]
-        assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
-
-
-@pytest.mark.parametrize("framework", HOMES)
-def test_each_framework_has_one_home(framework: str) -> None:
-    users = [str(file.relative_to(ROOT)) for file in own_files() if framework in imported(file)]
-    assert users, f"nobody imports {framework}; take it out of the dependencies"
-    assert all(user.startswith(HOMES[framework]) for user in users), users
-
-
-def test_features_know_no_torch_no_database_and_no_clock() -> None:
-    for file in files_of("features"):
-        assert not imported(file) & {"torch", "sqlalchemy", "deltalake", "time"}, file
-        calls = [
-            node.attr
-            for node in ast.walk(ast.parse(file.read_text()))
-            if isinstance(node, ast.Attribute)
-        ]
-        assert not CLOCKS & set(calls), file
-
-
-def test_nothing_unpickles() -> None:
-    for file in own_files():
-        assert not imported(file) & {
-            "pickle",
-            "cloudpickle",
-            "joblib",
-            "dill",
-            "shelve",
-            "marshal",
-        }, file
-        calls = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        loads = [
-            node
-            for node in calls
-            if isinstance(node, ast.Attribute)
-            and ast.unparse(node) in {"torch.load", "np.load", "pd.read_pickle"}
-        ]
-        assert not loads, file
+def test_a_longer_way_through_the_rooms_is_seen() -> None:
+    order = house.PIPELINE_ROOMS[1:-1]
+    stairs = {
+        f"pipeline/{room}/step.py": f"import pipeline.{below}.step"
+        for below, room in pairwise(order)
+    }
+    stairs[f"pipeline/{order[0]}/step.py"] = '"""The ground."""'
+    assert len(house.longest_room_chain(stairs)) == len(order) > MAX_ROOMS_IN_A_CHAIN
 
 
 def test_no_file_is_named_like_a_package() -> None:
-    names = {file.stem for room in ("flows", "dashboards") for file in files_of(room)} - {
-        "__init__"
-    }
-    assert not names & {*sys.stdlib_module_names, *HOMES, *ROOMS, "features", "torch", "pandas"}
+    paths = [path for path in HOUSE if path.startswith(("flows/", "dashboards/"))]
+    names = {Path(path).stem for path in paths} - {"__init__"}
+    taken = {*sys.stdlib_module_names, *HOMES, *FLOORS, "torch", "pandas"}
+    top = {Path(path).stem for path in paths if path.count("/") == 1} - {"__init__"}
+    assert not top & taken, names
 
 
 def test_importing_everything_makes_no_folder_and_starts_nothing(tmp_path: Path) -> None:
-    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in own_files()]
-    wanted = [
-        name for name in modules if "migrations" not in name and not name.endswith("__init__")
-    ]
-    script = f"import importlib, threading\nfor name in {wanted}: importlib.import_module(name)\n"
+    modules = [house.module_name(path) for path in HOUSE if not path.endswith("__init__.py")]
+    wanted = [name for name in modules if "migrations" not in name]
+    script = f"import importlib\nfor name in {wanted}: importlib.import_module(name)\n"
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path,
@@ -122,10 +134,3 @@ def test_importing_everything_makes_no_folder_and_starts_nothing(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     left = {path.name for path in tmp_path.iterdir()} - {"p", ".cache", ".config"}
     assert not left, f"importing made {left}"
-
-
-def test_a_file_is_one_idea_and_says_it_first() -> None:
-    for file in own_files():
-        text = file.read_text(encoding="utf-8")
-        assert not text or ast.get_docstring(ast.parse(text)), f"{file} does not say its idea"
-        assert len(text.splitlines()) <= 450, f"{file} is too long to be one idea"

@@ -1,4 +1,4 @@
-"""What goes on inside a layered network, for people who debug one: what its stages make of a number, how active they are."""
+"""What goes on inside a layered network: partial dependence of its stages, their activations."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -17,7 +17,7 @@ ROWS = 4096  # rows that activations are looked at on, at most
 
 
 def partial_dependence(model: Layered) -> pd.DataFrame:
-    """What a stage would add if one of its numbers went along its knots while all else stayed usual.
+    """What a stage would add if one number went along its knots while all else stayed typical.
 
     One row a knot: stage, feature, value, increment (log-odds, the mean of the networks, above that
     of usual facts). TypicalRange are the middle of each number and the most frequent category.
@@ -47,7 +47,7 @@ def partial_dependence(model: Layered) -> pd.DataFrame:
 def _response(
     network: LayeredNetwork, stage: int, place: int, knots: Tensor
 ) -> npt.NDArray[np.float32]:
-    """The increments with a number at each of its knots, above the one with it in its middle, [knots]."""
+    """The increments with a number at each of its knots, less that in its middle, [knots]."""
     rows = len(knots) + 1
     middles = torch.cat([cast(GroupEncoder, facts).middle for facts in network.facts]).repeat(
         rows, 1

@@ -6,11 +6,12 @@ from torch.nn import functional
 
 
 def stage_losses(increments: Tensor, base_logit: Tensor, y: Tensor) -> Tensor:
-    """Binary cross-entropy of each prefix of stages at the natural rate (deep supervision, Lee et al. 2015).
+    """Binary cross-entropy of each prefix of stages, at the natural rate.
 
     Shape: increments [B, K], or [B, M, K] of M members, y [B] -> [K].
 
-    >>> stage_losses(torch.zeros(4, 1, 2), torch.tensor(0.0), torch.tensor([0.0, 1.0, 0.0, 0.0])).round(decimals=3)
+    >>> y = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    >>> stage_losses(torch.zeros(4, 1, 2), torch.tensor(0.0), y).round(decimals=3)
     tensor([0.6930, 0.6930])
     """
     logits = base_logit + increments.cumsum(dim=-1)

@@ -1,4 +1,6 @@
-"""The layered network as one model: features in, each stage's increment out; kept in files without pickle.
+"""The layered network as one model: features in, each stage's increment out.
+
+It is kept in files without pickle.
 
 Seeds are averaged by logit: the mean of the increments, so the mean still adds up.
 """
@@ -37,7 +39,7 @@ FINE_TUNING = 0.1  # of the pace of a training from nothing
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Rows that were held out at first, seed by seed, and the logit that its network gave each before it learned from them."""
+    """Rows held out at first, seed by seed, and their logits before they were learned from."""
 
     rows: IntArray
     logit: FloatArray
@@ -45,7 +47,7 @@ class HeldOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Layered:
-    """A trained layered network: what it learned of its inputs, one network for each seed, the classical opinion if any.
+    """A trained layered network: its encoder, one network for each seed, the stacking if any.
 
     The learning curves and what was told of held-out accounts are there where it has just been
     trained.
@@ -84,7 +86,7 @@ class Layered:
     def grafted(
         self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True
     ) -> "Layered":
-        """This model with untrained stages for groups that come behind its own; no score changes yet.
+        """This model with untrained stages for groups behind its own; no score changes yet.
 
         What is to be known of the new facts is learned from `features`. With `freeze` the stages it
         has learn no more. Raises ValueError where `groups` do not begin with its own.
@@ -92,7 +94,7 @@ class Layered:
         own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
         if names[: len(own)] != own or len(names) == len(own):
             raise ValueError(
-                f"the groups {', '.join(names)} are not the network's own and new ones behind them; "
+                f"the groups {', '.join(names)} are not the network's own and new ones behind; "
                 f"name {', '.join(own)} in this order, then what is new"
             )
         encoder = Encoder(
@@ -115,8 +117,9 @@ class Layered:
         config: TrainConfig,
         progress: bool = False,
     ) -> "Layered":
-        """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows, without the classical opinion.
+        """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows.
 
+        The classical model's stage is left out.
         Groups that both have come first, in this model's order, then those that only the other
         portfolio has. Raises ValueError where they have none in common.
         """
@@ -186,7 +189,10 @@ class Layered:
         return float(np.mean([float(network.base_logit) for network in self.networks]))
 
     def tensors(self, features: pa.Table) -> Tensors:
-        """The rows as the networks take them, without labels. Raises EncodeError where a feature is absent or infinite."""
+        """The rows as the networks take them, without labels.
+
+        Raises EncodeError where a feature is absent or infinite.
+        """
         return Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
 
     def increments(self, features: pa.Table) -> FloatArray:
@@ -210,13 +216,17 @@ class Layered:
         return self.score(features)[0]
 
     def score(self, features: pa.Table) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Log-odds before calibration, [R], and the increments, [R] by the stage's column, that they are the sum of."""
+        """Log-odds before calibration, [R], and each stage's increments, [R] by its column."""
         increments = self.increments(features)
         columns = {f"{STAGE}{name}": increments[:, place] for place, name in enumerate(self.stages)}
         return np.asarray(self.base_logit + increments.sum(axis=1)), columns
 
     def to_files(self, folder: Path) -> None:
-        """Write encoder.json, network.json, one network-<number>.safetensors a seed, and the opinion's files into a folder."""
+        """Write the model into a folder.
+
+        The files are encoder.json, network.json, a network-<number>.safetensors for each seed, and
+        those of the classical model.
+        """
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
         stacking = None if self.stacking is None else self.stacking.to_json()
         shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": stacking}

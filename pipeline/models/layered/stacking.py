@@ -18,7 +18,7 @@ STACKING_WEIGHTS = tuple(place / 20 for place in range(21))
 
 @dataclass(frozen=True, kw_only=True)
 class Stacking:
-    """The classical model's opinion as the last stage: it moves the log-odds so far a share of the way to its own.
+    """The classical model as the last stage: it moves the log-odds part of the way to its own.
 
     The share (`weight`, 0 to 1) and the calibration of what comes of it are learned on accounts
     that neither model learned from (stacking, Wolpert 1992). The calibration is the last stage's
@@ -33,7 +33,9 @@ class Stacking:
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
-        >>> Stacking(model=XGBoost(), weight=0.25, calibration=PlattScaling(a=2.0, b=1.0)).blend(np.array([0.0]), np.array([2.0]))
+        >>> calibration = PlattScaling(a=2.0, b=1.0)
+        >>> stacking = Stacking(model=XGBoost(), weight=0.25, calibration=calibration)
+        >>> stacking.blend(np.array([0.0]), np.array([2.0]))
         array([2.])
         """
         return self.calibration.logit(so_far + self.weight * (classical - so_far))
@@ -59,7 +61,7 @@ class Stacking:
 def fit_stacking(
     model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray
 ) -> Stacking:
-    """Learn how far to trust the classical model: by the share whose calibrated blend suits these held-out rows best."""
+    """Learn the classical model's weight: that whose calibrated blend suits held-out rows best."""
     shares = [Stacking(model=model, weight=weight) for weight in STACKING_WEIGHTS]
     opinions = [
         replace(share, calibration=fit_platt_scaling(share.blend(network, classical), y))

@@ -1,5 +1,6 @@
-"""What the network knows of a transaction after a stage, as features for a classical model: a scikit-learn transformer."""
+"""What the network knows after a stage, as features for a classical model (scikit-learn)."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipeline.models.layered.model import Layered
+from pipeline.models.layered.network import LayeredNetwork
+from pipeline.models.layered.tensors import Tensors
 
 
 class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The states h_g of a trained layered network's seeds behind one stage, side by side, [R, D * seeds].
+    """The states h_g of a trained network's seeds behind one stage, side by side, [R, D * seeds].
 
     `stage` is the name of a group, and the last one by default. It learns nothing in `fit`: what it
     tells was learned with the network, so rows that the network was trained on are better known to
@@ -25,7 +28,10 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.stage = stage
 
     def fit(self, X: pd.DataFrame | pa.Table, y: npt.ArrayLike | None = None) -> Self:  # noqa: N803 - scikit-learn's name
-        """Check that the rows have the network's features. Raises EncodeError or ValueError where they have not."""
+        """Check that the rows have the network's features.
+
+        Raises EncodeError or ValueError where they have not.
+        """
         self._place()
         self.model.encoder.encode(_table(X).slice(0, 0))
         return self
@@ -35,16 +41,7 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         place = self._place()
         rows, networks = self.model.tensors(_table(X)), self.model.networks
         with torch.inference_mode():
-            found = [
-                torch.cat(
-                    [
-                        network.states(block.numbers, block.missing, block.codes)[place]
-                        for network in networks
-                    ],
-                    dim=1,
-                )
-                for block in rows.blocks()
-            ]
+            found = [_states(networks, block, place) for block in rows.blocks()]
         return torch.cat(found or [torch.empty(0, self.model.shape.width * len(networks))]).numpy()
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
@@ -64,6 +61,12 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"the network has no stage {self.stage!r}; choose from {', '.join(names)}"
             )
         return names.index(self.stage) if self.stage is not None else len(names) - 1
+
+
+def _states(networks: Sequence[LayeredNetwork], rows: Tensors, place: int) -> torch.Tensor:
+    """The networks' states behind a stage, side by side."""
+    columns = (rows.numbers, rows.missing, rows.codes)
+    return torch.cat([network.states(*columns)[place] for network in networks], dim=1)
 
 
 def _table(rows: pd.DataFrame | pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Features as tensors in memory, and batches of them: one indexing operation a batch, no row-by-row data set."""
+"""Features as tensors in memory, and batches of them, one indexing operation a batch."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -47,8 +47,9 @@ class Tensors(NamedTuple):
 
 
 class Batches:
-    """All rows once an epoch, in a random order that seed and epoch decide; the last, smaller batch is dropped.
+    """All rows once an epoch, in an order drawn by seed and epoch.
 
+    The last, smaller batch is dropped.
     Of several processes that train together each takes its share of every batch.
     """
 
@@ -73,7 +74,7 @@ class Batches:
 
 
 def seed_of(seed: int, epoch: int) -> int:
-    """The seed of an epoch, so that a training that goes on at an epoch draws what it would have drawn.
+    """The seed of an epoch: a training that goes on there draws what it would have drawn.
 
     >>> seed_of(3, 0), seed_of(3, 1) == seed_of(4, 0)
     (3, False)

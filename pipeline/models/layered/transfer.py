@@ -1,4 +1,4 @@
-"""Carrying what a network knows to other inputs: a new group grafted behind its own, or a portfolio that has other facts.
+"""Carrying what a network knows to other inputs: a group grafted on, or another portfolio.
 
 What both know keeps its weights. What is new says nothing before it has learned: of a fact the
 weights are zero, of a stage the head. What is gone counts as missing, as it would have in a row
@@ -27,7 +27,8 @@ def transfer_weights(
     if not shared or shared != sorted(shared):
         names = ", ".join(group.name for group in wanted.groups)
         raise ValueError(
-            f"the groups {names} share none with the network's {', '.join(old)}, or in another order; keep its order"
+            f"the groups {names} share none with the network's {', '.join(old)}, "
+            "or in another order; keep its order"
         )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -61,7 +61,7 @@ def test_the_classical_opinion_is_a_stage_that_adds_up(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("right", "trust"), [("classical", 1.0), ("network", 0.0)])
+@pytest.mark.parametrize(("right", "weight"), [("classical", 1.0), ("network", 0.0)])
 def test_the_model_that_is_right_is_trusted(right: str, weight: float) -> None:
     random = np.random.default_rng(0)
     truth = random.normal(-2, 2, 4000)
