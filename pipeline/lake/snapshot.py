@@ -1,4 +1,4 @@
-"""What the lake knew at a moment, with its features: the one way in for all that learns or scores."""
+"""What the lake knew at a moment, with its features: the one way in to learn or score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The metrics of one scored set, by hand, beside scikit-learn and beside the Handbook's own card precision."""
+"""The metrics of one scored set, by hand, by scikit-learn and by the Handbook's own judge."""
 
 import importlib.util
 from pathlib import Path

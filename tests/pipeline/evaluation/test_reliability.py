@@ -1,4 +1,4 @@
-"""How far probabilities lie from what happened: small where they are right, and the bins add up to it."""
+"""How far probabilities lie from what happened: little where they are right."""
 
 import numpy as np
 import pytest

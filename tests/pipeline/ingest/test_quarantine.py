@@ -1,4 +1,4 @@
-"""Bad rows go to quarantine with column, value and rule, the good rows beside them go in, and mended rows leave it."""
+"""Failed rows are kept once with their reason, and leave when they come mended."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Early exit: the bound holds for probabilities that are believed with reason, and its breach is seen."""
+"""Early exit: the bound holds for calibrated probabilities, and its breach is seen."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ PRICES = {"ip": 0.01, "retailer": 0.1}
 
 
 def believed(rows: int = 50_000, *, seed: int = 0) -> FloatArray:
-    """Probabilities after each of three independent signals of which the log-likelihood ratio is known exactly."""
+    """Probabilities after each of three independent signals, by their known likelihood ratios."""
     random = np.random.default_rng(seed)
     fraud = random.random(rows) < 0.02
     signals = random.normal(fraud[:, None] * 1.5, 1.0, (rows, 3))
