@@ -32,9 +32,10 @@ bench-model: $(VENV)/ready  ## the layered network beside boosting, a flat netwo
 bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds without labels
 	$(BIN)/python -m benchmarks.unlabelled
 
-docs: $(VENV)/ready  ## the page of features and the picture of a window, from the code
+docs: $(VENV)/ready  ## the pages of features and of the portfolio, and the picture of a window, from the code
 	$(BIN)/python -m features.docs.page > docs/features.md
 	$(BIN)/python -m features.docs.picture > docs/window.svg
+	$(BIN)/python -m pipeline.portfolio_reference > docs/portfolio.md
 
 dashboard: $(VENV)/ready  ## the review desk and MLflow
 	$(BIN)/strata dashboard

@@ -31,7 +31,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read the settings; what is not set lies under STRATA_HOME (default `.strata` in the working folder).
+        """Read the settings; what is not set lies under STRATA_HOME, by default `.strata` here.
 
         STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on
         Windows); a fact of an address comes from the first that has it. STRATA_ENGINE is what
@@ -55,9 +55,8 @@ class Settings:
 
 def _engine(named: str) -> EngineName:
     if named not in get_args(EngineName):
-        raise ValueError(
-            f"STRATA_ENGINE is {named!r}; set it to one of {', '.join(get_args(EngineName))}, or unset it"
-        )
+        engines = ", ".join(get_args(EngineName))
+        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {engines}, or unset it")
     return cast(EngineName, named)
 
 

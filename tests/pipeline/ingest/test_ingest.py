@@ -1,4 +1,4 @@
-"""What becomes of a row that goes in: its columns, its place in history, and what makes two rows the same."""
+"""What becomes of a row that goes in: its columns, its as_of, and what makes two rows the same."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,8 @@ TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
 
 
 def test_columns_are_mapped_and_those_without_a_meaning_stay_out(tmp_path: Path) -> None:
-    more = '[columns]\nTX = "amount"\nBASKET = "basket_size"\n[groups.extra.basket_size]\ngroup = "amount"'
+    columns = '[columns]\nTX = "amount"\nBASKET = "basket_size"\n'
+    more = f'{columns}[groups.extra.basket_size]\ngroup = "amount"'
     lake, _ = take_in(tmp_path, [{**row(), "TX": "3", "BASKET": "4", "note": "x"}], more=more)
     (taken,) = stored(lake, "transactions")
     assert (taken["amount"], taken["basket_size"]) == (3.0, 4.0)
@@ -146,12 +147,12 @@ def test_a_mapped_column_goes_before_one_of_the_same_name(tmp_path: Path) -> Non
 def test_progress_tells_the_rows_read_so_far(tmp_path: Path) -> None:
     portfolio = portfolio_of(tmp_path)
     write_rows(portfolio, [row(f"t{n}") for n in range(5)])
-    told: list[int] = []
+    totals: list[int] = []
     ingest(
         portfolio,
         Lake(str(tmp_path / "lake"), "small"),
         now=NOW,
-        progress=told.append,
+        progress=totals.append,
         batch_rows=2,
     )
-    assert told == [2, 4, 5]
+    assert totals == [2, 4, 5]
