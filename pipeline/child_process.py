@@ -5,21 +5,27 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
 def beside(
-    command: Sequence[str], environment: Mapping[str, str]
+    command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the program in a session of its own, silent.
+    """Run the program in a session of its own, silent, in a folder or in ours.
 
     In the end its whole session is asked to stop, then made to.
     """
     silent = subprocess.DEVNULL
     process = subprocess.Popen(
-        command, env=dict(environment), stdout=silent, stderr=silent, start_new_session=True
+        command,
+        env=dict(environment),
+        cwd=folder,
+        stdout=silent,
+        stderr=silent,
+        start_new_session=True,
     )
     try:
         yield process
