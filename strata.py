@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +16,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pipeline.casework import Engine
     from pipeline.ingest.ingest import Ingested
-    from pipeline.lake.tables import Lake
-    from pipeline.portfolio import Portfolio
-    from pipeline.registry.versions import Registry
-    from pipeline.settings import Settings
     from pipeline.train.report import Trained
+    from pipeline.workspace import Workspace
 
 
 class Moment(click.ParamType[datetime]):
@@ -48,18 +43,9 @@ class Moment(click.ParamType[datetime]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
-    """What a command works with: the settings, a portfolio, its lake, the casework database and the registry."""
-
-    settings: "Settings"
-    portfolio: "Portfolio"
-    lake: "Lake"
-    casework: "Engine"
-    registry: "Registry"
-
-
 MOMENT = Moment()
+# how long status waits for an MLflow server
+ANSWER_SOON = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 PORTFOLIO = click.argument("portfolio", type=click.Path(path_type=Path))
 
 
@@ -102,9 +88,9 @@ def ingest(portfolio: Path) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
     from pipeline.ingest.ingest import ingest as run
 
-    _, described, lake = open_lake(portfolio)
-    with working(f"reading {described.name}") as progress:
-        done = run(described, lake, now=now(), progress=progress)
+    workspace = open_workspace(portfolio)
+    with working(f"reading {workspace.portfolio.name}") as progress:
+        done = run(workspace.portfolio, workspace.lake, now=now(), progress=progress)
     click.echo(f"{counted(done)}, labels {done.labels:,}")
     if done.quarantined:
         raise click.ClickException(
@@ -190,10 +176,8 @@ def export(portfolio: Path, to: Path) -> None:
     from pipeline.export.export import export as run
 
     workspace = open_workspace(portfolio)
-    champion = workspace.registry.champion(workspace.portfolio.name)
-    click.echo(
-        f"version {champion.version} is in {run(champion.bundle, to)}; its scorer.py says how to score with it"
-    )
+    version, folder = workspace.champion.version, run(workspace.champion.bundle, to)
+    click.echo(f"version {version} is in {folder}; its scorer.py says how to score with it")
 
 
 @cli.command()
@@ -227,13 +211,20 @@ def backtest(
     from pipeline.train.backtest import backtest as run
     from pipeline.train.backtest import write_scores
 
-    settings, described, lake = open_lake(portfolio)
+    workspace = open_workspace(portfolio)
     split = Split(
         train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until
     )
     names = tuple(name.strip() for name in models.split(",") if name.strip())
     with working("backtest"):
-        scores = run(described, lake, split, names, build_config=settings.build_config, seed=seed)
+        scores = run(
+            workspace.portfolio,
+            workspace.lake,
+            split,
+            names,
+            build_config=workspace.settings.build_config,
+            seed=seed,
+        )
     write_scores(scores, out)
     click.echo(f"{len(scores) // len(names):,} transactions scored by {', '.join(names)}: {out}")
 
@@ -242,26 +233,23 @@ def backtest(
 @click.argument("portfolio", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def status(portfolio: Path | None, as_json: bool) -> None:
-    """Counts, versions and the last run of one portfolio, or of all in the lake."""
+    """What is there, what is late and what to do next; of one portfolio, or of all in the lake."""
+    from pipeline.status import format_status, overdue
     from pipeline.status import status as run
 
-    settings = read_settings()
-    names = [read(portfolio).name] if portfolio else known_portfolios(settings)
-    found = {
-        name: run(name, lake_of(settings, name), casework_of(settings), registry_of(settings))
-        for name in names
-    }
+    os.environ.update(ANSWER_SOON)
+    workspace = open_workspace(portfolio)
+    names = [workspace.portfolio.name] if portfolio else workspace.portfolios
+    found = {name: run(name, workspace) for name in names}
     if as_json:
         click.echo(json.dumps(found[names[0]] if portfolio else found, indent=1))
         return
     for name, facts in found.items():
-        click.echo(name)
-        for key, value in facts.items():
-            click.echo(f"  {key}: {json.dumps(value) if isinstance(value, dict) else value}")
+        late = overdue(name, workspace, now=now())
+        click.echo(format_status(name, facts, late, workspace))
     if not found:
-        click.echo(
-            f"nothing in {settings.lake_url} yet; start with strata demo or strata ingest PORTFOLIO"
-        )
+        lake = workspace.settings.lake_url
+        click.echo(f"nothing in {lake} yet; start with strata demo or strata ingest PORTFOLIO")
 
 
 @cli.group()
@@ -280,7 +268,7 @@ def add(name: str, role: str) -> None:
 
     from pipeline.casework import Role, add_user
 
-    password = add_user(casework_of(read_settings()), name, role=cast(Role, role), now=now())
+    password = add_user(open_workspace().casework, name, role=cast(Role, role), now=now())
     click.echo(f"{name} ({role}) may sign in with the password {password}")
 
 
@@ -292,12 +280,15 @@ def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.app import create_app, serve
     from pipeline.child_process import run_child_process
+    from pipeline.registry.changes import mend
 
-    settings = read_settings()
-    app = create_app(casework_of(settings))
+    workspace = open_workspace()
+    settings, app = workspace.settings, create_app(workspace.casework)
+    mend(workspace.registry)
     options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
     command = [sys.executable, "-m", "mlflow", "server", *options]
-    with run_child_process(command, os.environ):
+    # MLflow resolves the addresses of artifacts in its working folder
+    with run_child_process(command, os.environ, folder=settings.home):
         click.echo(
             f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)"
         )
@@ -326,7 +317,7 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     from flows.server import serve_portfolios
 
     for portfolio in portfolios:
-        registry_of(read_settings()).champion(read(portfolio).name)
+        open_workspace(portfolio).champion  # noqa: B018 - refused here where there is none
     click.echo(
         f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)"
     )
@@ -346,12 +337,12 @@ def demo(transactions: int, seed: int) -> None:
     from pipeline.simulate.simulate import simulate as run
     from pipeline.train.report import format_report
 
-    settings = read_settings()
+    home = open_workspace().settings.home
     config = SimulateConfig(seed=seed, transactions=transactions)
     click.echo(
         f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud"
     )
-    file = write(run(config), settings.home / "world")
+    file = write(run(config), home / "world")
     workspace = open_workspace(file)
     with working("reading") as progress:
         done = take_in(workspace.portfolio, workspace.lake, now=now(), progress=progress)
@@ -373,7 +364,7 @@ def demo(transactions: int, seed: int) -> None:
 
 
 def train_and_record(
-    workspace: Workspace, as_of: datetime | None, bundle: Path | None = None
+    workspace: "Workspace", as_of: datetime | None, bundle: Path | None = None
 ) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it.
 
@@ -403,7 +394,7 @@ def train_and_record(
         return trained, record(workspace.registry, trained).number
 
 
-def score_and_alert(workspace: Workspace, until: datetime | None) -> tuple[int, int]:
+def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:
     """Collect verdicts and score.
 
     Returns how many transactions were scored and how many alerts are new.
@@ -412,17 +403,13 @@ def score_and_alert(workspace: Workspace, until: datetime | None) -> tuple[int, 
     from pipeline.score.score import score as run
 
     collect_labels(workspace.lake, workspace.casework)
-    champion, build_config = (
-        workspace.registry.champion(workspace.portfolio.name),
-        workspace.settings.build_config,
-    )
     with working("scoring"):
         done = run(
             workspace.portfolio,
             workspace.lake,
             workspace.casework,
-            champion,
-            build_config=build_config,
+            workspace.champion,
+            build_config=workspace.settings.build_config,
             now=now(),
             until=until,
         )
@@ -450,65 +437,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def read_settings() -> "Settings":
-    """The environment is read here and handed on."""
+def open_workspace(file: Path | None = None) -> "Workspace":
+    """What a command works with; the environment is read here and handed on."""
     from pipeline.settings import Settings
+    from pipeline.workspace import Workspace
 
-    return Settings.read(os.environ)
-
-
-def read(file: Path) -> "Portfolio":
-    """Read a portfolio file."""
-    from pipeline.portfolio import read_portfolio
-
-    return read_portfolio(file)
-
-
-def lake_of(settings: "Settings", portfolio: str) -> "Lake":
-    """The lake of a portfolio."""
-    from pipeline.lake.tables import Lake
-
-    return Lake(settings.lake_url, portfolio)
-
-
-def casework_of(settings: "Settings") -> "Engine":
-    """The casework database."""
-    from pipeline.casework import open_casework
-
-    return open_casework(settings.database_url)
-
-
-def registry_of(settings: "Settings") -> "Registry":
-    """The MLflow registry server."""
-    from pipeline.registry.versions import Registry
-
-    return Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
-
-
-def known_portfolios(settings: "Settings") -> list[str]:
-    """Names of the portfolios in a lake on this machine."""
-    folder = Path(settings.lake_url)
-    return (
-        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    )
-
-
-def open_lake(file: Path) -> tuple["Settings", "Portfolio", "Lake"]:
-    """What a command needs that touches the lake alone."""
-    settings, portfolio = read_settings(), read(file)
-    return settings, portfolio, lake_of(settings, portfolio.name)
-
-
-def open_workspace(file: Path) -> Workspace:
-    """What a command needs that touches everything."""
-    settings, portfolio, lake = open_lake(file)
-    return Workspace(
-        settings=settings,
-        portfolio=portfolio,
-        lake=lake,
-        casework=casework_of(settings),
-        registry=registry_of(settings),
-    )
+    return Workspace(settings=Settings.read(os.environ), file=file)
 
 
 @contextmanager

@@ -17,14 +17,12 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from pipeline.casework import open_casework
 from pipeline.ingest.ingest import ingest
 from pipeline.ingest.verdicts import collect_labels
-from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
-from pipeline.registry.versions import Registry
 from pipeline.score.score import score
 from pipeline.settings import Settings
+from pipeline.workspace import Workspace
 
 POLICY: dict[str, Any] = {
     "retries": 2,
@@ -44,20 +42,16 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
     now = datetime.now(UTC)
     if stale := staleness(flow_run.scheduled_start_time or now, now, every_seconds=every_seconds):
         return Completed(message=stale)
-    settings = Settings.read(os.environ)
-    portfolio = read_portfolio(Path(portfolio_file))
-    lake = Lake(settings.lake_url, portfolio.name)
-    casework = open_casework(settings.database_url)
-    registry = Registry(settings.mlflow_tracking_uri, settings.home / "mlflow-artifacts")
-    champion = registry.champion(portfolio.name)
-    ingested = ingest_rows(portfolio, lake, now=now)
-    verdicts = collect_verdicts(lake, casework)
+    workspace = Workspace(settings=Settings.read(os.environ), file=Path(portfolio_file))
+    champion = workspace.champion
+    ingested = ingest_rows(workspace.portfolio, workspace.lake, now=now)
+    verdicts = collect_verdicts(workspace.lake, workspace.casework)
     scored = score_rows(
-        portfolio,
-        lake,
-        casework,
+        workspace.portfolio,
+        workspace.lake,
+        workspace.casework,
         champion,
-        build_config=settings.build_config,
+        build_config=workspace.settings.build_config,
         now=now,
     )
     return Completed(

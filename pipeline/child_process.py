@@ -5,15 +5,16 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
 def run_child_process(
-    command: Sequence[str], environment: Mapping[str, str]
+    command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the program in a session of its own, silent.
+    """Run the program in a session of its own, silent, in a folder or in ours.
 
     In the end its whole session is asked to stop, then made to.
     """
@@ -21,6 +22,7 @@ def run_child_process(
     process = subprocess.Popen(
         command,
         env=dict(environment),
+        cwd=folder,
         stdout=silent,
         stderr=silent,
         start_new_session=True,

@@ -1,14 +1,17 @@
-"""Where things are: paths and addresses from the environment that is passed in."""
+"""Where things are: paths and addresses from the environment that is passed in.
+
+Reading them imports nothing heavy; what builds features is imported where features are built.
+"""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-from features.build import BuildConfig
-from features.engines.protocol import EngineName
-from features.ip.addresses import IpDatabaseError, check_databases, packaged_database
+if TYPE_CHECKING:
+    from features.build import BuildConfig
+    from features.engines.protocol import EngineName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +22,21 @@ class Settings:
     lake_url: str
     database_url: str
     mlflow_tracking_uri: str
-    ip_databases: tuple[Path, ...]
-    engine: EngineName
+    named_ip_databases: tuple[Path, ...] = ()
+    engine: "EngineName" = "duckdb"
 
     @property
-    def build_config(self) -> BuildConfig:
+    def ip_databases(self) -> tuple[Path, ...]:
+        """The .mmdb files that are named, in order; the packaged one where none is."""
+        from features.ip.addresses import packaged_database
+
+        return self.named_ip_databases or (packaged_database(),)
+
+    @property
+    def build_config(self) -> "BuildConfig":
         """How features are built."""
+        from features.build import BuildConfig
+
         return BuildConfig(
             ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.home / "spill"
         )
@@ -48,12 +60,16 @@ class Settings:
             or f"sqlite:///{home / 'casework.db'}",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI")
             or f"sqlite:///{home / 'mlflow.db'}",
-            ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
+            named_ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
             engine=_engine(environment.get("STRATA_ENGINE") or "duckdb"),
         )
 
 
-def _engine(named: str) -> EngineName:
+def _engine(named: str) -> "EngineName":
+    if named == "duckdb":
+        return "duckdb"
+    from features.engines.protocol import EngineName
+
     if named not in get_args(EngineName):
         engines = ", ".join(get_args(EngineName))
         raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {engines}, or unset it")
@@ -61,13 +77,17 @@ def _engine(named: str) -> EngineName:
 
 
 def _ip_databases(named: str) -> tuple[Path, ...]:
-    """The .mmdb files that are named, as a search path is written.
-
-    The packaged one where none is.
-    """
+    """The .mmdb files that are named, as a search path is written."""
     databases = tuple(Path(file) for file in named.split(os.pathsep) if file)
+    if databases:
+        _check(databases)
+    return databases
+
+
+def _check(databases: tuple[Path, ...]) -> None:
+    from features.ip.addresses import IpDatabaseError, check_databases
+
     try:
         check_databases(databases)
     except IpDatabaseError as error:
         raise ValueError(f"{error}, or unset STRATA_IP_DATABASE") from error
-    return databases or (packaged_database(),)

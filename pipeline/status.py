@@ -1,13 +1,19 @@
-"""Status: what a portfolio has, which version decides, and when it last scored."""
+"""Status: what a portfolio has, which version decides, what is late and what to do next.
 
+Everything is read from the tables alone: Delta's log, the casework database, the registry.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-import pyarrow.compute as pc
+from pipeline.lake.statistics import count_rows, count_since, earliest, latest
+from pipeline.registry.model_version import Version, model_name
+from pipeline.workspace import Workspace
 
-from pipeline.casework import AlertCounts, Engine, counts
-from pipeline.lake.tables import Lake
-from pipeline.registry.versions import Alias, Registry
+if TYPE_CHECKING:
+    from pipeline.casework import AlertCounts
 
 
 class VersionStatus(TypedDict):
@@ -32,43 +38,142 @@ class Status(TypedDict):
     quarantined: int
     labels: int
     scored: int
-    alerts: AlertCounts
+    alerts: "AlertCounts"
     holds: int
     champion: VersionStatus | None
     challenger: VersionStatus | None
     last_score: LastScore | None
 
 
-def status(portfolio: str, lake: Lake, casework: Engine, registry: Registry) -> Status:
+@dataclass(frozen=True, kw_only=True)
+class Overdue:
+    """What waits for somebody: transactions without a score, and holds past their review."""
+
+    unscored: int
+    unscored_since: datetime | None
+    holds: int
+
+
+def status(portfolio: str, workspace: Workspace) -> Status:
     """Count what the portfolio has; what it has not is 0 or None."""
-    cases = counts(casework, portfolio)
+    folder = _tables(portfolio, workspace)
+    alerts, holds = _cases(portfolio, workspace)
     return Status(
-        transactions=lake.count("transactions"),
-        quarantined=lake.count("quarantine"),
-        labels=lake.count("labels"),
-        scored=lake.count("scores"),
-        alerts=cases["alerts"],
-        holds=cases["holds"],
-        champion=_version(registry, portfolio, "champion"),
-        challenger=_version(registry, portfolio, "challenger"),
-        last_score=_last_score(lake),
+        transactions=count_rows(f"{folder}/transactions"),
+        quarantined=count_rows(f"{folder}/quarantine"),
+        labels=count_rows(f"{folder}/labels"),
+        scored=count_rows(f"{folder}/scores"),
+        alerts=alerts,
+        holds=holds,
+        champion=_version(portfolio, workspace.registry.version(portfolio, "champion")),
+        challenger=_version(portfolio, workspace.registry.version(portfolio, "challenger")),
+        last_score=_last_score(folder),
     )
 
 
-def _version(registry: Registry, portfolio: str, alias: Alias) -> VersionStatus | None:
-    found = registry.version(portfolio, alias)
-    return (
-        None
-        if found is None
-        else VersionStatus(version=found.number, model=f"strata-{portfolio}", metrics=found.metrics)
+def overdue(portfolio: str, workspace: Workspace, *, now: datetime) -> Overdue:
+    """Count what is late at a moment.
+
+    Scoring starts at the moment the first champion was trained as of: what stands before it is
+    decided without a score. A champion that has not scored yet leaves nothing to count from.
+    """
+    folder = _tables(portfolio, workspace)
+    start = earliest(f"{folder}/scores", "scored_from")
+    unscored = 0
+    if start is not None:
+        due = count_since(f"{folder}/transactions", "as_of", start)
+        unscored = due - count_rows(f"{folder}/scores")
+    return Overdue(
+        unscored=unscored,
+        unscored_since=latest(f"{folder}/scores", "as_of") if unscored else None,
+        holds=_holds_overdue(portfolio, workspace, now),
     )
 
 
-def _last_score(lake: Lake) -> LastScore | None:
-    stored = lake.read("scores", columns=["scored_at", "as_of"])
-    if stored is None or not stored.num_rows:
+def _tables(portfolio: str, workspace: Workspace) -> str:
+    return f"{workspace.settings.lake_url.rstrip('/')}/{portfolio}"
+
+
+def _cases(portfolio: str, workspace: Workspace) -> tuple["AlertCounts", int]:
+    """Alerts by state and active holds; looking makes no database."""
+    if not workspace.has_casework:
+        return {"open": 0, "in_review": 0, "decided": 0}, 0
+    from pipeline.casework import counts
+
+    found = counts(workspace.casework, portfolio)
+    return found["alerts"], found["holds"]
+
+
+def _holds_overdue(portfolio: str, workspace: Workspace, now: datetime) -> int:
+    if not workspace.has_casework:
+        return 0
+    from pipeline.casework import active_holds
+
+    holds = active_holds(workspace.casework)
+    return sum(hold.portfolio == portfolio and hold.review_by < now for hold in holds)
+
+
+def _version(portfolio: str, found: Version | None) -> VersionStatus | None:
+    if found is None:
         return None
-    latest: dict[str, datetime] = {
-        name: pc.max(stored[name]).as_py() for name in ("scored_at", "as_of")
-    }
-    return LastScore(at=latest["scored_at"].isoformat(), until=latest["as_of"].isoformat())
+    model = model_name(portfolio)
+    return VersionStatus(version=found.number, model=model, metrics=found.metrics)
+
+
+def _last_score(folder: str) -> LastScore | None:
+    at, until = (latest(f"{folder}/scores", name) for name in ("scored_at", "as_of"))
+    if at is None or until is None:
+        return None
+    return LastScore(at=at.isoformat(), until=until.isoformat())
+
+
+def format_status(portfolio: str, found: Status, late: Overdue, workspace: Workspace) -> str:
+    """One screen that a person reads in seconds: what is there, what is late, what to do next."""
+    named = str(workspace.file or "PORTFOLIO")
+    quarantine = f"{_tables(portfolio, workspace)}/quarantine"
+    lines = [portfolio, *_there(found)]
+    lines += [f"  late       {sentence}" for sentence in _late(found, late, named, quarantine)]
+    return "\n".join([*lines, f"  next       {_next(found, named)}"])
+
+
+def _there(found: Status) -> list[str]:
+    alerts, last = found["alerts"], found["last_score"]
+    at = f", last at {datetime.fromisoformat(last['at']):%Y-%m-%d %H:%M} UTC" if last else ""
+    states = f"{alerts['open']:,} open, {alerts['in_review']:,} in review"
+    return [
+        f"  data       {found['transactions']:,} transactions, {found['labels']:,} labels",
+        f"  scored     {found['scored']:,}{at}",
+        f"  alerts     {states}, {alerts['decided']:,} decided; active holds: {found['holds']:,}",
+        f"  champion   {_named(found['champion'])}; challenger: {_named(found['challenger'])}",
+    ]
+
+
+def _named(version: VersionStatus | None) -> str:
+    return "none" if version is None else f"version {version['version']}"
+
+
+def _late(found: Status, late: Overdue, named: str, quarantine: str) -> Iterator[str]:
+    """What waits for longer than it should, each with the way to see to it."""
+    if late.unscored and late.unscored_since:
+        since = f"{late.unscored_since:%Y-%m-%d %H:%M} UTC"
+        yield f"transactions unscored since {since}: {late.unscored:,}; strata score {named}"
+    if late.holds:
+        yield f"holds past their review: {late.holds:,}; strata dashboard shows them"
+    if found["quarantined"]:
+        rows = f"rows in quarantine: {found['quarantined']:,}"
+        yield f"{rows}; mend them in the source: the column reason of {quarantine} says why"
+
+
+def _next(found: Status, named: str) -> str:
+    """The one command that leads on."""
+    if not found["transactions"]:
+        return f"no transactions yet: strata ingest {named}"
+    if found["challenger"]:
+        version = found["challenger"]["version"]
+        return f"version {version} wants to decide: strata promote {named}"
+    if not found["champion"]:
+        return f"no champion yet: strata train {named}"
+    if not found["scored"]:
+        return f"nothing scored yet: strata score {named}"
+    waiting = found["alerts"]["open"]
+    return f"alerts to review: {waiting:,}; strata dashboard" if waiting else "nothing waits"

@@ -14,6 +14,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from features.engines.protocol import Source
+from pipeline.lake.statistics import count_rows
 
 TableName = Literal["transactions", "quarantine", "labels", "scores"]
 
@@ -46,11 +47,7 @@ class Lake:
 
     def count(self, table: TableName) -> int:
         """How many rows the table has."""
-        return (
-            int(DeltaTable(self.uri(table)).to_pyarrow_dataset().count_rows())
-            if self.exists(table)
-            else 0
-        )
+        return count_rows(self.uri(table))
 
     def read(
         self,

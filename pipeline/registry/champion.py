@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from pipeline.registry.bundle import Bundle
+from pipeline.registry.bundle import Bundle, read_bundle
+from pipeline.registry.versions import Registry
+
+
+class RegistryError(ValueError):
+    """The registry has no such version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,3 +16,14 @@ class Champion:
 
     version: str
     bundle: Bundle
+
+
+def load_champion(registry: Registry, portfolio: str) -> Champion:
+    """Load the model that decides. Raises RegistryError when there is none."""
+    found = registry.version(portfolio, "champion")
+    if found is None:
+        raise RegistryError(
+            f"portfolio {portfolio} has no champion; run strata train and strata promote first"
+        )
+    with registry.bundle_folder(found) as folder:
+        return Champion(version=found.number, bundle=read_bundle(folder))

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from time import time
 
@@ -12,7 +12,10 @@ from mlflow.entities import Metric
 from pipeline.export.export import export
 from pipeline.models.layered.model import Layered
 from pipeline.registry.bundle import write_bundle
-from pipeline.registry.versions import BUNDLE, Registry, Version
+from pipeline.registry.changes import mend, open_client, register, set_alias
+from pipeline.registry.figures import Difference, difference_metrics
+from pipeline.registry.model_version import BUNDLE, Version, model_name
+from pipeline.registry.versions import Registry
 from pipeline.train.candidates import Candidate
 from pipeline.train.figures import (
     comparison_figure,
@@ -57,9 +60,9 @@ def record(registry: Registry, trained: Trained) -> Version:
                     trained.metrics[candidate.name].as_dict() | {"fit_seconds": candidate.seconds}
                 )
                 _log_curves(registry, candidate)
-        version = registry.register(name, run.info.run_id)
-    registry.set_alias(name, "challenger", version)
-    return registry.described(version)
+        version = register(registry, name, run.info.run_id)
+    set_alias(registry, name, "challenger", version)
+    return version
 
 
 def _log_curves(registry: Registry, candidate: Candidate) -> None:
@@ -73,22 +76,26 @@ def _log_curves(registry: Registry, candidate: Candidate) -> None:
         for epoch, value in enumerate(values)
     ]
     if points and (run := mlflow.active_run()):
-        registry.client().log_batch(run.info.run_id, metrics=points)
+        open_client(registry).log_batch(run.info.run_id, metrics=points)
 
 
 @contextmanager
 def _experiment(registry: Registry, portfolio: str) -> Iterator[None]:
-    """Point MLflow's module-level functions at our server and experiment."""
+    """Point MLflow's module-level functions at our server and experiment.
+
+    Artifacts' addresses are relative to the home, and MLflow resolves them in the working folder.
+    """
+    open_client(registry)
     mlflow.set_tracking_uri(registry.uri)
     mlflow.set_registry_uri(registry.uri)
-    name = f"strata-{portfolio}"
-    if mlflow.get_experiment_by_name(name) is None:
-        local = registry.uri.startswith("sqlite:")
-        mlflow.create_experiment(
-            name, artifact_location=(registry.artifacts / name).as_uri() if local else None
-        )
-    mlflow.set_experiment(name)
-    yield
+    with chdir(registry.artifacts.parent) if registry.is_in_home else nullcontext():
+        name = model_name(portfolio)
+        if mlflow.get_experiment_by_name(name) is None:
+            local = (registry.artifacts / name).as_uri() if registry.file else None
+            mlflow.create_experiment(name, artifact_location=local)
+            mend(registry)
+        mlflow.set_experiment(name)
+        yield
 
 
 def _facts(trained: Trained) -> dict[str, str | int]:
@@ -107,11 +114,11 @@ def _facts(trained: Trained) -> dict[str, str | int]:
 
 
 def _figures(trained: Trained) -> dict[str, float]:
-    paired = {
-        f"ap_over_{name}{part}": value
-        for name, d in trained.differences.items()
-        for part, value in (("", d.difference), ("_low", d.low), ("_high", d.high))
-    }
+    paired: dict[str, float] = {}
+    for name, d in trained.differences.items():
+        paired |= difference_metrics(
+            name, Difference(difference=d.difference, low=d.low, high=d.high)
+        )
     errors = {f"stage_ece_{name}": found.error for name, found in trained.stage_error.items()}
     return {
         **trained.bundle.metrics,

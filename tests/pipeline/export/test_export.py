@@ -29,6 +29,7 @@ from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.stacking import Stacking
 from pipeline.policy.selection import Policy
 from pipeline.registry.bundle import Bundle
+from pipeline.registry.changes import succeed
 from pipeline.registry.versions import Registry
 from pipeline.train.recording import record
 from tests.command_line import run
@@ -324,7 +325,7 @@ def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
         "strata: portfolio to-export has no champion; run strata train and strata promote first\n"
     )
     assert run(capsys) == (2, "", sentence)
-    registry.succeed("to-export", record(registry, trained_as(world, "to-export")))
+    succeed(registry, "to-export", record(registry, trained_as(world, "to-export")))
     said = f"version 1 is in {to}; its scorer.py says how to score with it\n"
     assert run(capsys) == (0, said, "")
     assert run(capsys) == (

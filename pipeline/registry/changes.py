@@ -1,0 +1,59 @@
+"""What changes the registry: a version made, an alias moved. MLflow does it."""
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+
+from pipeline.registry import addresses, server
+from pipeline.registry.model_version import BUNDLE, PREVIOUS, Version, model_name
+from pipeline.registry.versions import Alias, Registry
+
+
+def open_client(registry: Registry) -> mlflow.MlflowClient:
+    """MLflow's client; a file is made if need be, and one that came from elsewhere is mended."""
+    if registry.file is not None:
+        registry.file.parent.mkdir(parents=True, exist_ok=True)
+    client = server.client(registry.uri)
+    mend(registry)
+    return client
+
+
+def mend(registry: Registry) -> None:
+    """Make the addresses of artifacts relative, where file and artifacts move together."""
+    if registry.file is not None and registry.is_in_home and registry.file.exists():
+        addresses.make_relative(registry.file, registry.artifacts.name)
+
+
+def register(registry: Registry, portfolio: str, run_id: str) -> Version:
+    """Make a version of the bundle that a run has kept."""
+    client, name = open_client(registry), model_name(portfolio)
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        about = f"Bundles of the layered network for {portfolio}"
+        client.create_registered_model(name, description=about)
+    made: ModelVersion = client.create_model_version(
+        name, source=f"runs:/{run_id}/{BUNDLE}", run_id=run_id
+    )
+    return server.described(registry.uri, made)
+
+
+def set_alias(registry: Registry, portfolio: str, alias: Alias, version: Version) -> None:
+    """Let the alias point to a version."""
+    client = open_client(registry)
+    client.set_registered_model_alias(model_name(portfolio), alias, version.number)
+
+
+def drop_alias(registry: Registry, portfolio: str, alias: Alias) -> None:
+    """Let the alias point nowhere."""
+    open_client(registry).delete_registered_model_alias(model_name(portfolio), alias)
+
+
+def succeed(registry: Registry, portfolio: str, version: Version) -> None:
+    """Make the version champion and note on it which one it took over from.
+
+    Done again, it changes nothing.
+    """
+    before = registry.version(portfolio, "champion")
+    if before is not None and before.number != version.number:
+        open_client(registry).set_model_version_tag(
+            model_name(portfolio), version.number, PREVIOUS, before.number
+        )
+    set_alias(registry, portfolio, "champion", version)
