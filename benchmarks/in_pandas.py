@@ -34,7 +34,7 @@ def features(payments: pd.DataFrame) -> pd.DataFrame:
     >>> payments = payments.assign(amount=[1.0, 3.0, 5.0], fraud=[1.0, 0.0, 0.0])
     >>> found = features(payments).set_index("transaction_id")
     >>> found.loc["y", ["weekend", "night", "count_1d", "mean_1d", "terminal_count_1d"]].tolist()
-    [1, 1, 2.0, 2.0, 0.0]
+    [1.0, 1.0, 2.0, 2.0, 0.0]
     >>> found.loc["z", ["terminal_count_7d", "terminal_risk_7d"]].tolist()
     [2.0, 0.5]
     """
