@@ -1,4 +1,4 @@
-"""The Handbook's 15 features the Handbook's way: pandas, one account and one terminal after the other.
+"""The Handbook's 15 features the Handbook's way: pandas, one customer, then one terminal at a time.
 
 Fraud Detection Handbook, chapter 3, "Baseline feature transformation": payments and mean amount of
 the customer over 1, 7 and 30 days, the payment itself counted in; payments and share of frauds of
@@ -29,12 +29,13 @@ def features(payments: pd.DataFrame) -> pd.DataFrame:
     """Return the payments with the features.
 
     >>> at = pd.to_datetime(["2025-01-03T05:00", "2025-01-04T04:00", "2025-01-11T04:00"], utc=True)
-    >>> known = {"event_time": at, "account_id": ["a", "a", "b"], "merchant_id": ["m", "m", "m"], "fraud": [1.0, 0.0, 0.0]}
-    >>> told = features(pd.DataFrame({"transaction_id": ["x", "y", "z"], "amount": [1.0, 3.0, 5.0]} | known))
-    >>> told = told.set_index("transaction_id")
-    >>> told.loc["y", ["weekend", "night", "count_1d", "mean_1d", "terminal_count_1d"]].tolist()
-    [1, 1, 2.0, 2.0, 0.0]
-    >>> told.loc["z", ["terminal_count_7d", "terminal_risk_7d"]].tolist()
+    >>> payments = pd.DataFrame({"transaction_id": ["x", "y", "z"], "event_time": at})
+    >>> payments = payments.assign(account_id=["a", "a", "b"], merchant_id="m")
+    >>> payments = payments.assign(amount=[1.0, 3.0, 5.0], fraud=[1.0, 0.0, 0.0])
+    >>> found = features(payments).set_index("transaction_id")
+    >>> found.loc["y", ["weekend", "night", "count_1d", "mean_1d", "terminal_count_1d"]].tolist()
+    [1.0, 1.0, 2.0, 2.0, 0.0]
+    >>> found.loc["z", ["terminal_count_7d", "terminal_risk_7d"]].tolist()
     [2.0, 0.5]
     """
     payments = payments.sort_values("event_time", ignore_index=True)
@@ -55,15 +56,15 @@ def of_account(payments: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_terminal(payments: pd.DataFrame) -> pd.DataFrame:
-    """One terminal's payments, with how many it had over each number of days before the delay, and the frauds among them."""
+    """One terminal's payments, with how many it had over each number of days before the delay.
+
+    And with the share of frauds among them.
+    """
     payments = payments.sort_values("event_time").set_index("event_time", drop=False)
-    late_frauds, late = (
-        payments["fraud"].rolling(f"{DELAY}D").sum(),
-        payments["fraud"].rolling(f"{DELAY}D").count(),
-    )
+    late = payments["fraud"].rolling(f"{DELAY}D")
     for days in DAYS:
-        frauds = payments["fraud"].rolling(f"{DELAY + days}D").sum() - late_frauds
-        known = payments["fraud"].rolling(f"{DELAY + days}D").count() - late
+        so_far = payments["fraud"].rolling(f"{DELAY + days}D")
+        frauds, known = so_far.sum() - late.sum(), so_far.count() - late.count()
         payments[f"terminal_count_{days}d"] = known
         payments[f"terminal_risk_{days}d"] = (frauds / known).fillna(0)
     return payments.set_index("transaction_id")

@@ -1,4 +1,4 @@
-"""The core features in Polars: windows as rolling expressions over each key, labels by as-of joins on what was known so far.
+"""The core features in Polars: windows are rolling expressions, known labels as-of joins.
 
 Every feature of the core can be said in Polars. It streams: on two million rows that took 16 s
 where collecting took 21 s.
@@ -43,7 +43,7 @@ def read_payments(files: Sequence[str]) -> pl.LazyFrame:
 
 
 def read_judged(files: Sequence[str], payments: pl.LazyFrame) -> pl.LazyFrame:
-    """The labels with the keys of their transactions, in the order in which they could be seen, fraud before honest."""
+    """The labels with the keys of their transactions, in the order they are seen, fraud first."""
     labels = pl.scan_parquet(list(files)).select(
         "transaction_id", "known_at", fraud=col("is_fraud").cast(pl.Int32)
     )
@@ -63,25 +63,25 @@ def read_judged(files: Sequence[str], payments: pl.LazyFrame) -> pl.LazyFrame:
 
 def features(payments: pl.LazyFrame, judged: pl.LazyFrame) -> pl.LazyFrame:
     """All that is computed, under our names."""
-    told = of_account(payments)
+    built = of_account(payments)
     for part in (
         of_merchant(payments),
-        of_receiver(told),
+        of_receiver(built),
         known_fraud(payments, judged, "merchant_id", "merchant", (1, 7, 30)),
         known_fraud(payments, judged, "counterparty_id", "receiver", (30,)),
         known_fraud(payments, judged, "account_id", "account", (30,)),
         flow(payments, "counterparty_id", "account_id", "receiver_outflow"),
         flow(payments, "account_id", "counterparty_id", "account_received"),
     ):
-        told = told.join(part, on="row", how="left")
+        built = built.join(part, on="row", how="left")
     received = {
         f"account_received_{span}": col(f"account_received_{span}").fill_null(0)
         for span in ("1d", "7d")
     }
-    told = told.with_columns(
+    built = built.with_columns(
         **received, **{f"receiver_outflow_{span}": _outflow(span) for span in ("1d", "7d")}
     )
-    return told.select(
+    return built.select(
         *("transaction_id", "account_id", "event_time", "as_of", "amount"),
         *_amount(),
         *_clock(),
@@ -149,10 +149,10 @@ def of_merchant(payments: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def of_receiver(told: pl.LazyFrame) -> pl.LazyFrame:
+def of_receiver(built: pl.LazyFrame) -> pl.LazyFrame:
     """What the receiver was paid before, and by how many accounts that were new to it."""
     new_accounts, receiver = col("receiver_new_for_account").sum(), "counterparty_id"
-    return told.filter(col(receiver).is_not_null()).select(
+    return built.filter(col(receiver).is_not_null()).select(
         "row",
         **{f"receiver_count_{span}": past(pl.len(), span, receiver) for span in LONG},
         **{f"receiver_new_accounts_{span}": past(new_accounts, span, receiver) for span in LONG},
@@ -163,7 +163,7 @@ def of_receiver(told: pl.LazyFrame) -> pl.LazyFrame:
 def known_fraud(
     payments: pl.LazyFrame, judged: pl.LazyFrame, key: str, prefix: str, spans: Sequence[int]
 ) -> pl.LazyFrame:
-    """What was known of a key's fraud: totals so far, less the totals so far as they stood a number of days before."""
+    """What was known of a key's fraud: totals so far, less those of a number of days before."""
     is_fraud = col("fraud") == 1
     so_far = judged.filter(col(key).is_not_null()).select(
         key,
@@ -341,8 +341,8 @@ def _known(prefix: str, spans: Sequence[str]) -> list[pl.Expr]:
     ]
 
 
-def _over(usual: pl.Expr) -> pl.Expr:
-    return col("amount") / (usual + 1)
+def _over(other: pl.Expr) -> pl.Expr:
+    return col("amount") / (other + 1)
 
 
 def _mean(span: str) -> pl.Expr:

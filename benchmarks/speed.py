@@ -1,4 +1,4 @@
-"""How fast features are built: rows per second and memory, beside the same features by hand, in Polars and in pandas.
+"""How fast features are built: rows per second and memory, beside DuckDB, Polars and pandas.
 
     python -m benchmarks.speed [--home DIR] [--sizes 200000 2000000 10000000]
 
@@ -57,19 +57,12 @@ CORE_COLUMNS = (
     *("transaction_id", "event_time", "as_of", "account_id", "amount"),
     *("merchant_id", "merchant_category", "counterparty_id", "account_opened_at", "channel"),
 )
+OF_SPANS = ("account_count", "merchant_count", "merchant_fraud_rate")
 NEAREST = frozenset(  # to the 15 of the Handbook
     [
-        "amount_paid",
-        "clock_weekend",
-        "clock_night",
-        "account_mean_1d",
-        "amount_mean_7d",
-        "amount_mean_30d",
-    ]
-    + [
-        f"{name}_{span}"
-        for name in ("account_count", "merchant_count", "merchant_fraud_rate")
-        for span in ("1d", "7d", "30d")
+        *("amount_paid", "clock_weekend", "clock_night"),
+        *("account_mean_1d", "amount_mean_7d", "amount_mean_30d"),
+        *(f"{name}_{span}" for name in OF_SPANS for span in ("1d", "7d", "30d")),
     ]
 )
 
@@ -141,13 +134,12 @@ def core_groups() -> tuple[Group, ...]:
 
 def nearest_groups() -> tuple[Group, ...]:
     """The 15 features nearest to the Handbook's, and what serves them."""
-    return tuple(
-        replace(
-            group,
-            features=tuple(one for one in group.features if not one.shown or one.name in NEAREST),
-        )
-        for group in core_groups()
-    )
+    return tuple(map(_nearest, core_groups()))
+
+
+def _nearest(group: Group) -> Group:
+    kept = [one for one in group.features if not one.shown or one.name in NEAREST]
+    return replace(group, features=tuple(kept))
 
 
 def build_ours(
@@ -170,12 +162,10 @@ def build_ours(
 
 def build_by_hand(world: World, to: Path) -> None:
     """Run the query by hand and write its answer to a Parquet file."""
-    with duckdb.connect(
-        config={"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}
-    ) as connection:
-        connection.execute(
-            "SET TimeZone = 'UTC'; SET enable_progress_bar = false; SET preserve_insertion_order = false"
-        )
+    config = {"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}
+    with duckdb.connect(config=config) as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        connection.execute("SET preserve_insertion_order = false")
         connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
         connection.read_parquet(world.labels, union_by_name=True).create_view("labels")
         connection.execute(
@@ -262,10 +252,11 @@ class Benchmark:
         return middle
 
     def agree(self, theirs: str, ours: str, world: World) -> None:
-        """Check that two ways gave equal answers to all that `theirs` answers. Raises SystemExit where they did not."""
+        """Check that two ways gave equal answers to all that `theirs` answers, else SystemExit."""
         if differing := differences(world.answers(ours), world.answers(theirs)):
             raise SystemExit(
-                f"{theirs} differs from {ours} on {world.rows:,} transactions, in so many rows: {differing}"
+                f"{theirs} differs from {ours} on {world.rows:,} transactions, "
+                f"in so many rows: {differing}"
             )
         self._say(f"{theirs} equals {ours} on {world.rows:,} transactions")
 
@@ -274,16 +265,8 @@ class Benchmark:
 
 
 def _in_a_process(way: str, world: World) -> Run:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.speed",
-        "--home",
-        str(world.home),
-        "--run",
-        way,
-        str(world.rows),
-    ]
+    command = [sys.executable, "-m", "benchmarks.speed", "--home", str(world.home)]
+    command += ["--run", way, str(world.rows)]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return Run(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -291,20 +274,20 @@ def _in_a_process(way: str, world: World) -> Run:
 def run_here(way: str, world: World) -> Run:
     """Run one thing in this process, which is to be a fresh one."""
     started, worked = time.perf_counter(), time.process_time()
-    told = WAYS[way][1](world, world.answers(way))
+    own_seconds = WAYS[way][1](world, world.answers(way))
     return Run(
         way=way,
         rows=world.rows,
-        seconds=round(told or time.perf_counter() - started, 3),
+        seconds=round(own_seconds or time.perf_counter() - started, 3),
         core_seconds=round(time.process_time() - worked, 3),
         peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
     )
 
 
 def differences(ours: Path, theirs: Path) -> dict[str, int]:
-    """In how many of their rows each feature differs from ours; a feature or row that only one of them has differs too.
+    """In how many of their rows each feature differs from ours; theirs may be a part of the rows.
 
-    Theirs may be a part of the rows.
+    A feature or row that only one of them has differs, too.
     """
     with duckdb.connect(config={"memory_limit": "4GB"}) as connection:
         tables = [connection.read_parquet(str(file)) for file in (ours, theirs)]
@@ -312,13 +295,13 @@ def differences(ours: Path, theirs: Path) -> dict[str, int]:
         for name, table in zip(("ours", "theirs"), tables, strict=True):
             table.create_view(name)
         shared = [name for name in kinds[0] if name in kinds[1] and name != "transaction_id"]
-        told = ["count(*) FILTER (WHERE ours.transaction_id IS NULL) AS transaction_id"]
-        told += [
+        counts = ["count(*) FILTER (WHERE ours.transaction_id IS NULL) AS transaction_id"]
+        counts += [
             f"count(*) FILTER (WHERE NOT {_same(name, kinds[0][name])}) AS {name}"
             for name in shared
         ]
-        told += [f"count(*) AS {name}" for name in sorted(kinds[0].keys() ^ kinds[1].keys())]
-        query = f"SELECT {', '.join(told)} FROM ours RIGHT JOIN theirs USING (transaction_id)"  # noqa: S608
+        counts += [f"count(*) AS {name}" for name in sorted(kinds[0].keys() ^ kinds[1].keys())]
+        query = f"SELECT {', '.join(counts)} FROM ours RIGHT JOIN theirs USING (transaction_id)"  # noqa: S608
         counted = connection.sql(query).to_arrow_table().to_pylist()[0]
     return {name: count for name, count in counted.items() if count}
 
@@ -328,7 +311,8 @@ def _same(name: str, kind: str) -> str:
     equal = f"{ours} IS NOT DISTINCT FROM {theirs}"
     if kind != "DOUBLE":
         return f"({equal})"
-    return f"({equal} OR coalesce(abs({ours} - {theirs}) <= {NEAR} * greatest(1, abs({ours}), abs({theirs})), false))"
+    larger = f"greatest(1, abs({ours}), abs({theirs}))"
+    return f"({equal} OR coalesce(abs({ours} - {theirs}) <= {NEAR} * {larger}, false))"
 
 
 def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The one function that training, backtest and scoring call: transactions and labels in, features out."""
+"""The one function that training, backtest and scoring call: from transactions to features."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Where the facts of IP addresses come from, and what runs the SQL, within which memory, spilling to which folder."""
+    """Where the facts of IP addresses come from, and what runs the SQL, within which memory."""
 
     ip_databases: tuple[Path, ...] = ()
     engine: EngineName = "duckdb"
@@ -85,7 +85,7 @@ def pieces(
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """Features that lie in the tables of an engine, of the rows numbered `first` to `last` in order of as_of."""
+    """Features in the tables of an engine, of the rows `first` to `last` in order of as_of."""
 
     plan: Plan
     shown: tuple[Feature, ...]
@@ -128,10 +128,11 @@ def compute(
 
 
 def lookback(groups: Sequence[Group]) -> timedelta:
-    """How far the history of a batch must go back before its first row, for `since` to equal the full build.
+    """How far the history of a batch must go back before its first row, to equal the full build.
+
+    The group amount looks at payments of 14 days, each against the 90 days before it:
 
     >>> from features.groups.catalogue import portfolio_groups
-    # payments of 14 days, each against the 90 days before it
     >>> lookback(portfolio_groups([], order=("amount",))).days
     104
     """
@@ -175,7 +176,7 @@ def whole_history(
 def few_rows(
     plan: Plan, since: datetime, columns: Sequence[str], names: Iterable[str]
 ) -> Iterator[Step]:
-    """The tables of a plan for the transactions from a moment on, few as they are: each joined with its own past."""
+    """The tables of a plan for the few transactions from a moment on, each joined with its past."""
     yield from some_rows(
         plan.rows, {*plan.words, *names}, columns, where=[f"as_of >= {moment(since)}"]
     )
@@ -206,7 +207,8 @@ def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
             )["ip_address"]
             if len(addresses) and not config.ip_databases:
                 raise SchemaError(
-                    f"{len(addresses)} IP addresses are to be looked up, and there is no database; name an .mmdb file"
+                    f"{len(addresses)} IP addresses are to be looked up, and there is no database; "
+                    "name an .mmdb file"
                 )
             engine.give(f"{step.table}_addresses", facts_of(addresses, step.facts), {})
 
@@ -220,13 +222,14 @@ def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> 
     ):
         if missing := [column for column in needed if column not in found]:
             raise SchemaError(
-                f"{name} lack {', '.join(missing)}; found {', '.join(found)}; read them from the lake"
+                f"{name} lack {', '.join(missing)}; found {', '.join(found)}; "
+                "read them from the lake"
             )
     return [*columns, *(own for own, column in DERIVED.items() if column in columns)]
 
 
 def _bounds(groups: Sequence[Group], since: datetime | None, until: datetime | None) -> str:
-    """The condition on the transactions that are read: none that comes too late, and none that is too old to be seen."""
+    """The condition on transactions to be read: none that comes too late, or is too old."""
     bounds = [f"as_of < {moment(until)}"] if until is not None else []
     bounds += [f"as_of >= {moment(since - lookback(groups))}"] if since is not None else []
     return " AND ".join(bounds)
@@ -239,18 +242,16 @@ def _check_once(engine: Engine) -> None:
     if doubled.num_rows:
         name = doubled["transaction_id"][0].as_py()
         raise SchemaError(
-            f"the transaction_id {name!r} stands twice among the transactions; ingest keeps each once"
+            f"the transaction_id {name!r} stands twice among the transactions; "
+            "ingest keeps each once"
         )
 
 
 def _slices(engine: Engine) -> list[str]:
-    """Conditions that part the transactions by time, so that none has many more rows than the engine sorts at a time."""
-    told = engine.fetch(
-        select(
-            ["count(*) AS rows", "min(as_of_us) AS first", "max(as_of_us) AS last"], TRANSACTIONS
-        )
-    )
-    rows, first, last = (told[name][0].as_py() for name in ("rows", "first", "last"))
+    """Conditions that part the transactions by time, each of what the engine sorts at once."""
+    counted = ["count(*) AS rows", "min(as_of_us) AS first", "max(as_of_us) AS last"]
+    found = engine.fetch(select(counted, TRANSACTIONS))
+    rows, first, last = (found[name][0].as_py() for name in ("rows", "first", "last"))
     number = -(-rows // engine.slice)
     if number <= 1:
         return ["TRUE"]
@@ -267,4 +268,5 @@ def _names(shown: Iterable[Feature]) -> list[str]:
 
 
 def _typed(feature: Feature) -> str:
-    return f"CAST({feature.name} AS {'STRING' if feature.kind == 'category' else 'DOUBLE'}) AS {feature.name}"
+    kind = "STRING" if feature.kind == "category" else "DOUBLE"
+    return f"CAST({feature.name} AS {kind}) AS {feature.name}"

@@ -1,4 +1,4 @@
-"""What a feature is, as data: an expression of its row, an aggregate over a past, or an earlier row's value.
+"""What a feature is, as data: an expression of its row, an aggregate, or an earlier row's value.
 
 A window looks from `span` before a transaction's as_of to one microsecond before it, so the future
 is never seen and rows of the same microsecond do not see each other. Time is as_of in integer epoch
@@ -102,7 +102,7 @@ class Aggregate:
         return tuple(name.format(span=self.span) for name in OF_LABELS.get(self.function, ()))
 
     def needs(self) -> set[str]:
-        """The names it can depend on: of its expressions, its key, and what is found out of labels."""
+        """The names it can depend on: of its expressions, its key, and what is found of labels."""
         own = names_in(self.value) | names_in(self.where)
         return own | {*self.key, *self.as_key, *self.found}
 
@@ -236,13 +236,14 @@ def from_row(
 def _check(name: str, over: Aggregate) -> None:
     if microseconds(over.span) > microseconds(LOOKBACK):
         raise ValueError(
-            f"the span {over.span!r} of {name} is longer than the look-back; take {LOOKBACK} or less"
+            f"the span {over.span!r} of {name} is longer than the look-back; "
+            f"take {LOOKBACK} or less"
         )
     if (over.function in OF_VALUES) != bool(over.of):
         remedy = "say of what" if over.function in OF_VALUES else f"take out of = {over.of!r}"
         raise ValueError(f"{name} is a {over.function}; {remedy}")
     if over.stream == "labels" and (over.where or over.as_key != over.key or len(over.key) > 1):
         raise ValueError(
-            f"{name} is a {over.function}, which is known of a key of one column, whatever the row; "
-            f"take out the condition, and the other columns beside {over.key[0]}"
+            f"{name} is a {over.function}, which is known of a key of one column, "
+            f"whatever the row; take out conditions and columns beside {over.key[0]}"
         )

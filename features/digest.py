@@ -1,4 +1,4 @@
-"""What the features mean, as fingerprints: a bundle carries those of the features it was trained on.
+"""What the features mean, as fingerprints: a bundle carries those of its training.
 
 The texts that are hashed are those of release 0.1, whose bundles go on scoring.
 """

@@ -1,4 +1,4 @@
-"""What is learned of the features from the training period alone: knots, scales, vocabularies; to and from JSON.
+"""What is learned of the features from the training period alone: knots, scales, vocabularies.
 
 Numbers go through the signed logarithm sign(x) log(1 + |x|), so that cents and thousands, seconds
 and months are told apart on one scale. Knots lie at its quantiles and, closer, in both tails: a
@@ -80,7 +80,8 @@ class Encoder:
         """Learn from the training rows. Raises EncodeError on infinite numbers.
 
         >>> from features.declarations import Group, fact
-        >>> group = Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))
+        >>> paid = fact("paid", "amount", "")
+        >>> group = Group(name="amount", meaning="", needs=(), features=(paid,))
         >>> encoder = Encoder.fit(pa.table({"paid": [1.0, 2.0, None]}), [group])
         >>> encoder.encode(pa.table({"paid": [None]})).missing
         array([[1.]], dtype=float32)
@@ -88,17 +89,10 @@ class Encoder:
         return cls(groups=tuple(_fit_group(features, group) for group in groups))
 
     def encode(self, features: pa.Table) -> Encoded:
-        """Return the arrays of these rows. Raises EncodeError when a feature is absent or infinite."""
+        """Return the arrays of these rows. Raises EncodeError on an absent or infinite feature."""
         numbers = [code.name for group in self.groups for code in group.numbers]
         categories = [code for group in self.groups for code in group.categories]
-        if absent := [
-            name
-            for name in (*numbers, *(code.name for code in categories))
-            if name not in features.column_names
-        ]:
-            raise EncodeError(
-                f"the features lack {', '.join(absent)}; build them with the groups the encoder was fitted on"
-            )
+        _check_there(features, [*numbers, *(code.name for code in categories)])
         values = np.empty((features.num_rows, len(numbers)), dtype=np.float32)
         for position, name in enumerate(numbers):
             values[:, position] = _signed_log(features, name)
@@ -120,6 +114,14 @@ class Encoder:
     def from_json(cls, text: str) -> "Encoder":
         """Return the encoder that `to_json` described."""
         return cls(groups=tuple(_group_from_json(group) for group in json.loads(text)["groups"]))
+
+
+def _check_there(features: pa.Table, names: Sequence[str]) -> None:
+    if absent := [name for name in names if name not in features.column_names]:
+        raise EncodeError(
+            f"the features lack {', '.join(absent)}; "
+            "build them with the groups the encoder was fitted on"
+        )
 
 
 def _group_from_json(group: dict[str, Any]) -> GroupCode:
@@ -177,7 +179,8 @@ def _signed_log(features: pa.Table, name: str) -> FloatArray:
     values = features[name].to_numpy(zero_copy_only=False).astype(np.float64)
     if np.isinf(values).any():
         raise EncodeError(
-            f"the feature {name} is infinite in {int(np.isinf(values).sum())} rows; a missing value is null"
+            f"the feature {name} is infinite in {int(np.isinf(values).sum())} rows; "
+            "a missing value is null"
         )
     return cast(FloatArray, (np.sign(values) * np.log1p(np.abs(values))).astype(np.float32))
 

@@ -9,10 +9,10 @@ LONGEST_WAIT = "120d"  # how late a card holder may still dispute a payment
 def known_fraud(
     key: str, prefix: str, *, named: str, spans: tuple[str, ...]
 ) -> tuple[Feature, ...]:
-    """Declare a key's known frauds: how many and at which rate in each span, how long ago, in a row."""
+    """Declare a key's known frauds: how many and which share in each span, when last, in a row."""
     fraud = f"time since a fraud of the {named} became known"
-    legitimate = f"time since a payment of the {named} proved honest"
-    run = f"frauds known of the {named} since a payment proved honest"
+    legitimate = f"time since a payment of the {named} proved legitimate"
+    run = f"frauds known of the {named} since a payment proved legitimate"
     return (
         *(feature for span in spans for feature in _counts(key, prefix, named, span)),
         *_days_since(f"{prefix}_days_since_fraud", "last_fraud", key, fraud),

@@ -126,7 +126,9 @@ LABELS = pa.schema(
 
 
 def transactions_schema(extra: dict[str, Kind] | None = None) -> pa.Schema:
-    """Return the Arrow schema of lake/transactions: all columns, `as_of`, `row_digest`, and a portfolio's own columns.
+    """Return the Arrow schema of lake/transactions.
+
+    It has all columns, `as_of`, `row_digest`, and a portfolio's own columns.
 
     >>> transactions_schema({"basket_size": "number"}).field("basket_size").type
     DataType(double)

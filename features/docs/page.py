@@ -14,31 +14,38 @@ from features.schema import BY_NAME
 
 HEAD = f"""# Features
 
-What is known of a payment at the moment it is judged: {{features}} features in {{groups}} groups, each group one stage of the
-network. This page is written from the declarations in `features/` by `make docs`; a test says when it is stale.
+What is known of a payment at the moment it is judged: {{features}} features in {{groups}} groups,
+each group one stage of the network. This page is written from the declarations in `features/` by
+`make docs`; a test says when it is stale.
 
-**The future never changes the past.** A feature uses only payments whose as_of is earlier than its own payment's and labels
-that were known by then. Payments of the same microsecond do not see each other.
+**The future never changes the past.** A feature uses only payments whose as_of is earlier than its
+own payment's and labels that were known by then. Payments of the same microsecond do not see each
+other.
 
-![What a window sees: the payments of its span, late ones at their arrival, labels from when they are known](window.svg)
+![What a window sees: payments of its span, late ones at arrival, labels once known](window.svg)
 
 How to read the tables:
 
-- **window**: the span and the key whose past is read. 30d of `merchant_id`: the payments at the same retailer, from 30 days
-  before the payment's as_of to one microsecond before it. `account_id + merchant_id`: those of the same account at the same
-  retailer. `counterparty_id as account_id`: what the receiver did as an account. Labels of `merchant_id`: what became known in
-  the span of payments at the retailer. *Over* stand the windows that the feature is made of. A dash: no past is read.
-- No window is longer than {LOOKBACK}, and a label that comes more than {LONGEST_WAIT} after its payment counts for nothing.
-- **null means**: null is a fact, too, and every model is told of it. Key unknown: a column of the key is empty.
-- **kind**: a number, a flag (1 yes, 0 no) or a category. A number without a unit is a count, or has none.
-- A portfolio has the groups whose columns it maps. A feature that uses a column more is left out without it; only
-  the counts of new values go on with what is there.
+- **window**: the span and the key whose past is read. 30d of `merchant_id`: the payments at the
+  same retailer, from 30 days before the payment's as_of to one microsecond before it.
+  `account_id + merchant_id`: those of the same account at the same retailer.
+  `counterparty_id as account_id`: what the receiver did as an account. Labels of `merchant_id`:
+  what became known in the span of payments at the retailer. *Over* stand the windows that the
+  feature is made of. A dash: no past is read.
+- No window is longer than {LOOKBACK}, and a label that comes more than {LONGEST_WAIT} after its
+  payment counts for nothing.
+- **null means**: null is a fact, too, and every model is told of it. Key unknown: a column of the
+  key is empty.
+- **kind**: a number, a flag (1 yes, 0 no) or a category. A number without a unit is a count, or has
+  none.
+- A portfolio has the groups whose columns it maps. A feature that uses a column more is left out
+  without it; only the counts of new values go on with what is there.
 """
 OWN = """
 ## A portfolio's own columns
 
-A column declared in `[groups.extra]` joins the group it names as `own_<column>`, a number or a category; null means that it is
-missing in the source.
+A column declared in `[groups.extra]` joins the group it names as `own_<column>`, a number or a
+category; null means that it is missing in the source.
 """
 CELLS = ("feature", "meaning", "unit", "window", "null means", "kind")
 DECLARED = {feature.name: feature for group in GROUPS.values() for feature in group.features}

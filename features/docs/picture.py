@@ -1,4 +1,4 @@
-"""The picture of what a window sees, docs/window.svg: one retailer's past, at the moment a payment there is judged.
+"""The picture of what a window sees, docs/window.svg: a retailer's past when a payment is judged.
 
 python -m features.docs.picture > docs/window.svg
 """
@@ -13,7 +13,7 @@ NOW = 0.0
 
 @dataclass(frozen=True, kw_only=True)
 class Payment:
-    """A payment at the retailer: when it happened and when it reached us, in days after the one that is judged."""
+    """A payment at the retailer: when it happened and reached us, in days after the one judged."""
 
     happened: float
     arrived: float
@@ -26,13 +26,13 @@ class Payment:
 
     @property
     def is_seen(self) -> bool:
-        """Whether the payment that is judged sees it: neither before the span, nor at its own microsecond, nor later."""
+        """Whether the one judged sees it: in the span, and before the same microsecond."""
         return NOW - SPAN_DAYS <= self.arrived < NOW
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A payment that proved to be fraud: when it was made, when that was known, when the verdict was reversed, if ever."""
+    """A fraud: when it was paid, when it was known, when the verdict was reversed, if ever."""
 
     paid: float
     known: float
@@ -42,9 +42,8 @@ class Verdict:
     @property
     def is_seen(self) -> bool:
         """Whether it counts as a known fraud for the payment that is judged."""
-        return NOW - SPAN_DAYS <= self.known <= NOW and (
-            self.reversed_at is None or self.reversed_at > NOW
-        )
+        stands = self.reversed_at is None or self.reversed_at > NOW
+        return stands and NOW - SPAN_DAYS <= self.known <= NOW
 
 
 PAYMENTS = (
@@ -71,13 +70,15 @@ NOW_X, DAY_WIDTH = 712, 62
 TOP, LATE_Y, PAYMENTS_Y, VERDICTS_Y, VERDICT_STEP, BOTTOM = 92, 152, 208, 290, 42, 402
 LAST_DAY = 1.8
 STYLE = """
-text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2933 }
+text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
+text { fill: #1f2933 }
 .title { font-size: 18px; font-weight: 600 } .lane { font-weight: 600 } .soft { fill: #5b6b7b }
 .end { text-anchor: end } .middle { text-anchor: middle }
 .card { fill: #fff; stroke: #d5dde5 } .span { fill: #e6f0fa } .line { stroke: #8495a5; fill: none }
 .dotted { stroke-dasharray: 2 4 }
 .now { stroke: #b3440f; stroke-width: 2 } .judged { fill: #b3440f } text.judged { font-weight: 600 }
-.seen { fill: #1d5fa8; stroke: #1d5fa8; stroke-width: 1.5 } .unseen { fill: #fff; stroke: #748494; stroke-width: 1.5 }
+.seen { fill: #1d5fa8; stroke: #1d5fa8; stroke-width: 1.5 }
+.unseen { fill: #fff; stroke: #748494; stroke-width: 1.5 }
 .counts { stroke: #1d5fa8; stroke-width: 5 } .after { stroke: #c3ccd5; stroke-width: 5 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .soft { fill: #9da9b5 }
@@ -96,7 +97,8 @@ def picture() -> str:
     drawn = "\n".join([*_ground(), *_late(), *_payments(), *_verdicts(), *_legend()])
     size = 'viewBox="0 0 900 476" width="900" height="476"'
     title = '<title id="title">What a window sees</title>'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">\n{title}'
+    about = f'{size} role="img" aria-labelledby="title"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {about}>\n{title}'
     return f"{head}\n<style>{STYLE}\n</style>\n{drawn}\n</svg>\n"
 
 
@@ -108,7 +110,8 @@ def _ground() -> Iterator[str]:
         24, 58, "one retailer's last 7 days, at the moment a payment there is judged", "soft"
     )
     start = _x(NOW - SPAN_DAYS)
-    yield f'<rect class="span" x="{start}" y="{TOP}" width="{NOW_X - start}" height="{BOTTOM - TOP}"/>'
+    width, height = NOW_X - start, BOTTOM - TOP
+    yield f'<rect class="span" x="{start}" y="{TOP}" width="{width}" height="{height}"/>'
     yield _text(
         (start + NOW_X) / 2,
         TOP + 20,
@@ -139,20 +142,17 @@ def _late() -> Iterator[str]:
 def _payments() -> Iterator[str]:
     yield _text(24, PAYMENTS_Y + 4, "payments", "lane")
     for payment in PAYMENTS:
-        x, beside = _x(payment.arrived), payment.arrived == NOW
-        y = PAYMENTS_Y + (26 if beside else 0)
+        x, is_now = _x(payment.arrived), payment.arrived == NOW
+        y = PAYMENTS_Y + (26 if is_now else 0)
+        right, above = _text(x + 14, y + 4, payment.note), _text(x, y - 14, payment.note, "middle")
         yield _dot(x, y, 7, _seen(payment.is_seen))
-        yield (
-            _text(x + 14, y + 4, payment.note)
-            if beside
-            else _text(x, y - 14, payment.note, "middle")
-        )
+        yield right if is_now else above
     yield f'<path class="judged" d="M{NOW_X} {PAYMENTS_Y - 10} l10 10 l-10 10 l-10 -10 z"/>'
     yield _text(NOW_X + 14, PAYMENTS_Y + 4, "the one judged", "judged")
 
 
 def _verdicts() -> Iterator[str]:
-    """Each fraud from its payment to the moment it was known, and from there as long as it counts."""
+    """Each fraud from its payment to when it was known, and from there as long as it counts."""
     yield _text(24, VERDICTS_Y + VERDICT_STEP + 4, "labels", "lane")
     for place, verdict in enumerate(VERDICTS):
         y, paid, known = VERDICTS_Y + place * VERDICT_STEP, _x(verdict.paid), _x(verdict.known)

@@ -1,4 +1,4 @@
-"""The engine that runs the SQL: DuckDB, within a memory limit, spilling what is more to a folder."""
+"""DuckDB runs the SQL in this process, within a memory limit, spilling what is more to a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,9 +51,9 @@ class DuckDB:
     def give(
         self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
     ) -> list[str]:
-        """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
+        """Make a source known by name, and its moments by new names; return its own columns.
 
-        Only the rows that meet a condition are seen of it.
+        The moments are then epoch microseconds. Only the rows that meet a condition are seen of it.
         """
         if isinstance(source, pa.Table | ds.Dataset):
             self._connection.register(f"given_{name}", source)

@@ -42,9 +42,9 @@ class Engine(Protocol):
     def give(
         self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
     ) -> list[str]:
-        """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
+        """Make a source known by name, and its moments by new names; return its own columns.
 
-        Only the rows that meet a condition are seen of it.
+        The moments are then epoch microseconds. Only the rows that meet a condition are seen of it.
         """
 
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:

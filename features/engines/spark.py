@@ -1,4 +1,4 @@
-"""Spark runs the same SQL as DuckDB over the same Parquet files: on this machine, or on a cluster it is told of."""
+"""Spark runs the same SQL as DuckDB over the same files: on this machine, or on a cluster."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ class NoSparkError(ValueError):
 
 
 class Spark:
-    """Spark, in a session of its own beside the given one, else beside the one that runs, else beside one that is started.
+    """Spark, in a session of its own beside the given one, the one that runs, or one it starts.
 
     A session that it starts goes on until the process ends: the next user need not wait for it.
     """
@@ -79,9 +79,9 @@ class Spark:
     def give(
         self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""
     ) -> list[str]:
-        """Make a source known by name, with each moment in epoch microseconds under its new name; return its own columns.
+        """Make a source known by name, and its moments by new names; return its own columns.
 
-        Only the rows that meet a condition are seen of it.
+        The moments are then epoch microseconds. Only the rows that meet a condition are seen of it.
         """
         if isinstance(source, ds.Dataset):
             source = source.to_table()
@@ -119,9 +119,9 @@ class Spark:
 
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""
-        told = self.frame(query).toArrow()
+        table = self.frame(query).toArrow()
         # Spark marks columns that cannot be null
-        return pa.table(dict(zip(told.column_names, told.columns, strict=True)))
+        return pa.table(dict(zip(table.column_names, table.columns, strict=True)))
 
     def frame(self, query: str) -> "DataFrame":
         """What a query will return, where it lies."""
@@ -135,9 +135,10 @@ class Spark:
 def start(
     environment: Mapping[str, str], *, memory_limit: str, spill_folder: Path | None
 ) -> "SparkSession":
-    """Return the session that runs; where none does, start one as the environment tells Spark to, else on this machine alone.
+    """Return the session that runs, else start one as the environment tells Spark to.
 
-    Raises NoSparkError where it is not installed, or without Java.
+    Where it tells nothing, Spark runs on this machine alone. Raises NoSparkError where it is not
+    installed, or without Java.
     """
     try:
         from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415 - who does not use Spark need not have it
@@ -162,7 +163,7 @@ def start(
 
 @contextmanager
 def without_pandas_warning() -> Iterator[None]:
-    """Keep Spark from warning that it is not sure of pandas 3 yet: between it and us everything goes as Arrow."""
+    """Keep Spark from warning of pandas 3: all that it gives and gets is Arrow."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "PySpark does not yet fully support pandas", FutureWarning

@@ -1,4 +1,4 @@
-"""The ordered list of groups, and which of them a portfolio has: a group is one depth stage of the network."""
+"""The ordered list of groups, each one depth stage, and which of them a portfolio has."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -25,12 +25,14 @@ _DECLARED = frozenset(feature.name for group in GROUPS.values() for feature in g
 ExtraKind = Literal["number", "category"]
 # Words that SQL does not read as a column; from DuckDB's duckdb_keywords().
 _SQL_WORDS = """
-all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case cast check collate
-collation column concurrently constraint create cross default deferrable desc describe distinct do else end except false
-fetch for foreign freeze from full glob group having ilike in initially inner intersect into is isnull join lambda lateral
-leading left like limit natural not notnull null offset on only or order outer overlaps pivot pivot_longer pivot_wider
-placing positional primary qualify references returning right select semi show similar some summarize symmetric table
-tablesample then to trailing true union unique unpack unpivot using variadic verbose when where window with
+all analyse analyze and anti any array as asc asof asymmetric at authorization binary both by case
+cast check collate collation column concurrently constraint create cross default deferrable desc
+describe distinct do else end except false fetch for foreign freeze from full glob group having
+ilike in initially inner intersect into is isnull join lambda lateral leading left like limit
+natural not notnull null offset on only or order outer overlaps pivot pivot_longer pivot_wider
+placing positional primary qualify references returning right select semi show similar some
+summarize symmetric table tablesample then to trailing true union unique unpack unpivot using
+variadic verbose when where window with
 """
 RESERVED = frozenset(_SQL_WORDS.split())
 
@@ -50,9 +52,9 @@ class Extra:
 def portfolio_groups(
     columns: Iterable[str], *, order: tuple[str, ...] = (), extra: Mapping[str, Extra] | None = None
 ) -> tuple[Group, ...]:
-    """Return the groups that a portfolio with these columns has, each with the features it can have.
+    """Return the groups that a portfolio with these columns has, with the features each can have.
 
-    Without an `order` every group whose columns are there is taken, in the usual order. Raises
+    Without an `order` every group whose columns are there is taken, in the order of GROUPS. Raises
     GroupError when the order names an unknown group, one twice, or one whose columns are absent,
     and when an extra column cannot join its group.
 
@@ -67,18 +69,16 @@ def portfolio_groups(
     for name, wanted in extra.items():
         _check_extra(name, wanted, there, chosen)
     available = _available(there)
-    groups = []
-    for group in chosen:
-        own = tuple(
-            _own_feature(name, wanted)
-            for name, wanted in extra.items()
-            if wanted.group == group.name
-        )
-        had = tuple(
-            available[feature.name] for feature in group.features if feature.name in available
-        )
-        groups.append(replace(group, features=had + own))
-    return tuple(groups)
+    return tuple(_with_what_is_there(group, available, extra) for group in chosen)
+
+
+def _with_what_is_there(
+    group: Group, available: Mapping[str, Feature], extra: Mapping[str, Extra]
+) -> Group:
+    features = [available[one.name] for one in group.features if one.name in available]
+    own = {name: wanted for name, wanted in extra.items() if wanted.group == group.name}
+    features += [_own_feature(name, wanted) for name, wanted in own.items()]
+    return replace(group, features=tuple(features))
 
 
 def _missing(group: Group, there: set[str]) -> list[str]:
@@ -94,40 +94,39 @@ def _check_wanted(name: str, there: set[str], order: tuple[str, ...]) -> None:
         raise GroupError(f"[groups] order names {name!r} twice; name each group once")
     if missing := _missing(GROUPS[name], there):
         raise GroupError(
-            f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; map it or take it out"
+            f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; "
+            "map it or take it out"
         )
 
 
 def _check_extra(name: str, wanted: Extra, there: set[str], chosen: Iterable[Group]) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise GroupError(
-            f"[groups.extra] names {name!r}; use lower-case letters, digits and _, and map the column to that name"
+            f"[groups.extra] names {name!r}; use lower-case letters, digits and _, "
+            "and map the column to that name"
         )
     if name in RESERVED:
         raise GroupError(
             f"[groups.extra] names {name!r}, which is a word of SQL; map the column to another name"
         )
-    if (
-        name in BY_NAME
-        or name in DERIVED
-        or name in ALWAYS
-        or name in FACT_NAMES
-        or name in _DECLARED
-    ):
+    if name in {*BY_NAME, *DERIVED, *ALWAYS, *FACT_NAMES, *_DECLARED}:
         raise GroupError(
             f"[groups.extra] names {name!r}, which is a name of Strata's own; choose another name"
         )
     if wanted.group not in GROUPS:
         raise GroupError(
-            f"the column {name!r} is to join {wanted.group!r}, which is no group; choose from {', '.join(GROUPS)}"
+            f"the column {name!r} is to join {wanted.group!r}, which is no group; "
+            f"choose from {', '.join(GROUPS)}"
         )
     if wanted.group not in {group.name for group in chosen}:
         raise GroupError(
-            f"the column {name!r} is to join {wanted.group!r}, a group the portfolio lacks; add it to [groups] order"
+            f"the column {name!r} is to join {wanted.group!r}, a group the portfolio lacks; "
+            "add it to [groups] order"
         )
     if name not in there:
         raise GroupError(
-            f"the column {name!r} of [groups.extra] is not in the source; map it in [columns] or take it out"
+            f"the column {name!r} of [groups.extra] is not in the source; "
+            "map it in [columns] or take it out"
         )
 
 
@@ -148,12 +147,8 @@ def _available(there: set[str]) -> dict[str, Feature]:
     known = there | {name for name, column in DERIVED.items() if column in there}
     if "ip_address" in there:
         known |= FACT_NAMES
-    seen = [
-        flag
-        for flag in sender.NEWLY_SEEN
-        if flag in _reachable(declared.values(), known, everything)
-    ]
-    if seen:
+    reachable = _reachable(declared.values(), known, everything)
+    if seen := [flag for flag in sender.NEWLY_SEEN if flag in reachable]:
         declared["new_values"] = sender.new_values(seen)
     reachable = _reachable(declared.values(), known, everything)
     return {name: feature for name, feature in declared.items() if name in reachable}

@@ -38,8 +38,8 @@ def _declined(span: str) -> Feature:
 
 GROUP = Group(
     name="ip",
-    meaning="where the address is and what it hides, whether it and the device are usual for the account, "
-    "who else uses them",
+    meaning="where the address is and what it hides, "
+    "whether it and the device are usual for the account, who else uses them",
     needs=("ip_address",),
     features=(
         fact(

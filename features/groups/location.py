@@ -1,4 +1,4 @@
-"""Location: how far from home, from the last place and from the retailer, and how fast one travelled.
+"""Location: how far from home, from the last place and the retailer, and how fast one travelled.
 
 Home is the mean of the account's earlier places.
 """

@@ -1,4 +1,4 @@
-"""Facts of an IP address, from MaxMind database files: its place, its network's owner, whether it hides who uses it.
+"""Facts of an IP address, from .mmdb files: its place, its network's owner, what it hides.
 
 GeoLite2, GeoIP2, DB-IP and IPinfo come as such files. Each distinct address is looked up once; of
 several files, a fact comes from the first that has it.
@@ -16,7 +16,7 @@ from typing import Any
 import maxminddb
 import pyarrow as pa
 
-from features.ip.records import FLAGS, Told, told
+from features.ip.records import FLAGS, Facts, record_facts
 
 FACTS = pa.schema(
     [
@@ -66,21 +66,25 @@ def database_dates(databases: Iterable[Path]) -> dict[str, str]:
 
 
 def check_databases(databases: Iterable[Path]) -> None:
-    """Raise IpDatabaseError where a file is missing, cannot be read, or tells nothing of an address that we use."""
+    """Raise IpDatabaseError where a file is missing, cannot be read, or tells nothing of use."""
     for database in databases:
         with _source(database) as source:
             if not source.tells:
                 kind = source.reader.metadata().database_type
                 raise IpDatabaseError(
-                    f"the IP database {database} is of the kind {kind!r} and tells nothing of an address that we use; "
-                    "name an .mmdb file of countries, places, network owners or anonymous addresses"
+                    f"the IP database {database} is of the kind {kind!r} and tells nothing of "
+                    "an address that we use; name an .mmdb file of countries, places, "
+                    "network owners or anonymous addresses"
                 )
 
 
 def address_facts(addresses: pa.Array, databases: Sequence[Path]) -> pa.Table:
-    """Look up each address once; a malformed one has no facts, a private or reserved one none that a file could tell.
+    """Look up each address once.
 
-    >>> facts = address_facts(pa.array(["81.2.69.142", "10.0.0.1", "nonsense"]), [packaged_database()])
+    A malformed one has no facts, a private or reserved one none that a file could tell.
+
+    >>> addresses = pa.array(["81.2.69.142", "10.0.0.1", "nonsense"])
+    >>> facts = address_facts(addresses, [packaged_database()])
     >>> facts["ip_country"].to_pylist(), facts["ip_private"].to_pylist()
     (['GB', None, None], [0.0, 1.0, None])
     """
@@ -101,18 +105,13 @@ def open_databases(
         known: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
 
         def facts_of(addresses: pa.Array, names: Collection[str]) -> pa.Table:
-            names, asked = (
-                tuple(name for name in FACTS.names if name in names),
-                addresses.to_pylist(),
-            )
-            told, telling = (
-                known.setdefault(names, {}),
-                [source for source in sources if not source.tells.isdisjoint(names)],
-            )
-            told |= {one: _facts(one, telling) for one in asked if one not in told}
-            columns = {"ip_address": asked} | {
-                name: [told[one].get(name) for one in asked] for name in names
-            }
+            names = tuple(name for name in FACTS.names if name in names)
+            telling = [source for source in sources if not source.tells.isdisjoint(names)]
+            asked, found = addresses.to_pylist(), known.setdefault(names, {})
+            found |= {one: _facts(one, telling) for one in asked if one not in found}
+            columns = {"ip_address": asked}
+            for name in names:
+                columns[name] = [found[one].get(name) for one in asked]
             return pa.table(columns, schema=pa.schema([FACTS.field(name) for name in columns]))
 
         yield facts_of
@@ -126,10 +125,10 @@ class _Source:
     reader: maxminddb.Reader
     ip_version: int
     tells: frozenset[str]
-    unlisted: Told
-    known: dict[str, Told] = field(default_factory=dict)
+    unlisted: Facts
+    known: dict[str, Facts] = field(default_factory=dict)
 
-    def told(self, address: Address, network: str) -> Told:
+    def facts(self, address: Address, network: str) -> Facts:
         """The facts it tells of an address in a /24 or /48.
 
         Where it tells the same of all the network, it is asked once.
@@ -142,7 +141,7 @@ class _Source:
             record, length = self.reader.get_with_prefix_len(address)
         except maxminddb.InvalidDatabaseError as error:
             raise _unreadable(self.database, error) from error
-        facts = self.unlisted | told(record) if isinstance(record, dict) else self.unlisted
+        facts = self.unlisted | record_facts(record) if isinstance(record, dict) else self.unlisted
         if length <= NETWORKS[address.version]:
             self.known[network] = facts
         return facts
@@ -154,7 +153,7 @@ def _source(database: Path) -> Iterator[_Source]:
         raise IpDatabaseError(f"the IP database {database} is no file; name an .mmdb file")
     try:
         reader = maxminddb.open_database(database)
-        tells = _told_by(reader)
+        tells = _facts_told(reader)
     except (OSError, maxminddb.InvalidDatabaseError) as error:
         raise _unreadable(database, error) from error
     with reader:
@@ -167,13 +166,15 @@ def _source(database: Path) -> Iterator[_Source]:
         )
 
 
-def _told_by(reader: maxminddb.Reader) -> frozenset[str]:
+def _facts_told(reader: maxminddb.Reader) -> frozenset[str]:
     """The facts in its first records.
 
     A file of anonymous addresses says of each flag who has it, and so who has it not.
     """
     records = [record for _, record in islice(reader, LOOKED_AT)]
-    tells = {name for record in records if isinstance(record, dict) for name in told(record)}
+    tells = {
+        name for record in records if isinstance(record, dict) for name in record_facts(record)
+    }
     if tells and "anonymous" in reader.metadata().database_type.lower():
         tells |= FLAGS.keys()
     return frozenset(tells)
@@ -196,7 +197,7 @@ def _facts(address: str, sources: Sequence[_Source]) -> dict[str, Any]:
     network = _network(parsed)
     facts: dict[str, Any] = {}
     for source in reversed(sources if is_public else ()):
-        facts |= source.told(parsed, network)
+        facts |= source.facts(parsed, network)
     return facts | {
         "ip_network": network,
         "ip_version": float(parsed.version),

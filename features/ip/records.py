@@ -7,7 +7,7 @@ flat, numbers and flags as text.
 from collections.abc import Mapping
 from typing import Any
 
-Told = dict[str, str | float]
+Facts = dict[str, str | float]
 
 FLAGS = {
     "ip_hosting": ("is_hosting_provider", "is_hosting", "hosting"),
@@ -19,13 +19,14 @@ OWNERS = ("autonomous_system_organization", "as_name", "organization", "isp")
 NUMBERS = ("autonomous_system_number", "asn")
 
 
-def told(record: Mapping[str, Any]) -> Told:
+def record_facts(record: Mapping[str, Any]) -> Facts:
     """Return the facts of an address that the record of its network has.
 
-    >>> told({"country": {"iso_code": "GB"}, "location": {"latitude": 51.5, "longitude": -0.1}})
+    >>> place = {"latitude": 51.5, "longitude": -0.1}
+    >>> record_facts({"country": {"iso_code": "GB"}, "location": place})
     {'ip_country': 'GB', 'ip_latitude': 51.5, 'ip_longitude': -0.1}
-    >>> told({"country": "United Kingdom", "country_code": "GB", "asn": "AS20712", "vpn": "true", "tor": ""})
-    {'ip_country': 'GB', 'ip_owner': 'AS20712', 'ip_vpn': 1.0, 'ip_tor': 0.0}
+    >>> record_facts({"country": "Norway", "country_code": "NO", "vpn": "true", "tor": ""})
+    {'ip_country': 'NO', 'ip_vpn': 1.0, 'ip_tor': 0.0}
     """
     flat = {**record, **_nested(record, "traits")}
     return {
@@ -41,26 +42,26 @@ def _nested(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _country(record: Mapping[str, Any]) -> Told:
-    """The two letters of the country; a flat "country" is its whole name in some of IPinfo's files, its letters in others."""
+def _country(record: Mapping[str, Any]) -> Facts:
+    """The two letters of the country.
+
+    A flat "country" is its whole name in some of IPinfo's files, its letters in others.
+    """
     country = record.get("country")
-    code = record.get("country_code") or (
-        country.get("iso_code") if isinstance(country, dict) else country
-    )
-    return (
-        {"ip_country": code} if isinstance(code, str) and len(code) == 2 and code.isupper() else {}
-    )
+    short = country.get("iso_code") if isinstance(country, dict) else country
+    code = record.get("country_code") or short
+    if isinstance(code, str) and len(code) == 2 and code.isupper():
+        return {"ip_country": code}
+    return {}
 
 
-def _place(flat: Mapping[str, Any]) -> Told:
+def _place(flat: Mapping[str, Any]) -> Facts:
     """Both coordinates or none: half a place must not be completed from another file."""
     latitude = _degrees(flat.get("latitude", flat.get("lat")), most=90)
     longitude = _degrees(flat.get("longitude", flat.get("lng")), most=180)
-    return (
-        {}
-        if latitude is None or longitude is None
-        else {"ip_latitude": latitude, "ip_longitude": longitude}
-    )
+    if latitude is None or longitude is None:
+        return {}
+    return {"ip_latitude": latitude, "ip_longitude": longitude}
 
 
 def _degrees(value: object, *, most: float) -> float | None:
@@ -72,7 +73,7 @@ def _degrees(value: object, *, most: float) -> float | None:
     return degrees if degrees is not None and -most <= degrees <= most else None
 
 
-def _owner(flat: Mapping[str, Any]) -> Told:
+def _owner(flat: Mapping[str, Any]) -> Facts:
     """The organisation; where only the number of its network is known, that, as AS15169."""
     for key in (*OWNERS, *NUMBERS):
         if isinstance(flat.get(key), str | int) and flat[key]:
@@ -80,10 +81,13 @@ def _owner(flat: Mapping[str, Any]) -> Told:
     return {}
 
 
-def _flags(flat: Mapping[str, Any]) -> Told:
+def _flags(flat: Mapping[str, Any]) -> Facts:
     """1 where any of a flag's keys is true, 0 where they are there and none is."""
-    found = {name: [flat[key] for key in keys if key in flat] for name, keys in FLAGS.items()}
-    return {name: float(any(map(_is_true, values))) for name, values in found.items() if values}
+    flags: Facts = {}
+    for name, keys in FLAGS.items():
+        if values := [flat[key] for key in keys if key in flat]:
+            flags[name] = float(any(map(_is_true, values)))
+    return flags
 
 
 def _is_true(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The closed list of aggregates as SQL: a call over the rows of a window, an expression over its answer."""
+"""The closed list of aggregates as SQL: a call over rows, and an expression over its answer."""
 
 from features.declarations import Aggregate, Function
 from features.known_fraud import shrunk_rate
@@ -29,8 +29,9 @@ VALUES: dict[Function, str] = {
 def call(aggregate: Aggregate) -> str:
     """Write the call of an engine's aggregate function over rows.
 
-    >>> call(Aggregate(function="sum", key=("a",), as_key=("a",), span="1d", of="amount", where="declined"))
-    'sum(CASE WHEN declined THEN amount END)'
+    >>> paid = Aggregate(function="sum", key=("a",), as_key=("a",), span="1d", of="amount")
+    >>> call(paid)
+    'sum(amount)'
     """
     value = aggregate.value
     if aggregate.where:

@@ -159,9 +159,8 @@ def few_labels_query(rows: str, aggregates: Mapping[str, Aggregate], verdicts: s
         ),
         standing AS (
             SELECT asking.row_id, asking.as_of_us, placed.seen_us, placed.is_fraud, {in_core}
-            FROM asking
-                JOIN (SELECT * FROM placed WHERE NOT is_core OR is_at_edge OR is_fraud = 1) AS placed
-                ON asking.{key} = placed.{key}
+            FROM asking JOIN placed ON asking.{key} = placed.{key}
+                AND (NOT placed.is_core OR placed.is_at_edge OR placed.is_fraud = 1)
             WHERE placed.seen_us <= asking.as_of_us AND placed.seen_us > asking.as_of_us - {REACH}
                 AND (placed.replaced_us IS NULL OR asking.as_of_us < placed.replaced_us)
         ),
@@ -248,7 +247,7 @@ def _in_reach(moment: str, value: str = "", *, of: str = "lasting") -> str:
 
 
 def _answered(aggregates: Mapping[str, Aggregate], rows: str) -> str:
-    """The aggregates of what was found out, beside the row's own moment where one counts from it."""
+    """The aggregates of what was found out, with the row's own moment where one counts from it."""
     columns = [named(windowed(aggregate), name) for name, aggregate in aggregates.items()]
     counts_from_now = any(one.function.startswith("seconds_since") for one in aggregates.values())
     asked = f" JOIN {rows} AS asked USING (row_id)" if counts_from_now else ""

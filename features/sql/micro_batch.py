@@ -1,4 +1,4 @@
-"""The SQL of a micro-batch: its rows are joined with the earlier rows their windows see, and no others.
+"""The SQL of a micro-batch: its rows are joined with the earlier rows their windows see.
 
 Only rows of the keys it touches, and only of the days it needs, are taken from the history. Where a
 window stands on windows, those are computed over the history itself if it holds all that they see,
@@ -41,7 +41,7 @@ def batch_tables(plan: Plan, since: datetime, columns: Sequence[str]) -> Iterato
 
 
 def pair_query(asking: str, acting: str, aggregates: Mapping[str, Aggregate]) -> str:
-    """Write the query of aggregates that share a key, by their names: rows joined with their past."""
+    """Write the query of aggregates that share a key, by name: rows joined with their past."""
     one, *_ = aggregates.values()
     answers = _answers(aggregates.values())
     columns = [named(_value(aggregate, answers), name) for name, aggregate in aggregates.items()]
@@ -71,7 +71,7 @@ def _pairs(asking: str, acting: str, aggregates: Iterable[Aggregate]) -> str:
 
 
 def _answers(aggregates: Iterable[Aggregate]) -> dict[tuple[str, str], str]:
-    """The names of the calls' answers, by call and span: what two aggregates share is asked once."""
+    """The names of the calls' answers, by call and span: what aggregates share is asked once."""
     calls = dict.fromkeys((call(aggregate), aggregate.span) for aggregate in aggregates)
     return {asked: f"answer_{number}" for number, asked in enumerate(calls)}
 
@@ -98,8 +98,11 @@ def _histories(plan: Plan, columns: Sequence[str]) -> Iterator[tuple[Touch, list
 
 def _touched(part: Part, columns: Sequence[str]) -> Touch:
     """Of a part's key the account, else all columns that are stored."""
-    pairs = list(zip(part.key, part.as_key, strict=True))
-    stored = [pair for pair in pairs if all(is_stored(name, columns) for name in pair)]
+    stored = [
+        (ours, theirs)
+        for ours, theirs in zip(part.key, part.as_key, strict=True)
+        if is_stored(ours, columns) and is_stored(theirs, columns)
+    ]
     account = [pair for pair in stored if pair == ("account_id", "account_id")]
     chosen = account or stored
     return tuple(ours for ours, _ in chosen), tuple(theirs for _, theirs in chosen)
@@ -116,7 +119,7 @@ def _is_whole(past: Plan, touch: Touch) -> bool:
 
 
 def _wanted(plan: Plan, parts: Iterable[Part]) -> list[str]:
-    """What the windows of these parts read of their past, and what is looked up in the rows they find."""
+    """What the windows of these parts read of their past, and look-ups of the rows they find."""
     wanted = set[str]()
     for part in parts:
         wanted |= {*inputs(part.aggregates.values()), *part.as_key}

@@ -17,7 +17,7 @@ from features.sql.windows import inputs, named, select, window_query
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A table of features made together: aggregates of one stream and key, or look-ups in earlier rows."""
+    """A table of features made together: aggregates of one stream and key, or look-ups."""
 
     table: str
     features: tuple[Feature, ...]
@@ -49,7 +49,7 @@ class Part:
 
 
 class Plan:
-    """The wanted features (else the shown ones), and those they need, laid out in parts beside a table of rows.
+    """The wanted features (else the shown ones), and those they need, in parts beside their rows.
 
     `words` are all names that their SQL and keys use, `depths` how many windows or look-ups each
     stands on.
@@ -94,7 +94,7 @@ class Plan:
         return _picked(_with_facts(query, layered), wanted) if layered else query
 
     def windows(self, part: Part, *, shard: str = "TRUE") -> str:
-        """Write the query of a part's windows over all rows, or those of a shard of its key's values."""
+        """Write the query of a part's windows over all rows, or over a shard of its key."""
         read = [*part.key, *part.as_key, "as_of_us", *inputs(part.aggregates.values())]
         return window_query(f"({only(self.read(read), shard)}) AS seen", part.aggregates)
 

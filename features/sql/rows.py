@@ -1,4 +1,4 @@
-"""The tables of rows that features are computed for: numbered in order of as_of, with the facts of their IP addresses."""
+"""The tables of rows that features are computed for, numbered, with facts of their addresses."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class LookUp:
-    """The IP addresses of a table, to be looked up: these facts of them become the table `<table>_addresses`."""
+    """Facts of a table's IP addresses, to be looked up: the table `<table>_addresses` to come."""
 
     table: str
     facts: Sequence[str]
@@ -46,24 +46,15 @@ def moment(value: datetime) -> str:
 def all_rows(
     name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)
 ) -> list[Step]:
-    """Write the table of all transactions, sorted slice by slice of time, each slice given by its condition."""
+    """Write the table of all transactions, sorted slice by slice of time, each by its condition."""
     stored, facts = _stored(words, columns), _facts(words, columns)
-    joined = (
-        f"{TRANSACTIONS} LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)"
-        if facts
-        else TRANSACTIONS
-    )
-    tables = [
-        Table(
-            name=name,
-            query=_numbered(
-                [*stored, *facts], f"{joined} WHERE {where}", behind=name if place else ""
-            ),
-            more=bool(place),
-        )
-        for place, where in enumerate(slices)
-    ]
-    return [LookUp(table=TRANSACTIONS, facts=facts), *tables] if facts else list(tables)
+    steps: list[Step] = [LookUp(table=TRANSACTIONS, facts=facts)] if facts else []
+    looked_up = f" LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)" if facts else ""
+    for place, where in enumerate(slices):
+        found, behind = f"{TRANSACTIONS}{looked_up} WHERE {where}", name if place else ""
+        query = _numbered([*stored, *facts], found, behind=behind)
+        steps.append(Table(name=name, query=query, more=bool(place)))
+    return steps
 
 
 def some_rows(
@@ -75,7 +66,7 @@ def some_rows(
     among: Sequence[str] = (),
     in_order: bool = True,
 ) -> list[Step]:
-    """Write the table of the transactions that meet conditions, and `among` these others on the facts of their addresses."""
+    """Write the table of transactions that meet conditions; those of `among` may be on facts."""
     stored, facts = _stored(words, columns), _facts(words, columns)
     found = f"{TRANSACTIONS} WHERE {' AND '.join(where)}"
     if not facts:
@@ -91,7 +82,7 @@ def some_rows(
 
 
 def is_stored(name: str, columns: Sequence[str]) -> bool:
-    """Whether a table of rows can have it: a column of the transactions, or a fact of the address."""
+    """Whether a table of rows can have it: a column of transactions, or a fact of the address."""
     return name in columns or ("ip_address" in columns and name in FACT_NAMES)
 
 

@@ -46,14 +46,14 @@ def inputs(aggregates: Iterable[Aggregate]) -> list[str]:
 
 
 def in_doubles(sql: str) -> str:
-    """Write numbers with a point beside an operator as doubles: decimals are cut off by some engines.
+    """Write numbers with a point beside an operator as doubles: some engines cut decimals off.
 
     >>> in_doubles("CASE WHEN kind = '- 0.5' THEN 1.0 ELSE (paid + 0.1) / 20.0 END")
     "CASE WHEN kind = '- 0.5' THEN 1.0 ELSE (paid + 0.1e0) / 20.0e0 END"
     """
     number = r"\d+\.\d+(?![\d.e])"
-    beside = rf"'[^']*'|(?<=[-+*/] )({number})|({number})(?= [-+*/])"
-    return re.sub(beside, lambda found: f"{found[0]}e0" if found[1] or found[2] else found[0], sql)
+    operand = rf"'[^']*'|(?<=[-+*/] )({number})|({number})(?= [-+*/])"
+    return re.sub(operand, lambda found: f"{found[0]}e0" if found[1] or found[2] else found[0], sql)
 
 
 def window_query(rows: str, aggregates: Mapping[str, Aggregate]) -> str:
@@ -73,7 +73,7 @@ def window_query(rows: str, aggregates: Mapping[str, Aggregate]) -> str:
 
 
 def lookup_query(now: str, earlier: Mapping[str, str], features: Sequence[Feature]) -> str:
-    """Write the query of features read from earlier rows; by each look-up's name, where these lie."""
+    """Write the query of features read from earlier rows, by look-up: where its rows lie."""
     joins = [
         f"LEFT JOIN {rows} AS of_{row} ON of_{row}.row_id = now.{row}"
         for row, rows in earlier.items()

@@ -1,4 +1,4 @@
-"""A writer of small MaxMind database files, after the format's description at maxmind.github.io/MaxMind-DB."""
+"""A writer of small MaxMind database files, as maxmind.github.io/MaxMind-DB describes them."""
 
 import struct
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ def write_database(file: Path, kind: str, records: Mapping[str, Any]) -> Path:
     for network, record in records.items():
         _plant(nodes, network, len(data))
         data += _encoded(record)
-    tree = b"".join(
-        struct.pack(">II", *(_pointer(branch, len(nodes)) for branch in node)) for node in nodes
-    )
+    tree = b""
+    for node in nodes:
+        tree += struct.pack(">II", *(_pointer(branch, len(nodes)) for branch in node))
     about = {
         "binary_format_major_version": _unsigned(2, 16),
         "binary_format_minor_version": _unsigned(0, 16),

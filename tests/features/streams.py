@@ -1,4 +1,4 @@
-"""Random streams of transactions and labels that hold what goes wrong: ties, late rows, nulls, reversed labels."""
+"""Random streams of transactions and labels, with ties, late rows, nulls and reversed labels."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,7 +83,7 @@ _waits = st.sampled_from(
     ]
 )
 # a line of the label ledger: fraud or not, and how long after the transaction
-told = st.tuples(st.booleans(), _waits)
+ledger_lines = st.tuples(st.booleans(), _waits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,9 @@ def _columns(name: str, row: dict[str, Any]) -> dict[str, Any]:
 def streams(draw: st.DrawFn, *, least: int = 2, most: int = 30) -> Stream:
     """Draw a stream; some transactions have no label, some have one that is turned round later."""
     rows = draw(st.lists(transactions, min_size=least, max_size=most))
-    ledgers = draw(st.lists(st.lists(told, max_size=3), min_size=len(rows), max_size=len(rows)))
+    ledgers = draw(
+        st.lists(st.lists(ledger_lines, max_size=3), min_size=len(rows), max_size=len(rows))
+    )
     return stream_of(rows, ledgers)
 
 
@@ -168,13 +170,13 @@ def built(
 
 
 def built_both_ways(stream: Stream, groups: tuple[Group, ...]) -> list[pd.DataFrame]:
-    """The stream's features as windows over all of it, and as a micro-batch whose rows are joined with their past."""
+    """The stream's features as windows over all of it, and as a batch joined with its past."""
     first = min(stream.transactions["as_of"].to_pylist())
     return [built(stream, groups), built(stream, groups, since=first)]
 
 
 def differing(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
-    """The features in which two builds differ: by any text or null, or by more than a billionth in a number."""
+    """The features in which two builds differ: in a text, a null, or a billionth of a number."""
     assert left.index.tolist() == right.index.tolist()
     assert left.columns.tolist() == right.columns.tolist()
     return [
@@ -193,7 +195,7 @@ def _equal(left: pd.Series, right: pd.Series) -> bool:
 
 
 def facts(group: str, *rows: dict[str, Any], config: BuildConfig = CONFIG) -> pd.DataFrame:
-    """A group's features of payments of 10 by the account a, as they are written: each on its `day` after START."""
+    """A group's features of payments of 10 by the account a, each on its `day` after START."""
     named = [
         {"account_id": "a", "amount": 10.0, "as_of": START + row.get("day", 0) * DAY} | row
         for row in rows

@@ -1,4 +1,4 @@
-"""The fingerprint tells features apart, and is for the same features what release 0.1 wrote in bundles."""
+"""The fingerprint tells features apart, and is of the same ones what release 0.1 put in bundles."""
 
 import hashlib
 import json

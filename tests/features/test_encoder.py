@@ -1,4 +1,4 @@
-"""What is learned of features: from the training rows alone, exact through JSON, and total over what may come later."""
+"""What is learned of features: of training rows alone, exact in JSON, ready for what comes."""
 
 import math
 

@@ -93,7 +93,7 @@ def test_slices_of_time_and_shards_of_keys_change_nothing(stream: Stream) -> Non
 
 
 def eventful_stream() -> Stream:
-    """Ties, a late row, and labels that come after other rows: each mutation below must show in it."""
+    """Ties, a late row, labels that come after other rows: each mutation below must show in it."""
     row = {
         "account_id": "a",
         "merchant_id": "m",
@@ -125,13 +125,13 @@ FEW_MUTATIONS: dict[str, Callable[[str], str]] = {
         "acting.as_of_us < asking.as_of_us", "acting.as_of_us <= asking.as_of_us"
     ),
     "verdicts of the batch's own time seen early": lambda sql: sql.replace(
-        "said.seen_us <= asking.as_of_us", "said.seen_us <= asking.as_of_us + 1"
+        "placed.seen_us <= asking.as_of_us", "placed.seen_us <= asking.as_of_us + 1"
     ),
 }
 
 
 def leaks(stream: Stream, *, few: bool) -> bool:
-    """Whether what the first rows knew changes when later ones come: by windows, or as a micro-batch."""
+    """Whether what the first rows knew changes with later ones, as windows or a micro-batch."""
     since = START if few else None
     whole = built(stream, since=since)
     firsts = (

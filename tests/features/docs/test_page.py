@@ -1,4 +1,4 @@
-"""The page of features and the picture of a window are those of the code, and the picture shows what the code sees."""
+"""The page of features and the picture of a window are those of the code, and show what it sees."""
 
 import xml.etree.ElementTree as ET
 from datetime import timedelta

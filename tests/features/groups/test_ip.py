@@ -1,4 +1,4 @@
-"""Addresses and devices by hand: whose they are, how far off they are, and what else came from them."""
+"""Addresses and devices by hand: whose they are, how far off, and what else came from them."""
 
 import math
 from pathlib import Path

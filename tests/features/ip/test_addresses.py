@@ -21,7 +21,7 @@ from features.ip.addresses import (
     open_databases,
     packaged_database,
 )
-from features.ip.records import told
+from features.ip.records import record_facts
 from tests.features.mmdb import BUILT_AT, write_database
 from tests.features.streams import facts
 
@@ -122,7 +122,7 @@ RECORDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("record", "expected"), RECORDS.values(), ids=RECORDS.keys())
 def test_a_record_is_read_in_the_words_of(record: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert told(record) == expected
+    assert record_facts(record) == expected
 
 
 def test_a_fact_comes_from_the_first_database_that_has_it(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_databases_that_tell_something_pass(tmp_path: Path) -> None:
             lambda file: write_database(
                 file, "Wines", {"8.8.8.0/24": {"grape": "Riesling", "year": 2021}}
             ),
-            r"own\.mmdb is of the kind 'Wines' and tells nothing of an address that we use; name an",
+            r"own\.mmdb is of the kind 'Wines' and tells nothing of an address that we use; name",
         ),
         (
             lambda file: write_database(file, "GeoIP2-Anonymous-IP", {}),

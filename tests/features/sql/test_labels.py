@@ -1,4 +1,4 @@
-"""What was known of a key's fraud, against loops over the ledger: labels come late, and are reversed."""
+"""What was known of a key's fraud, against loops over the ledger of late and reversed labels."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from tests.features.streams import (
     built,
     built_both_ways,
     differing,
+    ledger_lines,
     stream_of,
-    told,
 )
 
 KNOWN = Group(
@@ -39,10 +39,10 @@ KNOWN = Group(
 REACH, WAIT, SECOND = 90 * DAY, 120 * DAY, timedelta(seconds=1)
 
 
-def standing(
+def verdict_on(
     transaction: dict[str, Any], ledger: list[dict[str, Any]], now: Any
 ) -> tuple[bool, Any] | None:
-    """What the ledger says of a transaction now, and since when: the lines are read one after another."""
+    """What the ledger says of a transaction now, and since when: its lines are read in turn."""
     verdict = None
     moments = sorted({line["known_at"] for line in ledger if line["known_at"] <= now})
     for moment in moments:
@@ -90,7 +90,7 @@ def verdicts_on(merchant: str, stream: Stream, now: Any) -> list[tuple[bool, Any
     for row in stream.transactions.to_pylist():
         name = row["transaction_id"]
         ledger = [line for line in stream.labels.to_pylist() if line["transaction_id"] == name]
-        verdict = standing(row, ledger, now) if row["merchant_id"] == merchant else None
+        verdict = verdict_on(row, ledger, now) if row["merchant_id"] == merchant else None
         if verdict and now - REACH < verdict[1] <= row["as_of"] + WAIT:
             verdicts.append(verdict)
     return verdicts
@@ -113,7 +113,7 @@ payments = st.fixed_dictionaries(
 dense_streams = st.builds(
     stream_of,
     st.lists(payments, min_size=1, max_size=40),
-    st.lists(st.lists(told, max_size=3), max_size=40),
+    st.lists(st.lists(ledger_lines, max_size=3), max_size=40),
 )
 
 
