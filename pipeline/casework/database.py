@@ -16,6 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from pipeline.failures import BrokenError
+
 # Engine: others name the database by it without knowing what runs it
 __all__ = ["Engine", "open_casework", "writer"]
 
@@ -41,11 +43,11 @@ def open_casework(url: str) -> Engine:
             f"{shown} names no driver that is known; give an address such as postgresql://host/name"
         ) from failure
     except DBAPIError as failure:
-        raise ValueError(
+        raise BrokenError(
             f"the casework database {shown} cannot be opened ({failure.orig}); check the address"
         ) from failure
     except CommandError as failure:
-        raise ValueError(
+        raise BrokenError(
             f"the casework database {shown} is of another version ({failure}); use a newer Strata"
         ) from failure
     return engine
@@ -81,7 +83,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise ValueError(
+        raise BrokenError(
             f"the folder {folder} cannot be made ({failure.strerror}); choose another for casework"
         ) from failure
 
