@@ -4,13 +4,18 @@ VENV = .venv
 BIN = $(VENV)/bin
 SHARED ?= ../shared
 
-.PHONY: demo test check docs bench-features bench-handbook bench-sffsd bench-model bench-unlabelled dashboard clean
+.PHONY: demo test test-fast check docs bench-features bench-handbook bench-sffsd bench-model bench-unlabelled dashboard clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
 
 test: check  ## format, lint, types, tests, the README's commands
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup
+
+test-fast: $(VENV)/ready  ## for every save: lint, and the tests that need no training and no server
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup -m "not slow" tests/features tests/pipeline/casework tests/pipeline/evaluation tests/pipeline/policy tests/test_architecture.py
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -32,9 +37,11 @@ bench-model: $(VENV)/ready  ## the layered network beside boosting, a flat netwo
 bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds without labels
 	$(BIN)/python -m benchmarks.unlabelled
 
-docs: $(VENV)/ready  ## the page of features and the picture of a window, from the code
+docs: $(VENV)/ready  ## the pages of features and of the portfolio, and the picture of a window, from the code
 	$(BIN)/python -m features.docs.page > docs/features.md
 	$(BIN)/python -m features.docs.picture > docs/window.svg
+	$(BIN)/python -m pipeline.portfolio_reference > docs/portfolio.md
+	$(BIN)/python docs/commands_page.py > docs/commands.md
 
 dashboard: $(VENV)/ready  ## the review desk and MLflow
 	$(BIN)/strata dashboard

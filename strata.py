@@ -75,10 +75,9 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
 
-    file = write(
-        run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)),
-        out,
-    )
+    config = SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)
+    with progress().step("simulating"):
+        file = write(run(config), out)
     click.echo(f"{transactions:,} transactions written; next: strata ingest {file}")
 
 
@@ -276,7 +275,7 @@ def add(name: str, role: str) -> None:
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.app import create_app, serve
-    from pipeline.child_process import beside
+    from pipeline.child_process import run_child_process
     from pipeline.registry.changes import mend
 
     workspace = open_workspace()
@@ -285,7 +284,7 @@ def dashboard(port: int) -> None:
     options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
     command = [sys.executable, "-m", "mlflow", "server", *options]
     # MLflow resolves the addresses of artifacts in its working folder
-    with beside(command, os.environ, folder=settings.home):
+    with run_child_process(command, os.environ, folder=settings.home):
         click.echo(
             f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)"
         )
@@ -338,7 +337,8 @@ def demo(transactions: int, seed: int) -> None:
     click.echo(
         f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud"
     )
-    file = write(run(config), home / "world")
+    with progress().step("simulating"):
+        file = write(run(config), home / "world")
     workspace = open_workspace(file)
     done = take_in(workspace)
     click.echo(f"2 ingest    {counted(done)}")
@@ -386,18 +386,10 @@ def train_and_record(
 
 
 def take_in(workspace: "Workspace") -> "Ingested":
-    """Ingest what the source has, and say how many rows were read so far."""
+    """Ingest what the source has."""
     from pipeline.ingest.ingest import ingest as run
 
-    with progress().step(f"reading {workspace.portfolio.name}") as step:
-        read = 0
-
-        def advance(rows: int) -> None:
-            nonlocal read
-            step.advance(rows - read)
-            read = rows
-
-        return run(workspace.portfolio, workspace.lake, now=now(), progress=advance)
+    return run(workspace.portfolio, workspace.lake, now=now(), progress=progress())
 
 
 def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:

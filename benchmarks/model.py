@@ -423,7 +423,11 @@ def exported(measured: Measured) -> Figures:
 def speed(measured: Measured) -> Figures:
     """Our training against a bare loop over the same network and tensors."""
     task = measured.own.task
-    return {"train_vs_bare": bare.ratio(task.folds[0], task.groups)}
+    fold = task.folds[0]
+    return {
+        "train_vs_bare": bare.ratio(fold, task.groups),
+        "step_speedup": bare.step_speedup(fold, task.groups),
+    }
 
 
 PARTS: Mapping[str, Callable[[Measured], Figures]] = {

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.export.export import export
 from pipeline.export.scorer import BLOCK, Scorer
 from pipeline.policy.selection import Policy
-from pipeline.portfolio import Review
+from pipeline.portfolio_tables import Review
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import Candidate
 

@@ -24,7 +24,7 @@ from benchmarks import sffsd
 from features.declarations import Group, fact
 from pipeline.arrays import BoolArray
 from pipeline.evaluation.time_split import labelled_rows, split_by_time
-from pipeline.lake.snapshot import Snapshot, read_snapshot
+from pipeline.lake.snapshot import Snapshot, last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 from pipeline.settings import Settings
@@ -118,15 +118,15 @@ def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
         words = ["simulate", "--seed", str(seed), "--transactions", str(rows), "--out", str(folder)]
         sffsd.strata(words, home)
     snapshot = _ingested(folder / "portfolio.toml", folder)
-    moments = snapshot.transactions(["as_of"])["as_of"].to_pandas()
     portfolio = read_portfolio(folder / "portfolio.toml")
-    split = split_by_time(moments.min(), moments.max(), label_delay=portfolio.label_delay)
+    until = last_moment(portfolio, snapshot.lake)
+    split = split_by_time(snapshot.first, until, label_delay=portfolio.label_delay)
     features = _kept(folder / "features.parquet", lambda: _built(snapshot, folder))
     train, y = labelled_rows(
         features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
     )
     test, truth = labelled_rows(
-        features, snapshot.labels, split.test_from, split.test_until, known_by=moments.max()
+        features, snapshot.labels, split.test_from, split.test_until, known_by=until
     )
     return Task(
         name="simulated world",

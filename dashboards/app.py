@@ -15,10 +15,10 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from dashboards.auth import NotSignedInError, current_user, signing_in_routes
+from dashboards.auth import NotSignedInError, auth_routes, current_user
 from dashboards.desk.actions import action_routes
 from dashboards.desk.case import case_page
-from dashboards.desk.flash import told
+from dashboards.desk.flash import flash
 from dashboards.desk.holds import holds_page
 from dashboards.desk.queue import queue_page
 from dashboards.rendering import FOLDER, Pages, json_twin
@@ -42,7 +42,7 @@ def create_app(engine: Engine, *, clock: Clock = utc_now, title: str = "Strata")
     app.state.pages, app.state.guess_limit = Pages(title), GuessLimit()
     app.middleware("http")(add_headers)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
-    for routes in (signing_in_routes, reading_routes, action_routes):
+    for routes in (auth_routes, page_routes, action_routes):
         app.include_router(routes)
     app.add_exception_handler(NotSignedInError, _to_sign_in)
     for error in (RefusedError, RequestValidationError, HTTPException):
@@ -55,11 +55,11 @@ def serve(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8600) -> None:
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
 
 
-reading_routes = APIRouter()
+page_routes = APIRouter()
 
 
-@reading_routes.get("/")
-@reading_routes.get("/queue.json")
+@page_routes.get("/")
+@page_routes.get("/queue.json")
 def show_queue(
     request: Request,
     user: SignedIn,
@@ -68,43 +68,49 @@ def show_queue(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> Response:
     """What should I review next?"""
-    state_of = request.app.state
+    desk = request.app.state
     facts = queue_page(
-        state_of.engine, portfolio=portfolio or None, state=state, number=page, now=state_of.clock()
+        desk.engine,
+        portfolio=portfolio or None,
+        state=state,
+        number=page,
+        now=desk.clock(),
     )
     return _page_or_twin(request, "queue.html", facts, user)
 
 
-@reading_routes.get("/alerts/{alert_id:int}")
-@reading_routes.get("/alerts/{alert_id:int}.json")
+@page_routes.get("/alerts/{alert_id:int}")
+@page_routes.get("/alerts/{alert_id:int}.json")
 def show_case(
     request: Request, user: SignedIn, alert_id: int, transaction: str | None = None
 ) -> Response:
     """Is this fraud?"""
-    state_of = request.app.state
+    desk = request.app.state
     facts = case_page(
-        state_of.engine, alert_id, transaction_id=transaction, user=user, now=state_of.clock()
+        desk.engine,
+        alert_id,
+        transaction_id=transaction,
+        user=user,
+        now=desk.clock(),
     )
     return _page_or_twin(request, "case.html", facts, user)
 
 
-@reading_routes.get("/holds")
-@reading_routes.get("/holds.json")
+@page_routes.get("/holds")
+@page_routes.get("/holds.json")
 def show_holds(request: Request, user: SignedIn) -> Response:
     """Which accounts are frozen?"""
-    state_of = request.app.state
-    return _page_or_twin(
-        request, "holds.html", holds_page(state_of.engine, user=user, now=state_of.clock()), user
-    )
+    desk = request.app.state
+    facts = holds_page(desk.engine, user=user, now=desk.clock())
+    return _page_or_twin(request, "holds.html", facts, user)
 
 
 def _page_or_twin(request: Request, template: str, facts: object, user: User) -> Response:
     if request.url.path.endswith(".json"):
         return json_twin(facts)
     pages: Pages = request.app.state.pages
-    return pages.html(
-        template, user=user, page=facts, told=told(request.app.state.engine, request.query_params)
-    )
+    line = flash(request.app.state.engine, request.query_params)
+    return pages.html(template, user=user, page=facts, flash=line)
 
 
 def _to_sign_in(request: Request, _error: Exception) -> Response:
@@ -118,11 +124,11 @@ def _to_sign_in(request: Request, _error: Exception) -> Response:
 def _refusal(request: Request, error: Exception) -> Response:
     pages: Pages = request.app.state.pages
     user: User | None = getattr(request.state, "user", None)
-    sentence, status = _said(request, error)
+    sentence, status = _sentence_and_status(request, error)
     return pages.refusal(request, sentence, status=status, user=user)
 
 
-def _said(request: Request, error: Exception) -> tuple[str, int]:
+def _sentence_and_status(request: Request, error: Exception) -> tuple[str, int]:
     match error:
         case ForbiddenError():
             return str(error), 403
@@ -132,15 +138,11 @@ def _said(request: Request, error: Exception) -> tuple[str, int]:
             return str(error), 409
         case RequestValidationError():
             first = error.errors()[0]
-            return (
-                f"the field {first['loc'][-1]} is not right ({first['msg']}); go back and correct it",
-                422,
-            )
+            problem = f"the field {first['loc'][-1]} is not right ({first['msg']})"
+            return f"{problem}; go back and correct it", 422
         case HTTPException(status_code=404):
             return f"there is no page {request.url.path}; begin at the queue", 404
         case HTTPException(status_code=status):
-            return (
-                f"the page {request.url.path} cannot be asked that way; begin at the queue",
-                status,
-            )
+            path = request.url.path
+            return f"the page {path} cannot be asked that way; begin at the queue", status
     raise error

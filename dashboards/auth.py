@@ -14,7 +14,7 @@ WRONG = (
 )
 TOO_MANY = "Too many wrong passwords for this name. Wait five minutes and try again."
 
-signing_in_routes = APIRouter()
+auth_routes = APIRouter()
 
 
 class NotSignedInError(Exception):
@@ -31,13 +31,13 @@ def current_user(request: Request, strata_session: Annotated[str | None, Cookie(
     return user
 
 
-@signing_in_routes.get("/login")
+@auth_routes.get("/login")
 def show_login(request: Request, wanted: Annotated[str, Query(max_length=500)] = "/") -> Response:
     """Who are you?"""
     return _login_page(request, wanted=wanted)
 
 
-@signing_in_routes.post("/login")
+@auth_routes.post("/login")
 def login(
     request: Request,
     name: Annotated[str, Form(max_length=200)],
@@ -61,7 +61,7 @@ def login(
     return response
 
 
-@signing_in_routes.post("/logout")
+@auth_routes.post("/logout")
 def logout(request: Request, strata_session: Annotated[str | None, Cookie()] = None) -> Response:
     """End the session on the server, not only in the browser."""
     desk = request.app.state
@@ -88,10 +88,8 @@ def _login_page(
 
 def _own_path(wanted: str) -> str:
     """Only a path of this desk: //elsewhere and /\\elsewhere are other hosts to a browser."""
-    is_ours = (
-        wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    )
-    return wanted if is_ours else "/"
+    is_path = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
+    return wanted if is_path and wanted.isprintable() else "/"
 
 
 def _limit(request: Request) -> GuessLimit:

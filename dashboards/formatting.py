@@ -52,7 +52,8 @@ def odds(increment: float) -> str:
     ('odds ÷ 2.0', 'odds × 1.0')
     """
     factor = exp(min(abs(increment), 50.0))
-    return f"odds {'×' if increment >= 0 else '÷'} {f'{factor:.1f}' if factor < 100 else f'{factor:,.0f}'}"
+    shown = f"{factor:.1f}" if factor < 100 else f"{factor:,.0f}"
+    return f"odds {'×' if increment >= 0 else '÷'} {shown}"
 
 
 def moment(at: datetime) -> str:

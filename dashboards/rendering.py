@@ -34,7 +34,7 @@ class Pages:
     ) -> HTMLResponse:
         """One template filled with its page model."""
         text = self._templates.get_template(template).render(
-            user=user, told=facts.pop("told", None), **facts
+            user=user, flash=facts.pop("flash", None), **facts
         )
         return HTMLResponse(text, status_code=status)
 
@@ -42,10 +42,11 @@ class Pages:
         self, request: Request, sentence: str, *, status: int, user: User | None
     ) -> Response:
         """One sentence, as a page or for a JSON twin as JSON."""
-        said = sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
+        end = "" if sentence.endswith(".") else "."
+        shown = sentence[:1].upper() + sentence[1:] + end
         if request.url.path.endswith(".json"):
-            return json_twin({"error": said}, status=status)
-        return self.html("refusal.html", user=user, status=status, sentence=said, number=status)
+            return json_twin({"error": shown}, status=status)
+        return self.html("refusal.html", user=user, status=status, sentence=shown, number=status)
 
 
 def json_twin(page: object, *, status: int = 200) -> JSONResponse:

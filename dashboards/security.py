@@ -1,4 +1,4 @@
-"""What stands before every page: nobody else's scripts, no forged forms, no endless guessing of passwords."""
+"""What stands before every page: no foreign scripts, no forged forms, no endless guessing."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -13,8 +13,8 @@ Next = Callable[[Request], Awaitable[Response]]
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -64,7 +64,7 @@ class GuessLimit:
         self._lock = Lock()
 
     def allows(self, name: str, now: datetime) -> bool:
-        """Count an attempt before its password is looked at, so that guessing in parallel gains nothing."""
+        """Count an attempt before its password is checked: guessing in parallel gains nothing."""
         with self._lock:
             self._forget_before(now - GUESS_WINDOW)
             attempts = self._attempts.setdefault(name, [])
@@ -79,8 +79,9 @@ class GuessLimit:
             self._attempts.pop(name, None)
 
     def _forget_before(self, oldest: datetime) -> None:
-        recent = {
-            name: [at for at in attempts if at > oldest]
-            for name, attempts in self._attempts.items()
-        }
-        self._attempts = {name: attempts for name, attempts in recent.items() if attempts}
+        for name, attempts in list(self._attempts.items()):
+            recent = [at for at in attempts if at > oldest]
+            if recent:
+                self._attempts[name] = recent
+            else:
+                del self._attempts[name]

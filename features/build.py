@@ -165,15 +165,11 @@ def whole_history(
     if any(part.is_of_labels for part in plan.parts):
         yield Table(name="verdicts", query=verdict_query(plan.rows))
     for part in plan.parts:
-        key, of = part.features[0].key, part.features[0].of
-        sharded = shards(key[0], len(slices)) if shards and key and key == of else ["TRUE"]
+        own_past = bool(part.key) and part.key == part.as_key
+        sharded = shards(part.key[0], len(slices)) if shards and own_past else ["TRUE"]
         for place, shard in enumerate(sharded):
-            yield Table(
-                name=part.table,
-                query=_part_query(plan, part, shard),
-                in_order=True,
-                more=bool(place),
-            )
+            query = _part_query(plan, part, shard)
+            yield Table(name=part.table, query=query, in_order=True, more=bool(place))
 
 
 def few_rows(
@@ -187,15 +183,14 @@ def few_rows(
 
 
 def _part_query(plan: Plan, part: Part, shard: str) -> str:
-    features = part.features
     if part.is_lookup:
-        rows = sorted({feature.lookup for feature in features})
-        words = {word for feature in features for word in feature.needs() - {feature.lookup}}
-        return lookup_query(
-            f"({plan.read(rows)})", dict.fromkeys(rows, f"({plan.read(sorted(words))})"), features
-        )
+        rows = sorted({feature.lookup for feature in part.features})
+        words = {word for feature in part.features for word in feature.needs() - {feature.lookup}}
+        earlier = f"({plan.read(sorted(words))})"
+        return lookup_query(f"({plan.read(rows)})", dict.fromkeys(rows, earlier), part.features)
     if part.is_of_labels:
-        return label_query(f"({only(plan.read([*features[0].key, 'as_of_us']), shard)})", features)
+        asking = only(plan.read([*part.key, "as_of_us"]), shard)
+        return label_query(f"({asking})", part.aggregates)
     return plan.windows(part, shard=shard)
 
 

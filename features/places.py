@@ -3,7 +3,7 @@
 Distances along great circles.
 """
 
-from features.declarations import LOOKBACK, PAST, Feature, fact, from_row, hidden, past
+from features.declarations import LOOKBACK, Feature, aggregate, fact, from_row, hidden
 
 EARTH_RADIUS_KM = 6371.0
 
@@ -21,25 +21,25 @@ def point(name: str, latitude: str, longitude: str, meaning: str) -> tuple[Featu
     )
 
 
-def usual_point(name: str, here: str, meaning: str) -> tuple[Feature, ...]:
+def mean_point(name: str, here: str, meaning: str) -> tuple[Feature, ...]:
     """Declare the mean of the points `here` that the account had within the look-back."""
-    return tuple(
-        hidden(
-            past(
-                f"{name}_{axis}",
-                f"avg({here}_{axis}) {PAST}",
-                "account_id",
-                LOOKBACK,
-                f"{meaning}, axis {axis}",
-                null="none",
-            )
+    means = (
+        aggregate(
+            f"{name}_{axis}",
+            "mean",
+            "account_id",
+            LOOKBACK,
+            f"{meaning}, axis {axis}",
+            of=f"{here}_{axis}",
+            null="none",
         )
         for axis in "xyz"
     )
+    return tuple(map(hidden, means))
 
 
 def point_of_row(name: str, here: str, row: str, meaning: str) -> tuple[Feature, ...]:
-    """Declare the point `here` of the row that a `previous` found."""
+    """Declare the point `here` of the row that a `last_row` found."""
     return tuple(
         hidden(from_row(f"{name}_{axis}", f"{here}_{axis}", row, f"{meaning}, axis {axis}"))
         for axis in "xyz"
@@ -55,11 +55,11 @@ def distance(name: str, here: str, there: str, meaning: str, *, null: str) -> tu
     length = hidden(
         fact(f"{there}_length", f"nullif(sqrt({squares}), 0)", "length of the vector", null=null)
     )
-    minus, plus = (
-        " + ".join(
-            f"power({here}_{axis} {sign} {there}_{axis} / {length.name}, 2)" for axis in "xyz"
-        )
-        for sign in "-+"
-    )
+    minus, plus = (_squares(here, sign, f"{there}_{{}} / {length.name}") for sign in "-+")
     sql = f"{2 * EARTH_RADIUS_KM} * atan2(sqrt({minus}), sqrt({plus}))"
     return length, fact(name, sql, meaning, unit="km", null=null)
+
+
+def _squares(here: str, sign: str, there: str) -> str:
+    """The squared length of a point, plus or minus another; {} stands for the axis in `there`."""
+    return " + ".join(f"power({here}_{axis} {sign} {there.format(axis)}, 2)" for axis in "xyz")

@@ -1,4 +1,4 @@
-"""The scheduled way of a portfolio: take rows in, collect the analysts' verdicts, score what is new, raise alerts.
+"""A portfolio's scheduled way: ingest, collect the analysts' verdicts, score, raise alerts.
 
 `strata flows PORTFOLIO...` serves it. Settings come from the environment of the process that runs
 the flow.
@@ -38,15 +38,15 @@ score_rows = prefect.task(**POLICY, name="score")(score)
 
 @prefect.flow(name="score")
 def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
-    """Ingest, collect verdicts, score and alert, unless the slot has long passed: the next one does its work."""
+    """Ingest, collect verdicts, score and alert, unless the next slot has come to do that."""
     now = datetime.now(UTC)
     if stale := staleness(flow_run.scheduled_start_time or now, now, every_seconds=every_seconds):
         return Completed(message=stale)
     workspace = Workspace(settings=Settings.read(os.environ), file=Path(portfolio_file))
     champion = workspace.champion
-    taken = ingest_rows(workspace.portfolio, workspace.lake, now=now)
+    ingested = ingest_rows(workspace.portfolio, workspace.lake, now=now)
     verdicts = collect_verdicts(workspace.lake, workspace.casework)
-    done = score_rows(
+    scored = score_rows(
         workspace.portfolio,
         workspace.lake,
         workspace.casework,
@@ -54,29 +54,29 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
         build_config=workspace.settings.build_config,
         now=now,
     )
-    rows = f"taken {taken.taken}, quarantined {taken.quarantined}, verdicts {verdicts}"
-    return Completed(message=f"{rows}, scored {done.scored}, new alerts {done.alerts.new_alerts}")
+    return Completed(
+        message=f"taken {ingested.taken}, quarantined {ingested.quarantined}, "
+        f"verdicts {verdicts}, scored {scored.scored}, new alerts {scored.alerts.new_alerts}"
+    )
 
 
 def staleness(due: datetime, now: datetime, *, every_seconds: float) -> str:
-    """Say why a run is too late to do: the next slot has come, and does its work. Empty when it is not.
+    """Why a run is too late: the next slot has come, and does its work. Empty when it is not.
 
-    >>> staleness(datetime(2025, 1, 1, 6, tzinfo=UTC), datetime(2025, 1, 1, 9, tzinfo=UTC), every_seconds=3600)
+    >>> due = datetime(2025, 1, 1, 6, tzinfo=UTC)
+    >>> staleness(due, due + timedelta(hours=3), every_seconds=3600)
     'skipped: due at 2025-01-01 06:00:00 UTC, 10800 s ago'
     """
     late_seconds = (now - due).total_seconds()
-    return (
-        f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago"
-        if late_seconds > every_seconds
-        else ""
-    )
+    if late_seconds <= every_seconds:
+        return ""
+    return f"skipped: due at {due:%Y-%m-%d %H:%M:%S} UTC, {late_seconds:.0f} s ago"
 
 
 def serve(portfolio_files: Sequence[Path], *, every: timedelta) -> None:
     """Serve one deployment a portfolio on its schedule, until interrupted."""
-    prefect.serve(
-        *(_deployment(file, every) for file in portfolio_files), limit=len(portfolio_files)
-    )
+    deployments = [_deployment(file, every) for file in portfolio_files]
+    prefect.serve(*deployments, limit=len(deployments))
 
 
 def _deployment(file: Path, every: timedelta) -> RunnerDeployment:

@@ -1,6 +1,7 @@
-"""Keeps the schedules: a Prefect server of our own unless PREFECT_API_URL names one, and a runner for the portfolios' flows.
+"""Keeps the schedules: a Prefect server, and a runner for the portfolios' flows.
 
-A schedule fires only where a server runs its scheduler, so an ephemeral one will not do.
+The server is our own unless PREFECT_API_URL names one. A schedule fires only where a server runs
+its scheduler, so an ephemeral one will not do.
 """
 
 import os
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from pipeline.child_process import beside
+from pipeline.child_process import run_child_process
+from pipeline.failures import BrokenError
 
 START_SECONDS = 120.0
 
@@ -38,18 +40,9 @@ def api(environment: Mapping[str, str], *, port: int) -> Iterator[str]:
         yield named
         return
     url = f"http://127.0.0.1:{port}/api"
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with beside(command, environment) as process:
+    server = [sys.executable, "-m", "prefect", "server", "start"]
+    command = [*server, "--host", "127.0.0.1", "--port", str(port)]
+    with run_child_process(command, environment) as process:
         _wait_for(url, process)
         yield url
 
@@ -58,15 +51,16 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ValueError(
-                f"the Prefect server for {url} ended at once (exit code {process.returncode}); take another port if that "
-                "one is taken, or see what `prefect server start` says"
+            raise BrokenError(
+                f"the Prefect server for {url} ended at once (exit code {process.returncode}); "
+                "take another port if that one is taken, or see what `prefect server start` says"
             )
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2):  # noqa: S310 - our own loopback address
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise ValueError(
-        f"the Prefect server at {url} did not answer within {START_SECONDS:.0f} s; start one and set PREFECT_API_URL"
+    raise BrokenError(
+        f"the Prefect server at {url} did not answer within {START_SECONDS:.0f} s; "
+        "start one and set PREFECT_API_URL"
     )

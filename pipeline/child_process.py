@@ -1,4 +1,4 @@
-"""A program that runs beside us and ends with us, together with all that it started."""
+"""A program that runs as our child and ends with us, together with all that it started."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
-def beside(
+def run_child_process(
     command: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the program in a session of its own, silent, in a folder or in ours.

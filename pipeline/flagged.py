@@ -1,8 +1,9 @@
-"""A transaction the model or a rule flagged, with the reasons a person reads: the way into casework.
+"""A flagged transaction with the reasons a person reads: plain values, the way into casework.
 
->>> reason = StageReason(group="ip", increment=1.5, facts=(Fact(name="ip_country", text="IP is in RO", unusual=True),))
->>> stages_from_json(stages_to_json((reason,))) == (reason,)
-True
+>>> amount = Fact(name="amount", text="Amount: 100 EUR", unusual=False, attribution=1.0)
+>>> reason = StageReason(group="amount", increment=1.5, facts=(amount,))
+>>> reason.unattributed
+0.5
 """
 
 from dataclasses import dataclass
@@ -12,15 +13,15 @@ from math import isfinite
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One fact of a stage in words a person can read, e.g. "Country of the IP: RO, card country: DE".
+    """One fact of a stage in words, e.g. "Country of the IP: RO, card country: DE".
 
-    `share` is its part of the stage's increment, where that is known.
+    `attribution` is its part of the stage's increment, where that is known.
     """
 
     name: str
     text: str
     unusual: bool
-    share: float | None = None
+    attribution: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,16 @@ class StageReason:
     increment: float
     facts: tuple[Fact, ...] = ()
 
+    @property
+    def unattributed(self) -> float | None:
+        """What the facts shown leave of the increment; None where no fact has an attribution."""
+        known = [fact.attribution for fact in self.facts if fact.attribution is not None]
+        return self.increment - sum(known) if known else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class NearCase:
-    """A confirmed transaction that is among those most like a flagged one, and how far from it (0 is the same)."""
+    """A confirmed transaction among those most like a flagged one; at distance 0 it is the same."""
 
     transaction_id: str
     event_time: datetime
@@ -46,10 +53,10 @@ class NearCase:
 
 @dataclass(frozen=True, kw_only=True)
 class FlaggedTransaction:
-    """One flagged transaction: `score` is a calibrated probability, `base` + the stage increments are `logit`.
+    """One flagged transaction: `base` + the stages' increments are `logit`, before calibration.
 
-    `logit` is before calibration; `expected_loss` is in units of `currency`; `rules` names the
-    rules that hit; `nearest` are the confirmed cases most like it, the nearest first.
+    `score` is the calibrated probability; `expected_loss` is in units of `currency`; `rules` names
+    the rules that hit; `nearest` are the confirmed cases most like it, the nearest first.
     """
 
     transaction_id: str
@@ -71,6 +78,7 @@ class FlaggedTransaction:
         plain = all(isinstance(number, float | int) and isfinite(number) for number in numbers)
         if not plain or not 0 <= self.score <= 1:
             raise ValueError(
-                f"transaction {self.transaction_id} has (amount, score, logit, base, expected loss) {numbers}; "
+                f"transaction {self.transaction_id} has "
+                f"(amount, score, logit, base, expected loss) {numbers}; "
                 "give finite Python numbers, and a probability as score"
             )

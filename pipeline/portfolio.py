@@ -1,71 +1,40 @@
 """A portfolio: what a data set's columns mean, and how its alerts are to be reviewed.
 
-Read from portfolio.toml.
+Read from portfolio.toml, whose tables stand in `pipeline.portfolio_tables`.
 """
 
-import math
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any
+
+from pydantic import ValidationError
 
 from features.declarations import Group, microseconds
-from features.groups.catalogue import GROUPS, Extra, ExtraKind, GroupError, portfolio_groups
+from features.groups.catalogue import GROUPS, Extra, GroupError, portfolio_groups
 from features.schema import BY_NAME, Kind
+from pipeline.portfolio_errors import PortfolioError, close_to, first_error
+from pipeline.portfolio_tables import (
+    AUTO,
+    NO_DELAY,
+    ExtraColumn,
+    Labels,
+    PortfolioTables,
+    Review,
+    Rule,
+    Source,
+)
 
-NO_DELAY = "0s"
-AUTO = "auto"  # the order of the groups is left to a training
+__all__ = ["Portfolio", "PortfolioError", "read_portfolio"]
+
 OWN_NAMES = ("as_of", "row_digest")  # columns of the lake beside those of the schema
-
-
-class PortfolioError(ValueError):
-    """A portfolio.toml says something that Strata does not understand."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where rows come from: a csv or parquet file (relative to the toml), or a database URL with a query."""
-
-    path: str = ""
-    url: str = field(default="", repr=False)  # may carry a password
-    query: str = ""
-    delay: str = NO_DELAY
-    feed: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labels:
-    """How long after its transaction a label is known, where the source does not say."""
-
-    delay: str = "7d"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Review:
-    """What the analysts can do, and what a decision costs (major units of the currency)."""
-
-    capacity_per_day: int = 100
-    minutes: float = 3.0
-    cost: float = 2.5
-    friction_cost: float = 5.0
-    recovered_share: float = 0.6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A hand-written condition (SQL over columns and features) and what follows when it holds."""
-
-    when: str
-    action: Literal["alert"] = "alert"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Portfolio:
-    """One data set: its source, its columns (theirs to ours), its groups in order, its labels, reviews and rules.
+    """One data set: source, columns (theirs to ours), groups in order, labels, reviews, rules.
 
     `prices` are of one look-up of a group, in the portfolio's currency. With
     `is_ordered_by_information` a training decides the order, and `order` is empty.
@@ -78,7 +47,7 @@ class Portfolio:
     order: tuple[str, ...] = ()
     is_ordered_by_information: bool = False
     prices: dict[str, float] = field(default_factory=dict)
-    extra: dict[str, Extra] = field(default_factory=dict)
+    extra: dict[str, ExtraColumn] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     review: Review = field(default_factory=Review)
     rules: dict[str, Rule] = field(default_factory=dict)
@@ -103,152 +72,69 @@ class Portfolio:
 
     def groups(self, columns: list[str]) -> tuple[Group, ...]:
         """The groups of facts that data with these columns has."""
-        return portfolio_groups(columns, order=self.order, extra=self.extra)
-
-
-def _delay(span: str) -> timedelta:
-    return timedelta() if span == NO_DELAY else timedelta(microseconds=microseconds(span))
+        extra = {name: Extra(group=own.group, kind=own.kind) for name, own in self.extra.items()}
+        return portfolio_groups(columns, order=self.order, extra=extra)
 
 
 def read_portfolio(file: Path) -> Portfolio:
-    """Read and check a portfolio.toml. Raises PortfolioError with the key, the value seen and what it may be."""
+    """Read and check a portfolio.toml.
+
+    Raises PortfolioError with the key, the value seen and what it may be.
+    """
+    text = _read_toml(file)
     try:
-        text = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = PortfolioTables.model_validate(text)
+    except ValidationError as error:
+        raise first_error(error, text, file) from None  # its text repeats what a url may hold
+    groups = tables.groups
+    portfolio = Portfolio(
+        name=tables.name,
+        file=file.absolute(),
+        source=tables.source,
+        columns=tables.columns,
+        order=() if groups.order == AUTO else tuple(groups.order),
+        is_ordered_by_information=groups.order == AUTO,
+        prices=groups.prices,
+        extra=groups.extra,
+        labels=tables.labels,
+        review=tables.review,
+        rules=tables.rules,
+    )
+    _check_columns(portfolio, file)
+    _check_source(portfolio.source, file)
+    _check_groups(portfolio, file)
+    return portfolio
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PortfolioError(
             f"there is no portfolio file {file}; name an existing portfolio.toml"
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PortfolioError(f"{file} cannot be read as TOML: {error}; mend it there") from error
-    allowed = {"name", "source", "columns", "groups", "labels", "review", "rules"}
-    _known_keys(text, allowed, where=str(file))
-    groups = _table(text, "groups", file)
-    _known_keys(groups, {"order", "extra", "prices"}, where=f"[groups] of {file}")
-    extra = _table(groups, "extra", file, inside="groups.")
-    portfolio = Portfolio(
-        name=_name(text, file),
-        file=file.absolute(),
-        source=_section(Source, _table(text, "source", file), f"[source] of {file}"),
-        columns=_columns(_table(text, "columns", file), file),
-        order=_order(groups.get("order", []), file),
-        is_ordered_by_information=groups.get("order") == AUTO,
-        prices=_prices(_table(groups, "prices", file, inside="groups."), file),
-        extra={n: _section(Extra, e, f"[groups.extra.{n}] of {file}") for n, e in extra.items()},
-        labels=_section(Labels, _table(text, "labels", file), f"[labels] of {file}"),
-        review=_section(Review, _table(text, "review", file), f"[review] of {file}"),
-        rules={
-            n: _section(Rule, r, f"[rules.{n}] of {file}")
-            for n, r in _table(text, "rules", file).items()
-        },
-    )
-    _check(portfolio, file)
-    return portfolio
 
 
-Section = TypeVar("Section")
+def _delay(span: str) -> timedelta:
+    return timedelta() if span == NO_DELAY else timedelta(microseconds=microseconds(span))
 
 
-def _section(kind: type[Section], values: Any, where: str) -> Section:
-    """Build a section's dataclass from its TOML table, checking names, types and what is required."""
-    if not isinstance(values, dict):
-        raise PortfolioError(f"{where} is {values!r}; write it as a table")
-    types = {f.name: f.type for f in fields(cast(Any, kind))}
-    _known_keys(values, set(types), where=where)
-    for name, value in values.items():
-        expected = cast(
-            Any,
-            {str: str, bool: bool, int: int, float: (int, float)}.get(cast(Any, types[name]), str),
-        )
-        if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-            raise PortfolioError(
-                f"{name} in {where} is {value!r}; it must be of type {getattr(types[name], '__name__', 'text')}"
-            )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise PortfolioError(f"{where} is incomplete ({error}); add what is missing") from error
-
-
-def _known_keys(values: Mapping[str, Any], allowed: set[str], *, where: str) -> None:
-    for name in values:
-        if name not in allowed:
-            close = get_close_matches(name, allowed, n=1)
-            hint = (
-                f"did you mean {close[0]!r}?" if close else f"it knows {', '.join(sorted(allowed))}"
-            )
-            raise PortfolioError(f"{where} has {name!r}, which means nothing to Strata; {hint}")
-
-
-def _table(text: dict[str, Any], name: str, file: Path, *, inside: str = "") -> dict[str, Any]:
-    value = text.get(name, {})
-    if not isinstance(value, dict):
-        raise PortfolioError(
-            f"{name} of {file} is {value!r}; write it as the table [{inside}{name}]"
-        )
-    return value
-
-
-def _order(value: object, file: Path) -> tuple[str, ...]:
-    if value == AUTO:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise PortfolioError(
-            f"order in [groups] of {file} is {value!r}; write it as a list of group names, or as {AUTO!r}"
-        )
-    return tuple(value)
-
-
-def _prices(values: dict[str, Any], file: Path) -> dict[str, float]:
-    for name, price in values.items():
-        if name not in GROUPS:
-            raise PortfolioError(
-                f"[groups.prices] of {file} names {name!r}, which is no group; choose from {', '.join(GROUPS)}"
-            )
-        if (
-            isinstance(price, bool)
-            or not isinstance(price, int | float)
-            or not 0 <= price < math.inf
-        ):
-            raise PortfolioError(
-                f"the price of {name} in [groups.prices] of {file} is {price!r}; give a number of 0 or more"
-            )
-    return {name: float(price) for name, price in values.items()}
-
-
-def _name(text: dict[str, Any], file: Path) -> str:
-    name = text.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
-        raise PortfolioError(
-            f"the name of {file} is {name!r}; give it one of lower-case letters, digits, - and _"
-        )
-    return name
-
-
-def _columns(values: dict[str, Any], file: Path) -> dict[str, str]:
-    for theirs, ours in values.items():
-        if not isinstance(ours, str):
-            raise PortfolioError(
-                f"{theirs!r} in [columns] of {file} is mapped to {ours!r}; map it to the name of a column"
-            )
-    return values
-
-
-def _check(portfolio: Portfolio, file: Path) -> None:
-    source = portfolio.source
-    known = set(BY_NAME) | set(portfolio.extra)
+def _check_columns(portfolio: Portfolio, file: Path) -> None:
+    known = [*BY_NAME, *portfolio.extra]
+    choice = f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
+    ours_of = list(portfolio.columns.values())
     for theirs, ours in portfolio.columns.items():
         if ours not in known:
-            close = get_close_matches(ours, known, n=1)
-            hint = (
-                f"did you mean {close[0]!r}?"
-                if close
-                else f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
-            )
-            raise PortfolioError(
-                f"{theirs!r} in [columns] of {file} is mapped to {ours!r}, which is no column of Strata; {hint}"
-            )
-        if list(portfolio.columns.values()).count(ours) > 1:
+            mapped = f"{theirs!r} in [columns] of {file} is mapped to {ours!r}"
+            hint = close_to(ours, known, otherwise=choice)
+            raise PortfolioError(f"{mapped}, which is no column of Strata; {hint}")
+        if ours_of.count(ours) > 1:
             raise PortfolioError(f"[columns] of {file} maps two columns to {ours!r}; map one")
+
+
+def _check_source(source: Source, file: Path) -> None:
     if bool(source.path) == bool(source.url):
         found = "both" if source.path else "neither"
         raise PortfolioError(f"[source] of {file} has {found} of path and url; give one of them")
@@ -257,53 +143,19 @@ def _check(portfolio: Portfolio, file: Path) -> None:
         raise PortfolioError(
             f"[source] of {file} has a {there} and no {absent}; a database needs both"
         )
-    _check_spans(portfolio, file)
-    _check_extra(portfolio, file)
+
+
+def _check_groups(portfolio: Portfolio, file: Path) -> None:
+    for name in portfolio.prices:
+        if name not in GROUPS:
+            named = f"[groups.prices] of {file} names {name!r}, which is no group"
+            raise PortfolioError(f"{named}; choose from {', '.join(GROUPS)}")
+    for name in portfolio.extra:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in OWN_NAMES:
+            refused = f"[groups.extra.{name}] of {file} cannot be called {name!r}"
+            allowed = f"lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}"
+            raise PortfolioError(f"{refused}; take {allowed}")
     try:
         portfolio.groups([*BY_NAME, *portfolio.extra])
     except GroupError as error:
         raise PortfolioError(f"{file}: {error}") from error
-    _check_review(portfolio.review, file)
-    for name, rule in portfolio.rules.items():
-        if rule.action != "alert":
-            raise PortfolioError(
-                f"action in [rules.{name}] of {file} is {rule.action!r}; it must be 'alert'"
-            )
-
-
-def _check_spans(portfolio: Portfolio, file: Path) -> None:
-    for section, span in (("source", portfolio.source.delay), ("labels", portfolio.labels.delay)):
-        try:
-            _ = span if span == NO_DELAY else microseconds(span)
-        except ValueError as error:
-            raise PortfolioError(f"delay in [{section}] of {file}: {error}") from error
-
-
-def _check_extra(portfolio: Portfolio, file: Path) -> None:
-    for name, extra in portfolio.extra.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in OWN_NAMES:
-            told = f"[groups.extra.{name}] of {file} cannot be called {name!r}"
-            raise PortfolioError(
-                f"{told}; take lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}"
-            )
-        if extra.kind not in get_args(ExtraKind):
-            raise PortfolioError(
-                f"kind in [groups.extra.{name}] of {file} is {extra.kind!r}; it must be 'number' or 'category'"
-            )
-
-
-def _check_review(review: Review, file: Path) -> None:
-    bounds = {
-        "capacity_per_day": (1, math.inf),
-        "minutes": (0, math.inf),
-        "cost": (0, math.inf),
-        "friction_cost": (0, math.inf),
-        "recovered_share": (0, 1),
-    }
-    for name, (least, most) in bounds.items():
-        value = getattr(review, name)
-        if not (least <= value <= most and math.isfinite(value)):
-            to = "at least {}" if most == math.inf else "from {} to {}"
-            raise PortfolioError(
-                f"{name} in [review] of {file} is {value}; it must be {to.format(least, most)}"
-            )

@@ -71,8 +71,8 @@ def _engine(named: str) -> "EngineName":
     from features.engines.protocol import EngineName
 
     if named not in get_args(EngineName):
-        known = ", ".join(get_args(EngineName))
-        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {known}, or unset it")
+        engines = ", ".join(get_args(EngineName))
+        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {engines}, or unset it")
     return cast(EngineName, named)
 
 

@@ -109,7 +109,8 @@ def _holds_overdue(portfolio: str, workspace: Workspace, now: datetime) -> int:
         return 0
     from pipeline.casework import active_holds
 
-    return sum(hold.review_by < now for hold in active_holds(workspace.casework, portfolio))
+    holds = active_holds(workspace.casework)
+    return sum(hold.portfolio == portfolio and hold.review_by < now for hold in holds)
 
 
 def _version(portfolio: str, found: Version | None) -> VersionStatus | None:

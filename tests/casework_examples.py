@@ -7,11 +7,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.casework import Role, add_user, open_casework
+from pipeline.casework import HoldKind, Role, add_user, freeze, open_casework
 from pipeline.flagged import Fact, FlaggedTransaction, NearCase, StageReason
 
 NOW = datetime(2025, 3, 10, 9, 0, tzinfo=UTC)
+TOMORROW = NOW + timedelta(days=1)
 PASSWORD = "correct horse battery"
+AMOUNT_FACT = Fact(name="amount", text="Amount: 100 EUR", unusual=False, attribution=0.75)
+IP_FACT = Fact(name="ip_country", text="Country of the IP: RO, card country: DE", unusual=True)
 PEOPLE: dict[str, Role] = {
     "ann": "analyst",
     "ben": "analyst",
@@ -22,7 +25,7 @@ PEOPLE: dict[str, Role] = {
 
 
 def casework_with_people(folder: Path) -> Engine:
-    """A new casework database with an analyst Ann, an analyst Ben, a senior Sue, a manager Max and a viewer Vic."""
+    """A new casework database with analysts Ann and Ben, senior Sue, manager Max, viewer Vic."""
     file = folder / "casework.db"
     file.write_bytes(_people_once())
     return open_casework(f"sqlite:///{file}")
@@ -30,13 +33,35 @@ def casework_with_people(folder: Path) -> Engine:
 
 @cache
 def _people_once() -> bytes:
-    """The database as bytes: a password takes argon2 a while on purpose, so each test gets a copy."""
+    """The database as bytes: each test gets a copy, as argon2 takes its time on purpose."""
     with tempfile.TemporaryDirectory() as folder:
         engine = open_casework(f"sqlite:///{folder}/casework.db")
         for name, role in PEOPLE.items():
             add_user(engine, name, role=role, password=PASSWORD, now=NOW)
         engine.dispose()
         return Path(folder, "casework.db").read_bytes()
+
+
+def freeze_account(
+    engine: Engine,
+    account_id: str = "a1",
+    *,
+    kind: HoldKind = "all",
+    owner: str | None = "ann",
+    reason: str = "stolen card",
+    review_by: datetime = TOMORROW,
+) -> None:
+    """Freeze an account of the portfolio world."""
+    freeze(
+        engine,
+        "world",
+        account_id,
+        kind=kind,
+        reason=reason,
+        owner=owner,
+        review_by=review_by,
+        now=NOW,
+    )
 
 
 def near(transaction_id: str, *, is_fraud: bool = True, distance: float = 0.5) -> NearCase:
@@ -78,19 +103,11 @@ def flagged(
             StageReason(
                 group="amount",
                 increment=1.0,
-                facts=(Fact(name="amount", text="Amount: 100 EUR", unusual=False, share=0.75),),
-            ),
-            StageReason(
-                group="ip",
-                increment=2.0,
                 facts=(
-                    Fact(
-                        name="ip_country",
-                        text="Country of the IP: RO, card country: DE",
-                        unusual=True,
-                    ),
+                    Fact(name="amount", text="Amount: 100 EUR", unusual=False, attribution=0.75),
                 ),
             ),
+            StageReason(group="ip", increment=2.0, facts=(IP_FACT,)),
         ),
         nearest=nearest,
     )

@@ -1,4 +1,4 @@
-"""Small portfolios with the rows of their source, and what the lake has after they were taken in."""
+"""Small portfolios with the rows of their source, and what the lake has after taking them in."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,10 +41,10 @@ def portfolio_of(folder: Path, *, source: str = PARQUET, more: str = "") -> Port
 def write_rows(portfolio: Portfolio, rows: Sequence[Row]) -> None:
     """Write the rows as the portfolio's source; a column some rows lack is null there."""
     names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names} or {
-        name: pa.array([], pa.string()) for name in row()
-    }
-    pq.write_table(pa.table(columns), portfolio.file.parent / portfolio.source.path)
+    table = pa.table({name: pa.array([], pa.string()) for name in row()})
+    if rows:
+        table = pa.Table.from_pylist([{**dict.fromkeys(names), **row} for row in rows])
+    pq.write_table(table, portfolio.file.parent / portfolio.source.path)
 
 
 def take_in(
@@ -55,7 +55,7 @@ def take_in(
     source: str = PARQUET,
     more: str = "",
 ) -> tuple[Lake, list[Ingested]]:
-    """Ingest each batch as the source's whole content, one after the other, into the folder's lake."""
+    """Ingest each batch in turn as the source's whole content into the folder's lake."""
     portfolio = portfolio_of(folder, source=source, more=more)
     lake = Lake(str(folder / "lake"), portfolio.name)
     done = []

@@ -1,4 +1,4 @@
-"""A desk with sixty alerts of every kind, the same every time: what screenshots and browser tests look at."""
+"""A desk with sixty alerts of every kind, the same every time, for screenshots and browsers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,11 +7,20 @@ from math import exp
 import numpy as np
 from sqlalchemy import Engine
 
-from pipeline.casework import decide, freeze, queue, raise_alerts, take
+from pipeline.casework import HoldKind, Verdict, claim, decide, freeze, queue, raise_alerts
 from pipeline.flagged import Fact, FlaggedTransaction, StageReason
 from tests.casework_examples import NOW, near
 
 ALERTS = 60
+# which alert of the queue is decided how; whose account is frozen how and for how many days
+VERDICTS: tuple[tuple[int, Verdict], ...] = ((7, "fraud"), (12, "legitimate"), (21, "fraud"))
+HOLDS: tuple[tuple[int, HoldKind, int], ...] = (
+    (1, "all", 2),
+    (7, "debit", 1),
+    (12, "all", 1),
+    (21, "debit", 3),
+)
+REPORTED = "customer reported a stolen card"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +139,7 @@ STORIES = (
 
 
 def seed(engine: Engine, *, now: datetime = NOW) -> None:
-    """Sixty alerts, a few of them taken, decided and frozen.
+    """Sixty alerts, a few of them claimed, decided and frozen.
 
     `engine` must know the people of casework_examples.
     """
@@ -144,7 +153,7 @@ def seed(engine: Engine, *, now: datetime = NOW) -> None:
             now=raised_at,
         )
     alerts = queue(engine, limit=ALERTS)
-    for place, verdict in ((7, "fraud"), (12, "legitimate"), (21, "fraud")):
+    for place, verdict in VERDICTS:
         decide(
             engine,
             alerts[place].id,
@@ -152,7 +161,7 @@ def seed(engine: Engine, *, now: datetime = NOW) -> None:
             note="called the customer",
             by="ben",
             now=now - timedelta(hours=1),
-        )  # type: ignore[arg-type]
+        )
     again = alerts[7]
     raise_alerts(
         engine,
@@ -160,14 +169,20 @@ def seed(engine: Engine, *, now: datetime = NOW) -> None:
         portfolio=again.portfolio,
         now=now,
     )
-    take(engine, alerts[3].id, by="ben", now=now - timedelta(minutes=9))
-    for place, kind, days in ((1, "all", 2), (7, "debit", 1), (12, "all", 1), (21, "debit", 3)):
-        since = now - timedelta(days=1, hours=5)
-        reason = "customer reported a stolen card" if place % 2 else "new device and new receiver"
+    claim(engine, alerts[3].id, by="ben", now=now - timedelta(minutes=9))
+    since = now - timedelta(days=1, hours=5)
+    for place, kind, days in HOLDS:
+        reported = place % 2 == 1
         freeze(
-            engine, alerts[place].portfolio, alerts[place].account_id,
-            kind=kind, reason=reason, owner="sue" if place % 2 else "ben", review_by=since + timedelta(days=days), now=since,  # type: ignore[arg-type]
-        )  # fmt: skip
+            engine,
+            alerts[place].portfolio,
+            alerts[place].account_id,
+            kind=kind,
+            reason=REPORTED if reported else "new device and new receiver",
+            owner="sue" if reported else "ben",
+            review_by=since + timedelta(days=days),
+            now=since,
+        )
 
 
 def _one_alert(number: int, random: np.random.Generator, at: datetime) -> list[FlaggedTransaction]:

@@ -16,7 +16,7 @@ from urllib.error import URLError
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.child_process import beside
+from pipeline.child_process import run_child_process
 from pipeline.registry.changes import mend
 from pipeline.registry.versions import Registry
 from tests.demo_home import ROOT, Demo
@@ -111,7 +111,7 @@ def test_mlflows_pages_show_and_download_artifacts_of_a_moved_home(old: Demo) ->
         port = free.getsockname()[1]
     command = [sys.executable, str(ROOT / "strata.py"), "dashboard", "--port", str(port)]
     asked = f"run_id={champion.run_id}"
-    with beside(command, old.environment):
+    with run_child_process(command, old.environment):
         listed = answer(f"http://127.0.0.1:{port + 1}/ajax-api/2.0/mlflow/artifacts/list?{asked}")
         assert {"comparison.json", "bundle"} <= {
             file["path"] for file in json.loads(listed)["files"]

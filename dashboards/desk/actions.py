@@ -14,13 +14,13 @@ from pipeline.casework import (
     User,
     Verdict,
     alert_page,
+    claim,
     decide,
     freeze,
-    put_back,
     queue,
     release,
     reverse,
-    take,
+    unclaim,
 )
 
 SignedIn = Annotated[User, Depends(current_user)]
@@ -59,18 +59,18 @@ def give_reversal(
 
 
 @action_routes.post("/alerts/{alert_id:int}/take")
-def take_alert(request: Request, user: SignedIn, alert_id: int) -> RedirectResponse:
+def claim_alert(request: Request, user: SignedIn, alert_id: int) -> RedirectResponse:
     """Take an alert into review."""
     desk = request.app.state
-    take(desk.engine, alert_id, by=user.name, now=desk.clock())
+    claim(desk.engine, alert_id, by=user.name, now=desk.clock())
     return _see(f"/alerts/{alert_id}", done="taken")
 
 
 @action_routes.post("/alerts/{alert_id:int}/return")
-def return_alert(request: Request, user: SignedIn, alert_id: int) -> RedirectResponse:
+def unclaim_alert(request: Request, user: SignedIn, alert_id: int) -> RedirectResponse:
     """Put an alert back into the queue."""
     desk = request.app.state
-    put_back(desk.engine, alert_id, by=user.name, now=desk.clock())
+    unclaim(desk.engine, alert_id, by=user.name, now=desk.clock())
     return _see(f"/alerts/{alert_id}", done="returned")
 
 
@@ -123,5 +123,5 @@ def _next_in_queue(engine: Engine, alert_id: int) -> str:
     return f"/alerts/{waiting[0].id}" if waiting else "/"
 
 
-def _see(path: str, **said: str) -> RedirectResponse:
-    return RedirectResponse(f"{path}?{formatting.query(**said)}", status_code=303)
+def _see(path: str, **done: str) -> RedirectResponse:
+    return RedirectResponse(f"{path}?{formatting.query(**done)}", status_code=303)

@@ -1,4 +1,4 @@
-"""The line that tells what was just done, read back from what is stored, so that a link cannot make it lie."""
+"""The line that says what was just done; read from what is stored, so no link can make it up."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ DONE = {
 }
 
 
-def told(engine: Engine, asked: Mapping[str, str]) -> str | None:
-    """What to say on top of the page, if anything was done."""
+def flash(engine: Engine, asked: Mapping[str, str]) -> str | None:
+    """What stands on top of the page, if anything was done."""
     decided = asked.get("decided", "")
     if decided.isascii() and decided.isdigit() and len(decided) < 10:
         return _verdict(engine, int(decided))

@@ -1,10 +1,10 @@
-"""Which accounts are frozen, and until when? Every active hold, the one to be reviewed first on top."""
+"""Which accounts are frozen, and until when? The hold to be reviewed first stands on top."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from dashboards import formatting
-from pipeline.casework import REVIEWERS, Engine, HoldFacts, User, active_holds
+from pipeline.casework import Engine, HoldFacts, User, active_holds, refuse_release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,12 @@ def holds_page(engine: Engine, *, user: User, now: datetime) -> HoldsPage:
 
 def hold_row(hold: HoldFacts, *, user: User, now: datetime) -> HoldRow:
     """A hold with what stands against its release."""
+    refusal = refuse_release(
+        user,
+        hold.account_id,
+        pending_alert_id=hold.pending_alert_id,
+        active_kinds=(hold.kind,),
+    )
     return HoldRow(
         portfolio=hold.portfolio,
         account_id=hold.account_id,
@@ -54,13 +60,5 @@ def hold_row(hold: HoldFacts, *, user: User, now: datetime) -> HoldRow:
         review_by=hold.review_by,
         overdue=hold.review_by < now,
         pending_alert_id=hold.pending_alert_id,
-        blocked=_blocked(hold, user),
+        blocked=refusal.hint if refusal is not None else None,
     )
-
-
-def _blocked(hold: HoldFacts, user: User) -> str | None:
-    if hold.pending_alert_id is not None:
-        return f"Alert {hold.pending_alert_id} of this account is not decided yet."
-    if user.role not in REVIEWERS:
-        return f"You are {user.role} and may not release accounts."
-    return None

@@ -158,7 +158,8 @@ def _href(portfolio: str | None, state: AlertState, number: int) -> str:
 
 def _empty(state: AlertState) -> str:
     return {
-        "open": "Nothing waits for review. New alerts come with the next scoring run: strata score PORTFOLIO.",
+        "open": "Nothing waits for review. "
+        "New alerts come with the next scoring run: strata score PORTFOLIO.",
         "in_review": "Nobody has taken an alert. Open one from the queue and choose “Take it”.",
         "decided": "No alert was decided yet. Verdicts given on an alert's page are listed here.",
     }[state]

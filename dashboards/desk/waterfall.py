@@ -1,4 +1,4 @@
-"""The way of one score through the stages: from the base rate, each stage pushing it up or down, to the final log-odds.
+"""A score's way from the base rate to its final log-odds, each stage pushing it up or down.
 
 A bar is drawn in units of the plot's width (0 to 100); `render_bar` turns it into an SVG that needs
 neither script nor style.
@@ -20,7 +20,7 @@ MIN_WIDTH = 0.8  # an increment of nothing still shows where it stands
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One stage of the plot: log-odds `before` and `after` it, and where its bar starts and ends (0 to 100)."""
+    """One stage of the plot: log-odds `before` and `after` it; its bar is `start` to `end`."""
 
     name: str
     before: float
@@ -53,14 +53,15 @@ def waterfall(base: float, increments: Sequence[tuple[str, float]]) -> tuple[Ste
 def render_bar(step: Step) -> Markup:
     """The step's bar with a thin line where it arrives.
 
-    The number beside it says the same in text.
+    The number next to it says the same in text.
     """
     left, right = sorted((step.start, step.end))
     kind = "up" if step.increment > 0 else "down" if step.increment < 0 else "base"
     x = min(left, 100 - MIN_WIDTH)
     width = max(right - left, MIN_WIDTH)
     return Markup(
-        '<svg class="bar {}" viewBox="0 0 100 {}" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
+        '<svg class="bar {}" viewBox="0 0 100 {}" preserveAspectRatio="none" '
+        'aria-hidden="true" focusable="false">'
         '<line class="arrival" x1="{}" x2="{}" y1="0" y2="{}"/>'
         '<rect x="{}" y="5" width="{}" height="{}"/></svg>'
     ).format(kind, HEIGHT, step.end, step.end, HEIGHT, round(x, 3), round(width, 3), HEIGHT - 10)

@@ -6,7 +6,7 @@ python -m features.docs.page > docs/features.md
 import sys
 from collections.abc import Iterable, Iterator
 
-from features.declarations import LOOKBACK, Feature, Group, microseconds
+from features.declarations import LOOKBACK, Aggregate, Feature, Group, microseconds
 from features.groups.catalogue import ALWAYS, DERIVED, GROUPS
 from features.ip.addresses import FACT_NAMES
 from features.known_fraud import LONGEST_WAIT
@@ -118,14 +118,15 @@ def _spans(features: Iterable[Feature]) -> list[str]:
     """The windows of features, the shortest first, a span's keys together."""
     keys: dict[str, set[str]] = {}
     for feature in features:
-        if feature.key:
-            keys.setdefault(feature.span, set()).add(_key(feature))
+        if feature.aggregate:
+            keys.setdefault(feature.aggregate.span, set()).add(_key(feature.aggregate))
     return [f"{span} of {', '.join(sorted(keys[span]))}" for span in sorted(keys, key=microseconds)]
 
 
-def _key(feature: Feature) -> str:
-    key, of = " + ".join(feature.key), " + ".join(feature.of)
-    return f"{'labels of ' if feature.stream == 'labels' else ''}`{key if of == key else f'{key} as {of}'}`"
+def _key(over: Aggregate) -> str:
+    key, as_key = " + ".join(over.key), " + ".join(over.as_key)
+    whose = f"`{key}`" if as_key == key else f"`{key} as {as_key}`"
+    return f"labels of {whose}" if over.stream == "labels" else whose
 
 
 def _names(names: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Amount: how much, how it is made up, and how much that is for this account."""
 
-from features.declarations import LOOKBACK, PAST, Feature, Group, fact, hidden, past
+from features.declarations import LOOKBACK, Feature, Function, Group, aggregate, fact, hidden
 
 FIRST = "the account's first payment in the span"
 SPANS = ("7d", "30d", LOOKBACK)
@@ -21,28 +21,37 @@ NEXT_LIMIT = f"CASE {' '.join(f'WHEN amount < {limit} THEN {limit}' for limit in
 BAND = "floor(2 * log2(amount + 1.003))"
 
 
-def _of_account(name: str, sql: str, span: str, meaning: str) -> Feature:
-    return past(name, f"{sql} {PAST}", "account_id", span, meaning, unit="currency", null=FIRST)
-
-
-def _mean(span: str) -> Feature:
-    """The mean of a span whose sum and count the group sender has: a window less."""
-    sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
-    return fact(
-        f"amount_mean_{span}",
-        sql,
-        f"mean payment of the account in {span}",
+def _of_account(name: str, function: Function, meaning: str) -> Feature:
+    return aggregate(
+        name,
+        function,
+        "account_id",
+        LOOKBACK,
+        meaning,
+        of="amount",
         unit="currency",
         null=FIRST,
     )
 
 
-def _over(name: str, usual: str, meaning: str) -> Feature:
-    """The amount over something usual.
+def _mean(span: str) -> Feature:
+    """The mean of a span whose sum and count the group sender has: a window less."""
+    sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
+    meaning = f"mean payment of the account in {span}"
+    return fact(f"amount_mean_{span}", sql, meaning, unit="currency", null=FIRST)
+
+
+def _over(name: str, other: str, meaning: str) -> Feature:
+    """The amount over another.
 
     One unit of currency is added below, so that cents do not explode it.
     """
-    return fact(name, f"amount / ({usual} + 1.0)", meaning, unit="ratio", null=FIRST)
+    return fact(name, f"amount / ({other} + 1.0)", meaning, unit="ratio", null=FIRST)
+
+
+def _over_mean(span: str) -> Feature:
+    meaning = f"amount over the account's mean of {span}"
+    return _over(f"amount_over_mean_{span}", f"amount_mean_{span}", meaning)
 
 
 GROUP = Group(
@@ -71,22 +80,9 @@ GROUP = Group(
             kind="flag",
         ),
         *(_mean(span) for span in ("7d", "30d")),
-        _of_account(
-            "amount_mean_90d", "avg(amount)", LOOKBACK, "mean payment of the account in 90d"
-        ),
-        *(
-            _over(
-                f"amount_over_mean_{span}",
-                f"amount_mean_{span}",
-                f"amount over the account's mean of {span}",
-            )
-            for span in SPANS
-        ),
-        hidden(
-            _of_account(
-                "amount_most_90d", "max(amount)", LOOKBACK, "largest payment of the account in 90d"
-            )
-        ),
+        _of_account("amount_mean_90d", "mean", "mean payment of the account in 90d"),
+        *(_over_mean(span) for span in SPANS),
+        hidden(_of_account("amount_most_90d", "max", "largest payment of the account in 90d")),
         _over(
             "amount_over_most_90d",
             "amount_most_90d",
@@ -94,18 +90,14 @@ GROUP = Group(
         ),
         fact(
             "amount_is_largest",
-            "CASE WHEN amount > amount_most_90d THEN 1.0 WHEN amount <= amount_most_90d THEN 0.0 END",
+            "CASE WHEN amount > amount_most_90d THEN 1.0"
+            " WHEN amount <= amount_most_90d THEN 0.0 END",
             "amount above all payments of the account in 90d",
             null=FIRST,
             kind="flag",
         ),
         hidden(
-            _of_account(
-                "amount_spread_90d",
-                "stddev_pop(amount)",
-                LOOKBACK,
-                "spread of the account's payments of 90d",
-            )
+            _of_account("amount_spread_90d", "stddev", "spread of the account's payments of 90d")
         ),
         fact(
             "amount_z_90d",
@@ -115,9 +107,9 @@ GROUP = Group(
         ),
         hidden(fact("amount_band", BAND, "band of amounts, two to each doubling")),
         hidden(
-            past(
+            aggregate(
                 "amount_same_band_90d",
-                f"count(*) {PAST}",
+                "count",
                 "account_id+amount_band",
                 LOOKBACK,
                 "payments of the account in this band of amounts in 90d",
@@ -138,12 +130,13 @@ GROUP = Group(
                 kind="flag",
             )
         ),
-        past(
+        aggregate(
             "amount_high_14d",
-            f"coalesce(sum(amount_is_high) {PAST}, 0)",
+            "sum",
             "account_id",
             "14d",
             "payments of the account above 3 times its mean, in 14d",
+            of="amount_is_high",
         ),
     ),
 )

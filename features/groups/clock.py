@@ -5,12 +5,11 @@ from math import pi
 from features.declarations import (
     CIRCLE,
     LOOKBACK,
-    PAST,
     Group,
+    aggregate,
     fact,
     hidden,
-    past,
-    seconds_since_previous,
+    seconds_since,
 )
 
 HOURS = "floor(event_us / 3600000000.0)"
@@ -68,24 +67,24 @@ GROUP = Group(
             "between 0 and 7 o'clock UTC",
             kind="flag",
         ),
-        seconds_since_previous(
+        seconds_since(
             "clock_seconds_since_previous",
             "account_id",
             "time since the account's previous payment",
         ),
         hidden(
-            past(
+            aggregate(
                 "clock_same_hour_90d",
-                f"count(*) {PAST}",
+                "count",
                 "account_id+hour_of_day",
                 LOOKBACK,
                 "payments of the account at this hour in 90d",
             )
         ),
         hidden(
-            past(
+            aggregate(
                 "clock_payments_90d",
-                f"count(*) {PAST}",
+                "count",
                 "account_id",
                 LOOKBACK,
                 "payments of the account in 90d",

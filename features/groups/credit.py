@@ -1,6 +1,6 @@
 """Credit: the payer's credit score, against what it was."""
 
-from features.declarations import LOOKBACK, PAST, Group, fact, from_row, hidden, past, previous
+from features.declarations import LOOKBACK, Group, aggregate, fact, from_row, hidden, last_row
 
 NO_EARLIER = "no score in the 90d before, or this one unknown"
 
@@ -17,12 +17,13 @@ GROUP = Group(
             kind="flag",
         ),
         hidden(
-            past(
+            aggregate(
                 "credit_mean_90d",
-                f"avg(credit_score) {PAST}",
+                "mean",
                 "account_id",
                 LOOKBACK,
                 "mean credit score of the account's payments of 90d",
+                of="credit_score",
                 unit="points",
             )
         ),
@@ -33,7 +34,7 @@ GROUP = Group(
             unit="points",
             null=NO_EARLIER,
         ),
-        previous("credit_last_row", "account_id", where="credit_score IS NOT NULL"),
+        last_row("credit_last_row", "account_id", where="credit_score IS NOT NULL"),
         hidden(
             from_row(
                 "credit_last",

@@ -1,11 +1,11 @@
-"""IP: where the address is and what it hides, whether it and the device are usual for the account, and who else uses them.
+"""IP: where the address is and what it hides, and whether it and the device are new or shared.
 
 What is known of the address itself comes from `features.ip.addresses`.
 """
 
-from features.declarations import PAST, Feature, Group, fact, hidden, newly_seen, past
+from features.declarations import Feature, Group, aggregate, fact, hidden, newly_seen
 from features.known_fraud import known_fraud
-from features.places import distance, point, usual_point
+from features.places import distance, mean_point, point
 
 SPANS = ("1h", "1d", "7d")
 UNTOLD = "no database tells"
@@ -17,40 +17,29 @@ def _differs(name: str, left: str, right: str, meaning: str) -> Feature:
 
 
 def _shared(prefix: str, key: str, span: str, named: str) -> tuple[Feature, ...]:
-    """Payments of an address, network or device in a span, and accounts it was new for: both many when cards are tested."""
-    new = f"coalesce(sum({prefix}_new_for_account) {PAST}, 0)"
+    """Payments of an address, network or device in a span, and those of accounts new to it.
+
+    Both are many when cards are tested.
+    """
+    payments, is_new = f"payments from the {named} in {span}", f"{prefix}_new_for_account"
+    by_new = f"{payments} by accounts new to it"
     return (
-        past(
-            f"{prefix}_count_{span}",
-            f"count(*) {PAST}",
-            key,
-            span,
-            f"payments from the {named} in {span}",
-        ),
-        past(
-            f"{prefix}_new_accounts_{span}",
-            new,
-            key,
-            span,
-            f"payments from the {named} in {span} by accounts new to it",
-        ),
+        aggregate(f"{prefix}_count_{span}", "count", key, span, payments),
+        aggregate(f"{prefix}_new_accounts_{span}", "sum", key, span, by_new, of=is_new),
     )
 
 
 def _declined(span: str) -> Feature:
-    sql = f"coalesce(sum(declined_payment) {PAST}, 0)"
-    return past(
-        f"ip_declined_{span}",
-        sql,
-        "ip_address",
-        span,
-        f"declined payments from the IP address in {span}",
+    meaning = f"declined payments from the IP address in {span}"
+    return aggregate(
+        f"ip_declined_{span}", "sum", "ip_address", span, meaning, of="declined_payment"
     )
 
 
 GROUP = Group(
     name="ip",
-    meaning="where the address is and what it hides, whether it and the device are usual for the account, who else uses them",
+    meaning="where the address is and what it hides, whether it and the device are usual for the account, "
+    "who else uses them",
     needs=("ip_address",),
     features=(
         fact(
@@ -99,7 +88,7 @@ GROUP = Group(
             "IP address outside the retailer's country",
         ),
         *point("ip_place", "ip_latitude", "ip_longitude", "the IP address's place"),
-        *usual_point("ip_usual", "ip_place", "mean place of the account's IP addresses of 90d"),
+        *mean_point("ip_usual", "ip_place", "mean place of the account's IP addresses of 90d"),
         *distance(
             "ip_distance_from_usual",
             "ip_place",

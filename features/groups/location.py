@@ -1,20 +1,21 @@
-"""Location: how far from home, from the last place and from the retailer, and whether one could have travelled so fast.
+"""Location: how far from home, from the last place and from the retailer, and how fast one travelled.
 
 Home is the mean of the account's earlier places.
 """
 
-from features.declarations import Group, fact, from_row, hidden, newly_seen, previous
-from features.places import distance, point, point_of_row, usual_point
+from features.declarations import Group, fact, from_row, hidden, last_row, newly_seen
+from features.places import distance, mean_point, point, point_of_row
 
 NO_PLACE = "no place in the 90d before, or this one unknown"
 
 GROUP = Group(
     name="location",
-    meaning="how far from home, from the last place and from the retailer, and how fast one would have travelled",
+    meaning="how far from home, from the last place and from the retailer, "
+    "and how fast one would have travelled",
     needs=("latitude", "longitude"),
     features=(
         *point("here", "latitude", "longitude", "this place"),
-        *usual_point("home", "here", "mean of the account's places of 90d"),
+        *mean_point("home", "here", "mean of the account's places of 90d"),
         *distance(
             "distance_from_home",
             "here",
@@ -22,7 +23,7 @@ GROUP = Group(
             "distance from the middle of the account's places of 90d",
             null=NO_PLACE,
         ),
-        previous(
+        last_row(
             "last_place", "account_id", where="latitude IS NOT NULL AND longitude IS NOT NULL"
         ),
         *point_of_row("last", "here", "last_place", "the account's last known place"),
@@ -87,7 +88,8 @@ GROUP = Group(
         ),
         fact(
             "retailer_abroad",
-            "CASE WHEN merchant_country <> country THEN 1.0 WHEN merchant_country = country THEN 0.0 END",
+            "CASE WHEN merchant_country <> country THEN 1.0"
+            " WHEN merchant_country = country THEN 0.0 END",
             "retailer outside the card's country",
             null="one of the countries unknown",
             kind="flag",

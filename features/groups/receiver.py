@@ -1,56 +1,57 @@
-"""Receiver: who is paid, whether that is usual, what else comes in there and goes out again, and what was known of it.
+"""Receiver: who is paid, what else comes in there and goes out again, and what was known of it.
 
 A receiver that also pays is found among the accounts by its name: money that comes in and goes out
 at once marks a mule.
 """
 
-from features.declarations import PAST, Feature, Group, fact, newly_seen, past
+from features.declarations import Feature, Group, aggregate, fact, newly_seen
 from features.known_fraud import known_fraud
 
 SPANS = ("1d", "7d", "30d")
 NONE_PAID = "no payment to the receiver in 30d, or receiver unknown"
-PAID = f"coalesce(sum(amount) {PAST}, 0)"
 
 
 def _inflow(span: str) -> tuple[Feature, ...]:
-    new = f"coalesce(sum(receiver_new_for_account) {PAST}, 0)"
-    by_new = f"payments to the receiver in {span} by accounts new to it"
+    payments = f"payments to the receiver in {span}"
     return (
-        past(
-            f"receiver_count_{span}",
-            f"count(*) {PAST}",
+        aggregate(f"receiver_count_{span}", "count", "counterparty_id", span, payments),
+        aggregate(
+            f"receiver_new_accounts_{span}",
+            "sum",
             "counterparty_id",
             span,
-            f"payments to the receiver in {span}",
+            f"{payments} by accounts new to it",
+            of="receiver_new_for_account",
         ),
-        past(f"receiver_new_accounts_{span}", new, "counterparty_id", span, by_new),
-        past(
+        aggregate(
             f"receiver_inflow_{span}",
-            PAID,
+            "sum",
             "counterparty_id",
             span,
             f"amount paid to the receiver in {span}",
+            of="amount",
             unit="currency",
         ),
     )
 
 
 def _outflow(span: str) -> Feature:
-    meaning = f"amount paid by the receiver, as an account, in {span}"
-    return past(
+    return aggregate(
         f"receiver_outflow_{span}",
-        PAID,
+        "sum",
         "counterparty_id",
         span,
-        meaning,
+        f"amount paid by the receiver, as an account, in {span}",
+        of="amount",
+        as_key="account_id",
         unit="currency",
-        of="account_id",
     )
 
 
 GROUP = Group(
     name="receiver",
-    meaning="who is paid, whether that is usual, what else comes in there and goes out again, and what was known of it",
+    meaning="who is paid, whether that is usual, what else comes in there and goes out again, "
+    "and what was known of it",
     needs=("counterparty_id",),
     features=(
         newly_seen(
@@ -60,7 +61,8 @@ GROUP = Group(
         ),
         fact(
             "receiver_is_payer",
-            "CASE WHEN counterparty_id = account_id THEN 1.0 WHEN counterparty_id <> account_id THEN 0.0 END",
+            "CASE WHEN counterparty_id = account_id THEN 1.0"
+            " WHEN counterparty_id <> account_id THEN 0.0 END",
             "receiver is the payer",
             null="receiver unknown",
             kind="flag",

@@ -1,6 +1,6 @@
 """Retailer: who sells, whether that and the amount are usual, and how much fraud is known there."""
 
-from features.declarations import PAST, Feature, Group, fact, hidden, newly_seen, past
+from features.declarations import Feature, Function, Group, aggregate, fact, hidden, newly_seen
 from features.known_fraud import known_fraud
 
 SPANS = ("1d", "7d", "30d")
@@ -8,23 +8,19 @@ NONE_SOLD = "no payment at the retailer in 30d, or retailer unknown"
 
 
 def _volume(span: str) -> Feature:
-    return past(
-        f"merchant_count_{span}",
-        f"count(*) {PAST}",
-        "merchant_id",
-        span,
-        f"payments at the retailer in {span}",
-    )
+    meaning = f"payments at the retailer in {span}"
+    return aggregate(f"merchant_count_{span}", "count", "merchant_id", span, meaning)
 
 
-def _usual(name: str, aggregate: str, meaning: str) -> Feature:
+def _of_amounts(name: str, function: Function, meaning: str) -> Feature:
     return hidden(
-        past(
+        aggregate(
             name,
-            f"{aggregate} {PAST}",
+            function,
             "merchant_id",
             "30d",
             f"{meaning} at the retailer in 30d",
+            of="amount",
             unit="currency",
             null=NONE_SOLD,
         )
@@ -45,8 +41,8 @@ GROUP = Group(
             unit="ratio",
             null="key unknown",
         ),
-        _usual("merchant_mean_30d", "avg(amount)", "mean payment"),
-        _usual("merchant_spread_30d", "stddev_pop(amount)", "spread of the payments"),
+        _of_amounts("merchant_mean_30d", "mean", "mean payment"),
+        _of_amounts("merchant_spread_30d", "stddev", "spread of the payments"),
         fact(
             "merchant_amount_over_mean",
             "amount / (merchant_mean_30d + 1.0)",

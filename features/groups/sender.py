@@ -1,8 +1,8 @@
-"""Sender: how the account has been behaving, what was new to it, what it was paid, and what was known of it."""
+"""Sender: how the account has been behaving, what was new to it, and what was known of it."""
 
 from collections.abc import Iterable
 
-from features.declarations import PAST, Feature, Group, fact, hidden, past
+from features.declarations import Feature, Function, Group, aggregate, fact, hidden
 from features.known_fraud import known_fraud
 
 SPANS = ("1h", "1d", "7d", "30d")
@@ -30,72 +30,71 @@ def new_values(flags: Iterable[str]) -> Feature:
 
 
 def _of_account(
-    name: str, aggregate: str, span: str, meaning: str, *, unit: str = "", null: str = "key unknown"
+    name: str,
+    function: Function,
+    span: str,
+    meaning: str,
+    *,
+    of: str = "",
+    unit: str = "",
+    null: str = "key unknown",
 ) -> Feature:
-    return past(
+    return aggregate(
         f"{name}_{span}",
-        aggregate,
+        function,
         "account_id",
         span,
         f"{meaning} in {span}",
+        of=of,
         unit=unit,
         null=null,
     )
 
 
-def _sum(column: str) -> str:
-    return f"coalesce(sum({column}) {PAST}, 0)"
-
-
 def _activity(span: str) -> tuple[Feature, ...]:
     none = f"no payment of the account in {span}"
-    new = "values (addresses, devices, retailers, receivers, countries) new to the account in its payments"
+    paid, largest = "amount paid by the account", "largest payment of the account"
+    kinds = "addresses, devices, retailers, receivers, countries"
+    new = f"values ({kinds}) new to the account in its payments"
+    money = "currency"
     return (
-        _of_account("account_count", f"count(*) {PAST}", span, "payments of the account"),
-        _of_account(
-            "account_sum", _sum("amount"), span, "amount paid by the account", unit="currency"
-        ),
-        _of_account(
-            "account_most",
-            f"max(amount) {PAST}",
-            span,
-            "largest payment of the account",
-            unit="currency",
-            null=none,
-        ),
-        _of_account("account_new_values", _sum("new_values"), span, new),
+        _of_account("account_count", "count", span, "payments of the account"),
+        _of_account("account_sum", "sum", span, paid, of="amount", unit=money),
+        _of_account("account_most", "max", span, largest, of="amount", unit=money, null=none),
+        _of_account("account_new_values", "sum", span, new, of="new_values"),
     )
 
 
 def _mean(span: str) -> Feature:
     """The mean of a short span; those of longer ones stand in the group amount."""
     sql = f"account_sum_{span} / nullif(account_count_{span}, 0)"
-    null = f"no payment of the account in {span}"
-    return fact(
-        f"account_mean_{span}",
-        sql,
-        f"mean payment of the account in {span}",
-        unit="currency",
-        null=null,
-    )
+    meaning = f"mean payment of the account in {span}"
+    none = f"no payment of the account in {span}"
+    return fact(f"account_mean_{span}", sql, meaning, unit="currency", null=none)
 
 
 def _received(span: str) -> Feature:
-    meaning = f"amount paid to the account, as a receiver, in {span}"
-    return past(
+    return aggregate(
         f"account_received_{span}",
-        _sum("amount"),
+        "sum",
         "account_id",
         span,
-        meaning,
+        f"amount paid to the account, as a receiver, in {span}",
+        of="amount",
+        as_key="counterparty_id",
         unit="currency",
-        of="counterparty_id",
     )
+
+
+def _declined(span: str) -> Feature:
+    meaning = "declined payments of the account"
+    return _of_account("account_declined", "sum", span, meaning, of="declined_payment")
 
 
 GROUP = Group(
     name="sender",
-    meaning="how the account has been behaving, what was new to it, what it was paid, and what was known of it",
+    meaning="how the account has been behaving, what was new to it, what it was paid, "
+    "and what was known of it",
     needs=("account_id",),
     features=(
         new_values(NEWLY_SEEN),
@@ -109,15 +108,7 @@ GROUP = Group(
                 kind="flag",
             )
         ),
-        *(
-            _of_account(
-                "account_declined",
-                _sum("declined_payment"),
-                span,
-                "declined payments of the account",
-            )
-            for span in SHORT
-        ),
+        *(_declined(span) for span in SHORT),
         *(_received(span) for span in ("1d", "7d")),
         fact(
             "account_amount_over_received_7d",

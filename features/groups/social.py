@@ -1,16 +1,18 @@
-"""Social: what was last seen of the user in public, how long ago, and what the account paid since.
+"""Social: what was last seen of the user in public, how long ago, and what was paid since.
 
 A source may fill in its newest event on old rows. An event that is later than the transaction's
 as_of is therefore as good as none, and so is one without its moment: the future is never seen.
 """
 
-from features.declarations import LOOKBACK, PAST, Group, fact, hidden, past
+from features.declarations import LOOKBACK, Group, aggregate, fact, hidden
 
 NONE_SEEN = "nothing seen by then"
+SECONDS_AGO = "(as_of_us - social_seen_us) / 1000000.0"
 
 GROUP = Group(
     name="social",
-    meaning="what was last seen of the user in public, how long ago, and what the account paid since",
+    meaning="what was last seen of the user in public, how long ago, "
+    "and what the account paid since",
     needs=("social_event", "social_event_at"),
     features=(
         hidden(
@@ -37,16 +39,16 @@ GROUP = Group(
         ),
         fact(
             "social_since_previous",
-            "CASE WHEN (as_of_us - social_seen_us) / 1000000.0 < clock_seconds_since_previous THEN 1.0"
-            " WHEN (as_of_us - social_seen_us) / 1000000.0 >= clock_seconds_since_previous THEN 0.0 END",
+            f"CASE WHEN {SECONDS_AGO} < clock_seconds_since_previous THEN 1.0"
+            f" WHEN {SECONDS_AGO} >= clock_seconds_since_previous THEN 0.0 END",
             "public event since the account's previous payment",
             null="nothing seen by then, or no payment in the 90d before",
             kind="flag",
         ),
         # The payments since then are those that carry the same event.
-        past(
+        aggregate(
             "social_payments_since",
-            f"count(*) {PAST}",
+            "count",
             "account_id+social_seen_us",
             LOOKBACK,
             "payments of the account in 90d since its last public event",

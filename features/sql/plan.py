@@ -5,23 +5,37 @@ computed when parts are read.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from features.declarations import Feature, microseconds
+from features.declarations import Aggregate, Feature, microseconds
 from features.groups.catalogue import GROUPS
 from features.known_fraud import LONGEST_WAIT
 from features.schema import SchemaError
-from features.sql.windows import in_doubles, inputs, select, window_query
+from features.sql.windows import inputs, named, select, window_query
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A table of features that are computed together: windows of one stream and key, or look-ups in earlier rows."""
+    """A table of features made together: aggregates of one stream and key, or look-ups in earlier rows."""
 
     table: str
-    depth: int
     features: tuple[Feature, ...]
+
+    @property
+    def aggregates(self) -> dict[str, Aggregate]:
+        """Its aggregates by their features' names; of look-ups none."""
+        return {one.name: one.aggregate for one in self.features if one.aggregate}
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns whose values have the past that its aggregates run over; of look-ups none."""
+        return self.features[0].aggregate.key if self.features[0].aggregate else ()
+
+    @property
+    def as_key(self) -> tuple[str, ...]:
+        """The columns of the past that hold these values."""
+        return self.features[0].aggregate.as_key if self.features[0].aggregate else ()
 
     @property
     def is_lookup(self) -> bool:
@@ -30,8 +44,8 @@ class Part:
 
     @property
     def is_of_labels(self) -> bool:
-        """Whether its windows run over labels."""
-        return self.features[0].stream == "labels"
+        """Whether its aggregates run over labels."""
+        return any(aggregate.stream == "labels" for aggregate in self.aggregates.values())
 
 
 class Plan:
@@ -49,18 +63,13 @@ class Plan:
         wanted: Iterable[str] | None = None,
     ) -> None:
         self.rows = rows
-        self.features = {
-            one.name: replace(one, sql=in_doubles(one.sql)) for one in ordered(features, wanted)
-        }
-        self.words = {
-            word for feature in self.features.values() for word in feature.needs()
-        } - self.features.keys()
+        self.features = {feature.name: feature for feature in ordered(features, wanted)}
+        needed = set[str]().union(*(feature.needs() for feature in self.features.values()))
+        self.words = needed - self.features.keys()
         self.depths: dict[str, int] = {}
-        for feature in self.features.values():
-            below = max(
-                (self.depths[name] for name in feature.needs() & self.depths.keys()), default=0
-            )
-            self.depths[feature.name] = below + bool(feature.key or feature.lookup)
+        for name, feature in self.features.items():
+            depths = [self.depths[below] for below in feature.needs() & self.depths.keys()]
+            self.depths[name] = max(depths, default=0) + (not _is_of_its_row(feature))
         self.parts = self._parts()
         self._home = {feature.name: part for part in self.parts for feature in part.features}
 
@@ -74,48 +83,40 @@ class Plan:
         Given `last`, only of the rows from `first` to it.
         """
         wanted = list(dict.fromkeys(["row_id", *names]))
-        needed = ordered_needs(
-            wanted, {name: one for name, one in self.features.items() if name not in self._home}
-        )
-        facts = [
-            self.features[name]
-            for name in needed
-            if name in self.features and name not in self._home
-        ]
-        given = [name for name in needed if name not in self.features and name != "row_id"]
+        facts = {name: one for name, one in self.features.items() if name not in self._home}
+        needed = ordered_needs(wanted, facts)
         parted = [name for name in needed if name in self._home]
-        parts = dict.fromkeys(self._home[name].table for name in parted)
-        bounds = f" WHERE row_id BETWEEN {first} AND {last}" if last else ""
-        tables = [self.rows, *parts]
-        if bounds:
-            tables = [f"(SELECT * FROM {table}{bounds})" for table in tables]  # noqa: S608
-        joined = " LEFT JOIN ".join(
-            f"{table} AS {name}" + (" USING (row_id)" if place else "")
-            for place, (table, name) in enumerate(zip(tables, (self.rows, *parts), strict=True))
-        )
-        query = select(["row_id", *given, *parted], joined)
-        return _picked(_with_facts(query, facts), wanted) if facts else query
+        given = [name for name in needed if name not in self.features and name != "row_id"]
+        bounds = f"row_id BETWEEN {first} AND {last}" if last else ""
+        parts = [self._home[name].table for name in parted]
+        query = select(["row_id", *given, *parted], self._joined(parts, bounds))
+        layered = [facts[name] for name in needed if name in facts]
+        return _picked(_with_facts(query, layered), wanted) if layered else query
 
     def windows(self, part: Part, *, shard: str = "TRUE") -> str:
-        """Write the query of a part's windows over all rows of the table, or over those of a shard of its key's values."""
-        key, of = part.features[0].key, part.features[0].of
-        read = self.read([*key, *of, "as_of_us", *inputs(part.features)])
-        return window_query(f"({only(read, shard)}) AS seen", part.features)
+        """Write the query of a part's windows over all rows, or those of a shard of its key's values."""
+        read = [*part.key, *part.as_key, "as_of_us", *inputs(part.aggregates.values())]
+        return window_query(f"({only(self.read(read), shard)}) AS seen", part.aggregates)
+
+    def _joined(self, parts: Iterable[str], bounds: str) -> str:
+        """Write the tables of the rows and of these parts, side by side, within bounds."""
+        tables = [self.rows, *dict.fromkeys(parts)]
+        if bounds:
+            bounded = [f"(SELECT * FROM {table} WHERE {bounds}) AS {table}" for table in tables]  # noqa: S608
+        else:
+            bounded = [f"{table} AS {table}" for table in tables]
+        rows, *others = bounded
+        return " LEFT JOIN ".join([rows, *(f"{other} USING (row_id)" for other in others)])
 
     def _parts(self) -> list[Part]:
         shared: dict[tuple[object, ...], list[Feature]] = {}
-        for feature in self.features.values():
-            if feature.key:
-                shared.setdefault(
-                    (self.depths[feature.name], feature.stream, feature.key, feature.of), []
-                ).append(feature)
-            elif feature.lookup:
-                shared.setdefault((self.depths[feature.name], "lookup"), []).append(feature)
+        for name, feature in self.features.items():
+            if not _is_of_its_row(feature):
+                shared.setdefault((self.depths[name], *_past(feature)), []).append(feature)
+        upwards = sorted(shared.values(), key=lambda own: self.depths[own[0].name])
         return [
-            Part(table=f"{self.rows}_{number}", depth=self.depths[own[0].name], features=tuple(own))
-            for number, own in enumerate(
-                sorted(shared.values(), key=lambda own: self.depths[own[0].name])
-            )
+            Part(table=f"{self.rows}_{number}", features=tuple(own))
+            for number, own in enumerate(upwards)
         ]
 
 
@@ -125,17 +126,16 @@ def only(query: str, shard: str) -> str:
 
 
 def ordered(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> list[Feature]:
-    """The wanted features (else the shown ones) and those they need, each behind what it needs. Raises SchemaError on a circle.
+    """The wanted features (else the shown ones) and those they need, each behind what it needs.
 
-    A hidden feature may stand in a group that the portfolio does not have.
+    A hidden feature may stand in a group that the portfolio does not have. Raises SchemaError on a
+    circle.
     """
     given = {feature.name: feature for feature in features}
-    declared = {
-        feature.name: feature for group in GROUPS.values() for feature in group.features
-    } | given
-    names = ordered_needs(
-        wanted or [feature.name for feature in given.values() if feature.shown], declared
-    )
+    everything = [feature for group in GROUPS.values() for feature in group.features]
+    declared = {feature.name: feature for feature in everything} | given
+    shown = [feature.name for feature in given.values() if feature.shown]
+    names = ordered_needs(wanted or shown, declared)
     return [declared[name] for name in names if name in declared]
 
 
@@ -151,31 +151,41 @@ def ordered_needs(names: Iterable[str], declared: Mapping[str, Feature]) -> list
     try:
         return list(TopologicalSorter(needed).static_order())
     except CycleError as error:
-        raise SchemaError(
-            f"the features {', '.join(error.args[1])} need one another; break the circle"
-        ) from error
+        circle = ", ".join(error.args[1])
+        raise SchemaError(f"the features {circle} need one another; break the circle") from error
 
 
 def reach(features: Iterable[Feature], wanted: Iterable[str] | None = None) -> int:
-    """How many microseconds of history the wanted features (else the shown ones) see, through all windows on windows."""
+    """How many microseconds of history the wanted features (else the shown ones) see, all in all.
+
+    A window on windows sees as far as both together.
+    """
     reaches: dict[str, int] = {}
     for feature in ordered(features, wanted):
-        below = max(
-            (reaches[name] for name in (feature.needs() - {feature.lookup}) & reaches.keys()),
-            default=0,
-        )
-        reaches[feature.name] = below + _own_reach(feature, reaches)
+        below = (feature.needs() - {feature.lookup}) & reaches.keys()
+        most = max((reaches[name] for name in below), default=0)
+        reaches[feature.name] = most + _own_reach(feature, reaches)
     return max(reaches.values(), default=0)
+
+
+def _is_of_its_row(feature: Feature) -> bool:
+    return not feature.aggregate and not feature.lookup
+
+
+def _past(feature: Feature) -> tuple[object, ...]:
+    """What features must share to be made together."""
+    if not feature.aggregate:
+        return ("lookup",)
+    return feature.aggregate.stream, feature.aggregate.key, feature.aggregate.as_key
 
 
 def _own_reach(feature: Feature, reaches: Mapping[str, int]) -> int:
     if feature.lookup:
         return reaches[feature.lookup]
-    if not feature.key:
+    if not feature.aggregate:
         return 0
-    return microseconds(feature.span) + (
-        microseconds(LONGEST_WAIT) if feature.stream == "labels" else 0
-    )
+    wait = microseconds(LONGEST_WAIT) if feature.aggregate.stream == "labels" else 0
+    return microseconds(feature.aggregate.span) + wait
 
 
 def _with_facts(query: str, facts: Sequence[Feature]) -> str:
@@ -184,9 +194,8 @@ def _with_facts(query: str, facts: Sequence[Feature]) -> str:
     while left:
         names = {feature.name for feature in left}
         ready = [feature for feature in left if not feature.needs() & names]
-        query = select(
-            ["*", *(f"{feature.sql} AS {feature.name}" for feature in ready)], f"({query}) AS layer"
-        )
+        columns = [named(feature.sql, feature.name) for feature in ready]
+        query = select(["*", *columns], f"({query}) AS layer")
         left = [feature for feature in left if feature not in ready]
     return query
 

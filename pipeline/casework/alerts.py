@@ -1,19 +1,26 @@
-"""Raising alerts: a flagged transaction joins its account's undecided alert, or opens a new one, and does so once."""
+"""Alerts are raised once a flagged transaction, then claimed, unclaimed and decided by people.
+
+A flagged transaction joins its account's undecided alert, or opens a new one.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, update
 
 from pipeline.casework.audit import MACHINE, Subject, audit_row, record
 from pipeline.casework.database import writer
-from pipeline.casework.errors import MissingError, RefusedError
-from pipeline.casework.permissions import REVIEWERS, SENIORS, require_role
-from pipeline.casework.reasons_json import nearest_to_json, stages_to_json
+from pipeline.casework.errors import MissingError
+from pipeline.casework.permissions import (
+    AlertStatus,
+    active_user,
+    refuse_claim,
+    refuse_unclaim,
+    require,
+)
 from pipeline.casework.tables import Alert, AlertedBatch, AlertTransaction, Audit
 from pipeline.flagged import FlaggedTransaction
 
@@ -23,7 +30,7 @@ KEYS_PER_QUERY = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class RaisedAlerts:
-    """Alerts opened, transactions that went into alerts, and transactions that were in one already."""
+    """Alerts opened, transactions added to alerts, and transactions in one already."""
 
     new_alerts: int
     added: int
@@ -43,30 +50,20 @@ def raise_alerts(
     With `batch`, the batch of scores up to which all is now alerted on, kept in the same
     transaction.
     """
-    by_id = {one.transaction_id: one for one in flagged}
+    by_id = {transaction.transaction_id: transaction for transaction in flagged}
     with writer(engine).begin() as connection:
         known = _already_in_an_alert(connection, portfolio, list(by_id))
-        by_account = _grouped_by_account(
-            [one for one in by_id.values() if one.transaction_id not in known]
-        )
-        fresh = list(chain.from_iterable(by_account.values()))
+        fresh = [transaction for name, transaction in by_id.items() if name not in known]
+        by_account = _grouped_by_account(fresh)
         undecided = _undecided(connection, portfolio, list(by_account))
-        opened = _open(
-            connection,
-            portfolio,
-            {a: t for a, t in by_account.items() if a not in undecided},
-            now=now,
-        )
-        _join(
-            connection,
-            portfolio,
-            {undecided[a]: t for a, t in by_account.items() if a in undecided},
-            now=now,
-        )
-        _store(connection, portfolio, fresh, undecided | opened, now=now)
+        joining = {undecided[name]: by_account[name] for name in by_account if name in undecided}
+        opening = {name: by_account[name] for name in by_account if name not in undecided}
+        opened = _open(connection, portfolio, opening, now=now)
+        _join(connection, portfolio, joining, now=now)
+        in_order = list(chain.from_iterable(by_account.values()))
+        _store(connection, portfolio, in_order, undecided | opened, now=now)
         if batch is not None:
-            connection.execute(delete(AlertedBatch).where(AlertedBatch.portfolio == portfolio))
-            connection.execute(insert(AlertedBatch), [{"portfolio": portfolio, "batch": batch}])
+            _remember_batch(connection, portfolio, batch)
     return RaisedAlerts(new_alerts=len(opened), added=len(fresh), already=len(flagged) - len(fresh))
 
 
@@ -85,58 +82,48 @@ def in_alerts(engine: Engine, portfolio: str, transaction_ids: list[str]) -> set
         return _already_in_an_alert(connection, portfolio, transaction_ids)
 
 
-def take(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
+def claim(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
     """Take an open alert into review, so that colleagues see it is being worked on."""
     with writer(engine).begin() as connection:
-        require_role(connection, by, REVIEWERS, to="review alerts")
-        claim = (
-            update(Alert)
-            .where(Alert.id == alert_id, Alert.state == "open")
-            .values(state="in_review", reviewer=by)
-        )
-        subject = _changed(connection, claim, alert_id)
+        user = active_user(connection, by)
+        alert = read_alert(connection, alert_id)
+        require(refuse_claim(user, alert))
+        subject = change_alert(connection, alert, state="in_review", reviewer=by)
         record(connection, by, "took the alert", subject, at=now)
 
 
-def put_back(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
+def unclaim(engine: Engine, alert_id: int, *, by: str, now: datetime) -> None:
     """Put an alert in review back into the queue: the reviewer's own, or anyone's by a senior."""
     with writer(engine).begin() as connection:
-        require_role(connection, by, REVIEWERS, to="review alerts")
-        reviewer = connection.scalar(select(Alert.reviewer).where(Alert.id == alert_id))
-        if reviewer != by:
-            require_role(connection, by, SENIORS, to="put back an alert that a colleague reviews")
-        returned = (
-            update(Alert)
-            .where(Alert.id == alert_id, Alert.state == "in_review")
-            .values(state="open", reviewer=None)
-        )
-        subject = _changed(connection, returned, alert_id)
+        user = active_user(connection, by)
+        alert = read_alert(connection, alert_id)
+        require(refuse_unclaim(user, alert))
+        subject = change_alert(connection, alert, state="open", reviewer=None)
         record(connection, by, "put the alert back", subject, at=now)
 
 
-def refuse_change(connection: Connection, alert_id: int) -> RefusedError:
-    """Why an alert could not be changed, told from how it stands now."""
-    row = connection.execute(
-        select(Alert.state, Alert.reviewer, Alert.verdict).where(Alert.id == alert_id)
-    ).one_or_none()
+def read_alert(connection: Connection, alert_id: int) -> AlertStatus:
+    """Whose an alert is and how it stands; in a writer's transaction it stands so to the end."""
+    columns = (
+        Alert.id,
+        Alert.portfolio,
+        Alert.account_id,
+        Alert.state,
+        Alert.reviewer,
+        Alert.verdict,
+    )
+    row = connection.execute(select(*columns).where(Alert.id == alert_id)).one_or_none()
     if row is None:
-        return MissingError(f"there is no alert {alert_id}; open one from the queue")
-    if row.state == "decided":
-        return RefusedError(
-            f"alert {alert_id} was decided as {row.verdict} by {row.reviewer} already; a senior can reverse it"
-        )
-    if row.state == "in_review":
-        return RefusedError(
-            f"alert {alert_id} is in review by {row.reviewer}; ask them to put it back, or a senior"
-        )
-    return RefusedError(f"alert {alert_id} is not in review; it is in the queue")
+        raise MissingError(f"there is no alert {alert_id}; open one from the queue")
+    return AlertStatus(**row._mapping)
 
 
-def _changed(connection: Connection, change: Any, alert_id: int) -> Subject:
-    row = connection.execute(change.returning(Alert.portfolio, Alert.account_id)).one_or_none()
-    if row is None:
-        raise refuse_change(connection, alert_id)
-    return Subject(portfolio=row.portfolio, account_id=row.account_id, alert_id=alert_id)
+def change_alert(connection: Connection, alert: AlertStatus, **values: object) -> Subject:
+    """Change an alert that still stands as it was read; the answer is for the audit."""
+    unchanged = (Alert.id == alert.id) & (Alert.state == alert.state)
+    change = update(Alert).where(unchanged).values(**values).returning(Alert.id)
+    connection.execute(change).scalar_one()
+    return Subject(portfolio=alert.portfolio, account_id=alert.account_id, alert_id=alert.id)
 
 
 def _already_in_an_alert(
@@ -155,11 +142,13 @@ def _already_in_an_alert(
 
 def _grouped_by_account(flagged: list[FlaggedTransaction]) -> dict[str, list[FlaggedTransaction]]:
     by_account: dict[str, list[FlaggedTransaction]] = defaultdict(list)
-    for transaction in sorted(
-        flagged, key=lambda one: (one.account_id, one.event_time, one.transaction_id)
-    ):
+    for transaction in sorted(flagged, key=_by_account_and_time):
         by_account[transaction.account_id].append(transaction)
     return dict(by_account)
+
+
+def _by_account_and_time(transaction: FlaggedTransaction) -> tuple[str, datetime, str]:
+    return transaction.account_id, transaction.event_time, transaction.transaction_id
 
 
 def _undecided(connection: Connection, portfolio: str, account_ids: list[str]) -> dict[str, int]:
@@ -187,20 +176,15 @@ def _open(
             "account_id": account_id,
             "state": "open",
             "raised_at": now,
-            "expected_loss": sum(transaction.expected_loss for transaction in transactions),
-            "top_score": max(transaction.score for transaction in transactions),
+            "expected_loss": _expected_loss(transactions),
+            "top_score": _top_score(transactions),
         }
         for account_id, transactions in by_account.items()
     ]
     rows = connection.execute(insert(Alert).returning(Alert.account_id, Alert.id), alerts)
     opened = {row.account_id: row.id for row in rows}
-    audited = [
-        _audit_row(
-            "raised the alert", portfolio, account_id, opened[account_id], transactions, now=now
-        )
-        for account_id, transactions in by_account.items()
-    ]
-    connection.execute(insert(Audit), audited)
+    by_alert = {opened[account_id]: by_account[account_id] for account_id in by_account}
+    _audit(connection, "raised the alert", portfolio, by_alert, now=now)
     return opened
 
 
@@ -225,39 +209,38 @@ def _join(
     changes = [
         {
             "joined_id": alert_id,
-            "more_loss": sum(transaction.expected_loss for transaction in transactions),
-            "new_score": max(transaction.score for transaction in transactions),
+            "more_loss": _expected_loss(transactions),
+            "new_score": _top_score(transactions),
         }
         for alert_id, transactions in by_alert.items()
     ]
     connection.execute(joined, changes)
-    audited = [
-        _audit_row(
-            "added to the alert",
-            portfolio,
-            transactions[0].account_id,
-            alert_id,
-            transactions,
-            now=now,
-        )
-        for alert_id, transactions in by_alert.items()
-    ]
-    connection.execute(insert(Audit), audited)
+    _audit(connection, "added to the alert", portfolio, by_alert, now=now)
 
 
-def _audit_row(
+def _expected_loss(transactions: list[FlaggedTransaction]) -> float:
+    return sum(transaction.expected_loss for transaction in transactions)
+
+
+def _top_score(transactions: list[FlaggedTransaction]) -> float:
+    return max(transaction.score for transaction in transactions)
+
+
+def _audit(
+    connection: Connection,
     what: str,
     portfolio: str,
-    account_id: str,
-    alert_id: int,
-    transactions: list[FlaggedTransaction],
+    by_alert: dict[int, list[FlaggedTransaction]],
     *,
     now: datetime,
-) -> dict[str, Any]:
-    subject = Subject(portfolio=portfolio, account_id=account_id, alert_id=alert_id)
-    return audit_row(
-        MACHINE, what, subject, at=now, transactions=[one.transaction_id for one in transactions]
-    )
+) -> None:
+    rows = []
+    for alert_id, transactions in by_alert.items():
+        account_id = transactions[0].account_id
+        subject = Subject(portfolio=portfolio, account_id=account_id, alert_id=alert_id)
+        names = [transaction.transaction_id for transaction in transactions]
+        rows.append(audit_row(MACHINE, what, subject, at=now, transactions=names))
+    connection.execute(insert(Audit), rows)
 
 
 def _store(
@@ -284,13 +267,18 @@ def _store(
             "model_version": transaction.model_version,
             "expected_loss": transaction.expected_loss,
             "rules": list(transaction.rules),
-            "stages": stages_to_json(transaction.stages),
-            "nearest": nearest_to_json(transaction.nearest),
+            "stages": transaction.stages,
+            "nearest": transaction.nearest,
         }
         for transaction in flagged
     ]
     if rows:
         connection.execute(insert(AlertTransaction), rows)
+
+
+def _remember_batch(connection: Connection, portfolio: str, batch: int) -> None:
+    connection.execute(delete(AlertedBatch).where(AlertedBatch.portfolio == portfolio))
+    connection.execute(insert(AlertedBatch), [{"portfolio": portfolio, "batch": batch}])
 
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:

@@ -30,7 +30,7 @@ def record(
     at: datetime,
     **details: object,
 ) -> None:
-    """One audit row, in the transaction of the change it tells of."""
+    """One audit row, in the transaction of the change it records."""
     connection.execute(insert(Audit), [audit_row(who, what, subject, at=at, **details)])
 
 

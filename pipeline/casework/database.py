@@ -1,4 +1,4 @@
-"""The casework database: opened by its URL, brought to the newest shape, and written by one transaction at a time.
+"""The casework database: opened by its URL, migrated, and written one transaction at a time.
 
 SQLite (WAL) and Postgres run the same code. Writers take their turn from the start of the
 transaction (`BEGIN IMMEDIATE`, an advisory lock), so what a writer reads is still true when it
@@ -8,12 +8,7 @@ writes, and ids grow in the order of the commits.
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pipeline.failures import BrokenError
@@ -21,19 +16,20 @@ from pipeline.failures import BrokenError
 # Engine: others name the database by it without knowing what runs it
 __all__ = ["Engine", "open_casework", "writer"]
 
-MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST_REVISION = "0002"  # the last step in migrations/versions, known without loading Alembic
 WRITER_LOCK = 7_041_776  # any number, as long as every version of this code uses the same
 BUSY_TIMEOUT_MS = 30_000
 
 
 def open_casework(url: str) -> Engine:
-    """The casework database behind a URL such as sqlite:///strata/casework.db, created and migrated as needed."""
+    """The casework database behind a URL such as sqlite:///casework.db, made or migrated first."""
     address = _read_url(url)
     shown = address.render_as_string(hide_password=True)
     try:
         engine = create_engine(address)
         _set_up(engine)
-        _migrate(engine)
+        if _revision(engine) != NEWEST_REVISION:
+            _migrate(engine, shown)
     except ImportError as missing:
         raise ValueError(
             f"{shown} needs the package {missing.name}; install Strata with its extra postgres"
@@ -46,15 +42,11 @@ def open_casework(url: str) -> Engine:
         raise BrokenError(
             f"the casework database {shown} cannot be opened ({failure.orig}); check the address"
         ) from failure
-    except CommandError as failure:
-        raise BrokenError(
-            f"the casework database {shown} is of another version ({failure}); use a newer Strata"
-        ) from failure
     return engine
 
 
 def writer(engine: Engine) -> Engine:
-    """The same database for writing: `with writer(engine).begin() as connection` is one transaction, one at a time."""
+    """The same database for writing: `writer(engine).begin()` waits for its turn."""
     return engine.execution_options(writes=True)
 
 
@@ -111,13 +103,17 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})")
 
 
-def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    newest = ScriptDirectory.from_config(config).get_current_head()
+def _revision(engine: Engine) -> str | None:
+    """The step the tables are at; a new database has none."""
     with engine.connect() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == newest:
-            return
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    from pipeline.casework.migrations.upgrade import upgrade  # noqa: PLC0415 - Alembic is slow
+
     with writer(engine).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        upgrade(connection, shown=shown)

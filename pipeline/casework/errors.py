@@ -1,4 +1,4 @@
-"""What casework answers when it will not do something: one sentence, and whether asking again could help."""
+"""What casework answers when it will not do something, and whether asking again could help."""
 
 
 class RefusedError(ValueError):

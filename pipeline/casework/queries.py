@@ -1,19 +1,21 @@
-"""What pages, status and the label ledger read of casework: stored facts, each as of one moment, nothing decided here."""
+"""What pages and status read of casework: stored facts, each as of one moment.
+
+Nothing is decided here.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
 from pipeline.casework.errors import MissingError
-from pipeline.casework.reasons_json import nearest_from_json, stages_from_json
-from pipeline.casework.tables import Alert, AlertTransaction, Audit, Hold, Label, Review
+from pipeline.casework.holds import HoldFacts, active_kinds_by_account, read_holds
+from pipeline.casework.permissions import AlertState, AlertStatus
+from pipeline.casework.tables import Alert, AlertTransaction, Audit, Hold, Review
 from pipeline.flagged import FlaggedTransaction, StageReason
-
-AlertState = Literal["open", "in_review", "decided"]
 
 
 class AlertCounts(TypedDict):
@@ -40,40 +42,18 @@ class Amount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlertFacts:
-    """An alert with what a queue shows: sums of its transactions, and the riskiest one's reasons."""
+class AlertFacts(AlertStatus):
+    """An alert as a queue shows it: sums of its transactions, and the riskiest one's reasons."""
 
-    id: int
-    portfolio: str
-    account_id: str
-    state: AlertState
     raised_at: datetime
     expected_loss: float
     top_score: float
-    reviewer: str | None
-    verdict: str | None
     decided_at: datetime | None
     transactions: int
     amounts: tuple[Amount, ...]
     stages: tuple[StageReason, ...]
     rules: tuple[str, ...]
     hold_kinds: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HoldFacts:
-    """A hold, with the account's pending alert if there is one."""
-
-    portfolio: str
-    account_id: str
-    kind: str
-    reason: str
-    owner: str | None
-    since: datetime
-    review_by: datetime
-    released_at: datetime | None
-    released_by: str | None
-    pending_alert_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +79,10 @@ class AuditFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseFacts:
-    """All that is stored of one alert and its account, newest last; `transactions` are the riskiest first.
+    """All that is stored of one alert and its account, newest last.
 
-    `alerts_near` are the alerts, by transaction, that hold the confirmed cases nearest to these
-    transactions.
+    `transactions` are the riskiest first; `alerts_near` are the alerts, by transaction, that hold
+    the confirmed cases nearest to these transactions.
     """
 
     alert: AlertFacts
@@ -112,17 +92,6 @@ class CaseFacts:
     holds: tuple[HoldFacts, ...]
     history: tuple[AuditFacts, ...]
     alerts_near: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFacts:
-    """One label as it was given; a later one of the same transaction takes its place."""
-
-    id: int
-    transaction_id: str
-    is_fraud: bool
-    known_at: datetime
-    source: str
 
 
 def queue(
@@ -153,19 +122,14 @@ def alert_page(engine: Engine, alert_id: int) -> CaseFacts:
             transactions=transactions,
             reviews=_reviews(connection, alert_id),
             other_alerts=_alerts(connection, *of_account, Alert.id != alert_id),
-            holds=_holds(
-                connection, Hold.portfolio == alert.portfolio, Hold.account_id == alert.account_id
+            holds=read_holds(
+                connection,
+                Hold.portfolio == alert.portfolio,
+                Hold.account_id == alert.account_id,
             ),
             history=_history(connection, alert.portfolio, alert.account_id),
             alerts_near=_alerts_near(connection, alert.portfolio, transactions),
         )
-
-
-def active_holds(engine: Engine, portfolio: str | None = None) -> tuple[HoldFacts, ...]:
-    """The holds not yet released, the one to be reviewed first on top."""
-    with engine.begin() as connection:
-        holds = _holds(connection, Hold.released_at.is_(None), *_of(Hold.portfolio, portfolio))
-    return tuple(sorted(holds, key=lambda hold: hold.review_by))
 
 
 def counts(engine: Engine, portfolio: str | None = None) -> Counts:
@@ -199,20 +163,6 @@ def portfolios(engine: Engine) -> tuple[str, ...]:
         )
 
 
-def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[LabelFacts, ...]:
-    """The portfolio's labels with an id above `after_id`, in the order they were given.
-
-    0 reads them all.
-    """
-    later = (
-        select(Label.id, Label.transaction_id, Label.is_fraud, Label.known_at, Label.source)
-        .where(Label.portfolio == portfolio, Label.id > after_id)
-        .order_by(Label.id)
-    )
-    with engine.begin() as connection:
-        return tuple(LabelFacts(**row._mapping) for row in connection.execute(later))
-
-
 def _of(column: Any, portfolio: str | None) -> list[ColumnElement[bool]]:
     return [] if portfolio is None else [column == portfolio]
 
@@ -243,13 +193,13 @@ def _alerts(
     ids = [row.id for row in rows]
     amounts, counted = _sums(connection, ids)
     riskiest = _riskiest(connection, ids)
-    holds = _hold_kinds(connection, [row.account_id for row in rows])
+    holds = active_kinds_by_account(connection, [row.account_id for row in rows])
     return tuple(
         AlertFacts(
             **row._mapping,
             transactions=counted[row.id],
             amounts=tuple(amounts[row.id]),
-            stages=stages_from_json(riskiest[row.id].stages),
+            stages=riskiest[row.id].stages,
             rules=tuple(riskiest[row.id].rules),
             hold_kinds=tuple(holds[row.portfolio, row.account_id]),
         )
@@ -296,20 +246,6 @@ def _riskiest(connection: Connection, alert_ids: Sequence[int]) -> dict[int, Row
     }
 
 
-def _hold_kinds(
-    connection: Connection, account_ids: Sequence[str]
-) -> dict[tuple[str, str], list[str]]:
-    active = (
-        select(Hold.portfolio, Hold.account_id, Hold.kind)
-        .where(Hold.released_at.is_(None), Hold.account_id.in_(account_ids))
-        .order_by(Hold.kind)
-    )
-    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in connection.execute(active):
-        kinds[row.portfolio, row.account_id].append(row.kind)
-    return kinds
-
-
 def _transactions(connection: Connection, alert_id: int) -> tuple[FlaggedTransaction, ...]:
     columns = (
         AlertTransaction.transaction_id,
@@ -329,14 +265,7 @@ def _transactions(connection: Connection, alert_id: int) -> tuple[FlaggedTransac
     stored = select(*columns).where(AlertTransaction.alert_id == alert_id)
     riskiest_first = stored.order_by(AlertTransaction.score.desc(), AlertTransaction.id)
     return tuple(
-        FlaggedTransaction(
-            **{
-                **row._mapping,
-                "rules": tuple(row.rules),
-                "stages": stages_from_json(row.stages),
-                "nearest": nearest_from_json(row.nearest),
-            }
-        )
+        FlaggedTransaction(**{**row._mapping, "rules": tuple(row.rules)})
         for row in connection.execute(riskiest_first)
     )
 
@@ -346,7 +275,8 @@ def _alerts_near(
 ) -> dict[str, int]:
     near = {case.transaction_id for one in transactions for case in one.nearest}
     found = select(AlertTransaction.transaction_id, AlertTransaction.alert_id).where(
-        AlertTransaction.portfolio == portfolio, AlertTransaction.transaction_id.in_(near)
+        AlertTransaction.portfolio == portfolio,
+        AlertTransaction.transaction_id.in_(near),
     )
     return {row.transaction_id: row.alert_id for row in connection.execute(found)}
 
@@ -355,31 +285,6 @@ def _reviews(connection: Connection, alert_id: int) -> tuple[ReviewFacts, ...]:
     columns = (Review.verdict, Review.note, Review.given_by, Review.given_at)
     given = select(*columns).where(Review.alert_id == alert_id).order_by(Review.id)
     return tuple(ReviewFacts(**row._mapping) for row in connection.execute(given))
-
-
-def _holds(connection: Connection, *wanted: ColumnElement[bool]) -> tuple[HoldFacts, ...]:
-    pending = (
-        (Alert.portfolio == Hold.portfolio)
-        & (Alert.account_id == Hold.account_id)
-        & (Alert.state != "decided")
-    )
-    columns = (
-        Hold.portfolio,
-        Hold.account_id,
-        Hold.kind,
-        Hold.reason,
-        Hold.owner,
-        Hold.since,
-        Hold.review_by,
-        Hold.released_at,
-        Hold.released_by,
-        Alert.id.label("pending_alert_id"),
-    )
-    rows = select(*columns).select_from(Hold).join(Alert, pending, isouter=True)
-    return tuple(
-        HoldFacts(**row._mapping)
-        for row in connection.execute(rows.where(*wanted).order_by(Hold.id))
-    )
 
 
 def _history(connection: Connection, portfolio: str, account_id: str) -> tuple[AuditFacts, ...]:

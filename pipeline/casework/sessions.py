@@ -9,9 +9,8 @@ from sqlalchemy import Engine, delete, insert, select
 
 from pipeline.casework.audit import Subject, record
 from pipeline.casework.database import writer
-from pipeline.casework.permissions import Role
+from pipeline.casework.permissions import Role, User
 from pipeline.casework.tables import SignIn, UserAccount
-from pipeline.casework.users import User
 
 SESSION_LENGTH = timedelta(hours=12)  # a working day: an analyst signs in once a morning
 

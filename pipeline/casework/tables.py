@@ -1,4 +1,4 @@
-"""The tables of casework: what is stored of users, alerts, reviews, holds, labels, and of who did what."""
+"""The tables of casework: users, alerts, reviews, holds, labels, and who did what."""
 
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -18,11 +18,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from pipeline.casework.reasons_json import NearCaseJson, StageJson
+from pipeline.casework.reasons_json import from_json, to_json
+from pipeline.flagged import NearCase, StageReason
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC: a time without its zone is refused on the way in, and always comes back with it."""
+    """A moment in UTC: it comes back with its zone, and is refused without one."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -40,6 +41,27 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Reasons(TypeDecorator[tuple[Any, ...]]):
+    """A tuple of values of one kind, kept as JSON and validated when it is read back."""
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, kind: type[StageReason] | type[NearCase]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(
+        self, value: tuple[Any, ...] | None, dialect: Dialect
+    ) -> list[dict[str, Any]]:
+        """The values as JSON."""
+        return to_json(value or ())
+
+    def process_result_value(self, value: object, dialect: Dialect) -> tuple[Any, ...]:
+        """The stored values, each of its kind."""
+        return from_json(self.kind, value)
+
+
 class Table(DeclarativeBase):
     """One table; constraints are named by rule, so that a migration can speak of them."""
 
@@ -55,8 +77,8 @@ class Table(DeclarativeBase):
         datetime: UtcTime,
         str: String,
         float: Float(53),
-        list[StageJson]: JSON,
-        list[NearCaseJson]: JSON,
+        tuple[StageReason, ...]: Reasons(StageReason),
+        tuple[NearCase, ...]: Reasons(NearCase),
         list[str]: JSON,
         dict[str, Any]: JSON,
     }
@@ -141,8 +163,8 @@ class AlertTransaction(Table):
     model_version: Mapped[str]
     expected_loss: Mapped[float]
     rules: Mapped[list[str]]
-    stages: Mapped[list[StageJson]]
-    nearest: Mapped[list[NearCaseJson]]
+    stages: Mapped[tuple[StageReason, ...]]
+    nearest: Mapped[tuple[NearCase, ...]]
 
 
 class Review(Table):

@@ -1,35 +1,27 @@
 """Users and their passwords, kept as argon2 hashes."""
 
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
 from sqlalchemy import Engine, insert, select
 
 from pipeline.casework.audit import MACHINE, Subject, record
 from pipeline.casework.database import writer
 from pipeline.casework.errors import RefusedError
-from pipeline.casework.permissions import ROLES, Role
+from pipeline.casework.permissions import ROLES, Role, User
 from pipeline.casework.tables import UserAccount
 
 MIN_PASSWORD_LENGTH = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class User:
-    """A person who is signed in."""
-
-    name: str
-    role: Role
-
-
 def add_user(
     engine: Engine, name: str, *, role: Role, password: str | None = None, now: datetime
 ) -> str:
-    """Add a user and return their password: the one given, or a generated one that is shown once and never stored."""
+    """Add a user and return their password: the one given, or a generated one.
+
+    It is shown this once; only its hash is stored.
+    """
     _check(name, role, password)
     password = password or secrets.token_urlsafe(15)
     with writer(engine).begin() as connection:
@@ -38,7 +30,7 @@ def add_user(
         user = {
             "name": name,
             "role": role,
-            "password_hash": PasswordHasher().hash(password),
+            "password_hash": _hash(password),
             "active": True,
             "added_at": now,
         }
@@ -56,13 +48,27 @@ def check_password(engine: Engine, name: str, password: str) -> User | None:
         row = connection.execute(stored).one_or_none()
     if row is None:
         # as slow as a real check: the time must not tell which names exist
-        PasswordHasher().hash(password)
+        _hash(password)
         return None
-    try:
-        PasswordHasher().verify(row.password_hash, password)
-    except VerificationError:
+    if not _is_password(password, row.password_hash):
         return None
     return User(name=name, role=cast(Role, row.role))
+
+
+def _hash(password: str) -> str:
+    from argon2 import PasswordHasher  # noqa: PLC0415 - most commands check no password
+
+    return PasswordHasher().hash(password)
+
+
+def _is_password(password: str, password_hash: str) -> bool:
+    from argon2 import PasswordHasher  # noqa: PLC0415 - as above
+    from argon2.exceptions import VerificationError  # noqa: PLC0415
+
+    try:
+        return PasswordHasher().verify(password_hash, password)
+    except VerificationError:
+        return False
 
 
 def _check(name: str, role: str, password: str | None) -> None:

@@ -3,71 +3,93 @@
 A reversal adds to the record, it erases nothing.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select
 
-from pipeline.casework.alerts import refuse_change
-from pipeline.casework.audit import Subject, record
+from pipeline.casework.alerts import change_alert, read_alert
+from pipeline.casework.audit import record
 from pipeline.casework.database import writer
-from pipeline.casework.errors import MissingError, RefusedError
+from pipeline.casework.errors import RefusedError
 from pipeline.casework.holds import give_owner
-from pipeline.casework.permissions import REVIEWERS, SENIORS, require_role
-from pipeline.casework.tables import Alert, AlertTransaction, Label, Review
+from pipeline.casework.permissions import (
+    active_user,
+    refuse_decision,
+    refuse_reversal,
+    require,
+)
+from pipeline.casework.tables import AlertTransaction, Label, Review
 
 Verdict = Literal["fraud", "legitimate"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelFacts:
+    """One label as it was given; a later one of the same transaction takes its place."""
+
+    id: int
+    transaction_id: str
+    is_fraud: bool
+    known_at: datetime
+    source: str
+
+
 def decide(
     engine: Engine, alert_id: int, *, verdict: Verdict, note: str = "", by: str, now: datetime
 ) -> None:
-    """Decide an open alert, or one in one's own review (a senior: in anyone's), and label its transactions."""
+    """Decide an open alert, or one in review, and label its transactions."""
     _check(verdict)
     with writer(engine).begin() as connection:
-        role = require_role(connection, by, REVIEWERS, to="decide alerts")
-        free = (
-            Alert.state != "decided"
-            if role in SENIORS
-            else (Alert.state == "open") | (Alert.reviewer == by)
+        user = active_user(connection, by)
+        alert = read_alert(connection, alert_id)
+        require(refuse_decision(user, alert))
+        subject = change_alert(
+            connection,
+            alert,
+            state="decided",
+            verdict=verdict,
+            reviewer=by,
+            decided_at=now,
         )
-        decided = (
-            update(Alert)
-            .where(Alert.id == alert_id, Alert.state != "decided", free)
-            .values(state="decided", verdict=verdict, reviewer=by, decided_at=now)
-            .returning(Alert.portfolio, Alert.account_id)
-        )
-        row = connection.execute(decided).one_or_none()
-        if row is None:
-            raise refuse_change(connection, alert_id)
-        subject = Subject(portfolio=row.portfolio, account_id=row.account_id, alert_id=alert_id)
         _write_down(connection, alert_id, verdict=verdict, note=note, by=by, now=now)
         record(connection, by, f"decided: {verdict}", subject, at=now, note=note)
-        give_owner(connection, row.portfolio, row.account_id, owner=by, now=now)
+        give_owner(connection, alert.portfolio, alert.account_id, owner=by, now=now)
 
 
 def reverse(
     engine: Engine, alert_id: int, *, verdict: Verdict, note: str, by: str, now: datetime
 ) -> None:
-    """Turn a decided alert's verdict into `verdict` with a reason: the transactions get new labels beside the old ones."""
+    """Turn a decided alert's verdict into `verdict`, with a reason.
+
+    The transactions get new labels, the old ones stay.
+    """
     _check(verdict)
     with writer(engine).begin() as connection:
-        require_role(connection, by, SENIORS, to="reverse a verdict")
+        user = active_user(connection, by)
+        alert = read_alert(connection, alert_id)
+        require(refuse_reversal(user, alert, verdict))
         if not note.strip():
             raise RefusedError("a reversal needs a note that says why; write one")
-        reversed_alert = (
-            update(Alert)
-            .where(Alert.id == alert_id, Alert.state == "decided", Alert.verdict != verdict)
-            .values(verdict=verdict, reviewer=by, decided_at=now)
-            .returning(Alert.portfolio, Alert.account_id)
-        )
-        row = connection.execute(reversed_alert).one_or_none()
-        if row is None:
-            raise _refuse_reversal(connection, alert_id)
-        subject = Subject(portfolio=row.portfolio, account_id=row.account_id, alert_id=alert_id)
+        subject = change_alert(connection, alert, verdict=verdict, reviewer=by, decided_at=now)
         _write_down(connection, alert_id, verdict=verdict, note=note, by=by, now=now)
         record(connection, by, f"reversed to: {verdict}", subject, at=now, note=note)
+
+
+def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[LabelFacts, ...]:
+    """The portfolio's labels with an id above `after_id`, in the order they were given.
+
+    0 reads them all.
+    """
+    later = (
+        select(Label.id, Label.transaction_id, Label.is_fraud, Label.known_at, Label.source)
+        .where(Label.portfolio == portfolio, Label.id > after_id)
+        .order_by(Label.id)
+    )
+    with engine.begin() as connection:
+        return tuple(LabelFacts(**row._mapping) for row in connection.execute(later))
 
 
 def _check(verdict: str) -> None:
@@ -104,14 +126,3 @@ def _write_down(
         for row in connection.execute(transactions)
     ]
     connection.execute(insert(Label), labels)
-
-
-def _refuse_reversal(connection: Connection, alert_id: int) -> RefusedError:
-    row = connection.execute(
-        select(Alert.state, Alert.verdict).where(Alert.id == alert_id)
-    ).one_or_none()
-    if row is None:
-        return MissingError(f"there is no alert {alert_id}; open one from the queue")
-    if row.state != "decided":
-        return RefusedError(f"alert {alert_id} is not decided yet; decide it instead")
-    return RefusedError(f"alert {alert_id} is decided as {row.verdict} already; nothing to reverse")

@@ -1,4 +1,4 @@
-"""Whether one model is better than another: the paired difference of their AP, with accounts drawn again and again."""
+"""Whether one model is better than another: the difference of their AP, accounts resampled."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -35,12 +35,13 @@ def paired_bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> PairedDifference:
-    """Difference of AP on the same rows, its 95 % interval by drawing whole accounts with replacement.
+    """Difference of AP on the same rows, its 95 % interval by resampling whole accounts.
 
     Transactions of one account go together in fraud, so drawing single rows would make the interval
     too narrow.
 
-    >>> paired_bootstrap([1, 0, 0, 1], [4, 1, 2, 3], [4, 1, 2, 3], ["a", "b", "c", "d"], draws=20).difference
+    >>> same = [4, 1, 2, 3]
+    >>> paired_bootstrap([1, 0, 0, 1], same, same, ["a", "b", "c", "d"], draws=20).difference
     0.0
     """
     if draws < 1:
@@ -84,7 +85,7 @@ def resample_accounts(accounts: int, *, draws: int, seed: int, width: int) -> It
 
 @dataclass(frozen=True, kw_only=True)
 class RankedCells:
-    """One model's ranking, sorted once, from which the AP under any weights of the accounts follows.
+    """One model's ranking, sorted once: the AP under any weights of the accounts follows from it.
 
     Recall moves only at scores that a fraud has, so rows between two of them are one step of the
     ranking, and an account's rows in one step are one cell: AP needs the cells' accounts and
@@ -152,13 +153,15 @@ class RankedCells:
 def comparison_table(
     metrics: Mapping[str, Metrics], differences: Mapping[str, PairedDifference], *, reference: str
 ) -> pd.DataFrame:
-    """One row a model, best AP first: its metrics, and its AP's difference to the reference with the 95 % interval.
+    """One row a model, best AP first: metrics, and the AP's difference to the reference.
 
-    The reference itself, and a model never paired with it, has no difference.
+    The difference has its 95 % interval. The reference itself, and a model never paired with it,
+    has no difference.
     """
     if reference not in metrics:
+        models = sorted(metrics)
         raise ValueError(
-            f"the reference {reference!r} is not among the models {sorted(metrics)}; name one of them"
+            f"the reference {reference!r} is not among the models {models}; name one of them"
         )
     table = pd.DataFrame(
         {name: values.as_dict() for name, values in metrics.items()}
@@ -184,11 +187,11 @@ def _starts(steps: IntArray) -> IntArray:
 def _finite(score: npt.ArrayLike, fraud: BoolArray, *, whose: str) -> FloatArray:
     values = np.asarray(score, dtype=np.float64)
     if len(values) != len(fraud):
+        found = f"{whose} has {len(values)} scores for {len(fraud)} rows"
+        raise ValueError(f"{found}; score the same rows with both models")
+    endless = int((~np.isfinite(values)).sum())
+    if endless:
         raise ValueError(
-            f"{whose} has {len(values)} scores for {len(fraud)} rows; score the same rows with both models"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"{whose} has {int((~np.isfinite(values)).sum())} scores that are not finite; score those rows again"
+            f"{whose} has {endless} scores that are not finite; score those rows again"
         )
     return values

@@ -29,10 +29,10 @@ def findings(
     amount: npt.ArrayLike,
     capacity_per_day: int,
 ) -> Findings:
-    """Review the `capacity_per_day` most suspicious accounts of each UTC day, an account once found no more.
+    """Review the `capacity_per_day` most suspicious accounts of each UTC day.
 
-    The Handbook's card precision: an account's score is its highest of the day, and a day with
-    fewer accounts than capacity still divides by the capacity.
+    The Handbook's card precision: an account once found is reviewed no more, its score is its
+    highest of the day, and a day with fewer accounts than capacity still divides by the capacity.
     """
     rows = pd.DataFrame(
         {"fraud": fraud, "score": score, "amount": np.asarray(amount, dtype=np.float64)}

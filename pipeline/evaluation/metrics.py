@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import log_loss, roc_auc_score
 
 from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.evaluation.capacity import findings
@@ -69,11 +70,11 @@ def evaluate(
         rows=len(fraud),
         frauds=int(fraud.sum()),
         base_rate=base_rate,
-        auc=roc_auc(fraud, score),
+        auc=float(roc_auc_score(fraud, score)),
         ap=ap,
         ap_over_chance=ap / base_rate,
         brier=float(np.mean((score - fraud) ** 2)),
-        log_loss=log_loss(fraud, score),
+        log_loss=float(log_loss(fraud, score)),
         ece=calibration_error(fraud, score, bins=10),
         precision_at_capacity=finds.precision,
         recall_at_capacity=finds.recall,
@@ -82,24 +83,22 @@ def evaluate(
 
 
 def checked(y: npt.ArrayLike, probability: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
-    """Labels and probabilities as arrays, refused with one sentence where no metric would mean anything."""
+    """Labels and probabilities as arrays; refused where no metric would mean anything."""
     score = np.asarray(probability, dtype=np.float64)
     fraud = both_classes(y, rows=len(score))
     outside = ~((score >= 0) & (score <= 1))
     if outside.any():
-        raise ValueError(
-            f"a probability lies in 0..1, found {score[outside][0]}; calibrate the score before it is judged"
-        )
+        found = f"a probability lies in 0..1, found {score[outside][0]}"
+        raise ValueError(f"{found}; calibrate the score before it is judged")
     return fraud, score
 
 
 def both_classes(y: npt.ArrayLike, *, rows: int) -> BoolArray:
-    """Labels as booleans, one for each of `rows` rows, at least one fraud and one legitimate among them."""
+    """Labels of `rows` rows as booleans, at least one fraud and one legitimate among them."""
     labels = np.asarray(y)
     if len(labels) != rows:
-        raise ValueError(
-            f"each row needs a label, found {len(labels)} labels for {rows} rows; give both for the same rows"
-        )
+        found = f"each row needs a label, found {len(labels)} labels for {rows} rows"
+        raise ValueError(f"{found}; give both for the same rows")
     if pd.isna(labels).any():
         raise ValueError(
             f"{int(pd.isna(labels).sum())} of {rows} rows have no label; leave them out"
@@ -107,45 +106,24 @@ def both_classes(y: npt.ArrayLike, *, rows: int) -> BoolArray:
     fraud = labels.astype(np.bool_)
     if fraud.all() or not fraud.any():
         kind = "fraud" if rows and fraud.all() else "legitimate"
-        raise ValueError(
-            f"both frauds and legitimate rows are needed, found {rows} rows, all {kind}; take a longer period"
-        )
+        found = f"both frauds and legitimate rows are needed, found {rows} rows, all {kind}"
+        raise ValueError(f"{found}; take a longer period")
     return fraud
-
-
-def roc_auc(fraud: BoolArray, score: FloatArray) -> float:
-    """The chance that a fraud scores above a legitimate row, ties counted half.
-
-    >>> roc_auc(np.array([False, True, False, True]), np.array([0.1, 0.4, 0.4, 0.8]))
-    0.875
-    """
-    _, level, count = np.unique(score, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(count) - (count - 1) / 2
-    frauds = int(fraud.sum())
-    above = float(mean_rank[level][fraud].sum()) - frauds * (frauds + 1) / 2
-    return above / (frauds * (len(fraud) - frauds))
 
 
 def average_precision(fraud: BoolArray, score: FloatArray) -> float:
     """Precision at each fraud, averaged over frauds; rows of equal score are taken together.
 
-    >>> round(average_precision(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1])), 4)
+    Scikit-learn's takes 1.8 times as long on 70,000 rows and 17 times on 1,000; tuning asks often.
+
+    >>> fraud, score = np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1])
+    >>> round(average_precision(fraud, score), 4)
     0.8333
     """
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     caught = np.cumsum(fraud[order])[last]
     return float(np.sum(np.diff(caught, prepend=0) * caught / (last + 1)) / caught[-1])
-
-
-def log_loss(fraud: BoolArray, score: FloatArray) -> float:
-    """Mean negative log-likelihood.
-
-    A probability of exactly 0 or 1 counts as one float step from it.
-    """
-    step = float(np.finfo(np.float64).eps)
-    said = np.clip(np.where(fraud, score, 1 - score), step, 1)
-    return float(-np.log(said).mean())
 
 
 def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:
@@ -160,7 +138,7 @@ def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:
 
 
 def calibration_error(fraud: BoolArray, score: FloatArray, *, bins: int) -> float:
-    """Mean over rows of the distance, in their bin of equal mass, between mean probability and fraud rate."""
+    """Distance of mean probability from fraud rate in bins of equal mass, the mean over rows."""
     return float(
         np.abs(np.bincount(equal_mass_bins(score, bins), weights=score - fraud)).sum() / len(score)
     )

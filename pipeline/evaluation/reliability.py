@@ -1,4 +1,4 @@
-"""Whether a probability can be believed: reliability tables, and the expected calibration error with its interval."""
+"""Whether a probability can be believed: reliability tables, expected calibration error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.evaluation.metrics import calibration_error, checked, equal_mass_b
 
 
 def reliability(y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = 10) -> pd.DataFrame:
-    """One row a bin of equal mass, lowest probabilities first: rows, frauds, mean probability, fraud rate.
+    """One row a bin of equal mass, lowest probabilities first.
 
     >>> reliability([0, 1, 0, 1], [0.1, 0.1, 0.5, 0.9], bins=2)
        rows  frauds  mean_probability  fraud_rate
@@ -31,9 +31,11 @@ def reliability(y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = 10) -> pd.Dat
 def stage_reliability(
     y: npt.ArrayLike, p: FloatArray, stages: Sequence[str], *, bins: int = 10
 ) -> pd.DataFrame:
-    """The reliability of the probabilities after each stage, p [R, K]: `reliability` of each, with its stage and bin.
+    """The `reliability` of the probabilities after each stage, p [R, K], with its stage and bin.
 
-    >>> stage_reliability([0, 1], np.array([[0.5, 0.1], [0.5, 0.9]]), ["amount", "ip"], bins=2)[["stage", "bin", "fraud_rate"]]
+    >>> p = np.array([[0.5, 0.1], [0.5, 0.9]])
+    >>> table = stage_reliability([0, 1], p, ["amount", "ip"], bins=2)
+    >>> table[["stage", "bin", "fraud_rate"]]
         stage  bin  fraud_rate
     0  amount    0         0.5
     1      ip    0         0.0
@@ -61,10 +63,10 @@ def expected_calibration_error(
     draws: int = 1000,
     seed: int = 0,
 ) -> CalibrationError:
-    """Mean distance of probability from fraud rate, its interval by drawing whole accounts, bins held fixed.
+    """Mean distance of probability from fraud rate, its interval by resampling whole accounts.
 
-    The distance of a perfect model is above zero by chance alone, so the interval of a good one
-    does not reach zero: compare it with another model's, not with nothing.
+    The bins are held fixed. The distance of a perfect model is above zero by chance alone, so the
+    interval of a good one does not reach zero: compare it with another model's, not with nothing.
     """
     fraud, score = checked(y, p)
     account, names = pd.factorize(np.asarray(accounts))

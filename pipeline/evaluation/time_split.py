@@ -1,4 +1,4 @@
-"""Train, test and the gap between them, by time: a model is judged on weeks that came after all it could know."""
+"""Train, test and the gap between them, by time: a model is judged on weeks it could not know."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ MIN_TEST = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Half-open spans [from, until) of as_of, and the moment by which labels of the training span had to be known."""
+    """Half-open spans [from, until) of as_of; training labels had to be known by `test_from`."""
 
     train_from: datetime
     train_until: datetime
@@ -30,14 +30,15 @@ class Split:
             or self.train_from == self.train_until
             or self.test_from == self.test_until
         ):
-            told = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in moments)
+            found = ", ".join(f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in moments)
             raise ValueError(
-                f"train and test spans must follow one another, not {told}; give from before until, train before test"
+                f"train and test spans must follow one another, not {found}; "
+                "give from before until, train before test"
             )
 
 
 def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -> Split:
-    """Split the history from `first` to `as_of`: the last quarter with mature labels is the test, at least a week.
+    """Split the history: the last quarter with mature labels is the test, at least a week.
 
     Between train and test lies the label delay: on the day the test begins nothing younger was
     labelled.
@@ -54,7 +55,8 @@ def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -
         span = (as_of - first) / timedelta(days=1)
         needed = (2 * label_delay + 2 * MIN_TEST) / timedelta(days=1)
         raise ValueError(
-            f"{span:.1f} days of history are too few to train and judge; at least {needed:.0f} are needed: ingest more"
+            f"{span:.1f} days of history are too few to train and judge; "
+            f"at least {needed:.0f} are needed: ingest more"
         )
     return Split(
         train_from=first,
@@ -69,16 +71,14 @@ def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: date
 
     A later word reverses an earlier one; of two words of one moment fraud wins.
     """
-    told = labels.filter(
-        pc.field("known_at") <= pa.scalar(by, labels.schema.field("known_at").type)
-    )
-    in_order = told.sort_by([("known_at", "ascending"), ("is_fraud", "ascending")])
+    moment = pa.scalar(by, labels.schema.field("known_at").type)
+    known = labels.filter(pc.field("known_at") <= moment)
+    in_order = known.sort_by([("known_at", "ascending"), ("is_fraud", "ascending")])
     words = in_order.select(["transaction_id", "is_fraud"]).to_pandas()
-    last: pd.Series = words.drop_duplicates("transaction_id", keep="last").set_index(
-        "transaction_id"
-    )["is_fraud"]
-    known: pd.Series = last.reindex(transaction_ids.to_pandas()).astype("boolean")
-    return known
+    latest = words.drop_duplicates("transaction_id", keep="last")
+    last: pd.Series = latest.set_index("transaction_id")["is_fraud"]
+    label: pd.Series = last.reindex(transaction_ids.to_pandas()).astype("boolean")
+    return label
 
 
 def rows_between(features: pa.Table, since: datetime, until: datetime) -> BoolArray:
@@ -98,6 +98,5 @@ def labelled_rows(
     rows = features.filter(pa.array(rows_between(features, since, until)))
     known = known_labels(rows["transaction_id"], labels, by=known_by)
     has_label = known.notna().to_numpy()
-    return rows.filter(pa.array(has_label)), known.to_numpy(dtype=np.bool_, na_value=False)[
-        has_label
-    ]
+    is_fraud = known.to_numpy(dtype=np.bool_, na_value=False)
+    return rows.filter(pa.array(has_label)), is_fraud[has_label]

@@ -48,7 +48,7 @@ def stage_attributions(
                 rows.codes[:, texts],
             )
             vector = facts(numbers, missing, codes)
-            usual, moves = facts.from_usual(numbers, missing, codes)
+            usual, moves = facts.from_typical(numbers, missing, codes)
             before = state
             state = network.inject(stage, before, vector)
         found.append(_shares(network, stage, before, usual, moves, steps))

@@ -157,11 +157,7 @@ def currencies(snapshot: Snapshot, rows: pa.Table) -> pa.Array:
     """Return each row's currency; null where the source names none."""
     if "currency" not in snapshot.columns or not rows.num_rows:
         return pa.nulls(rows.num_rows, pa.string())
-    transactions = snapshot.transactions(
-        ["transaction_id", "currency"], since=pc.min(rows["as_of"]).as_py()
-    )
-    places = pc.index_in(rows["transaction_id"], transactions["transaction_id"].combine_chunks())
-    return pc.take(transactions["currency"], places).combine_chunks()
+    return snapshot.columns_of(rows, ["currency"])["currency"].combine_chunks()
 
 
 def _states(model: Layered, features: pa.Table) -> npt.NDArray[np.float32]:

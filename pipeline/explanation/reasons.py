@@ -134,7 +134,7 @@ def _facts(
             text=in_words(declared[number.name], row[number.name], usual=usual.get(number.name)),
             unusual=abs(distance[number.name]) > UNUSUAL
             and not _is_habit(row[number.name], usual.get(number.name)),
-            share=share.get(number.name),
+            attribution=share.get(number.name),
         )
         for number in sorted(code.numbers, key=lambda number: -abs(distance.get(number.name, 0.0)))
         if number.name in distance and declared[number.name].unit != CIRCLE
@@ -144,7 +144,7 @@ def _facts(
             name=category.name,
             text=in_words(declared[category.name], row[category.name]),
             unusual=row[category.name] not in category.vocabulary,
-            share=share.get(category.name),
+            attribution=share.get(category.name),
         )
         for category in code.categories
         if row[category.name] is not None
@@ -156,13 +156,13 @@ def _facts(
             name=number.name,
             text=in_words(declared[number.name], None),
             unusual=False,
-            share=share[number.name],
+            attribution=share[number.name],
         )
         for number in code.numbers
         if row[number.name] is None and declared[number.name].unit != CIRCLE
     ]
     return tuple(
-        sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.share or 0.0))[
+        sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.attribution or 0.0))[
             :FACTS_PER_STAGE
         ]
     )

@@ -17,7 +17,7 @@ FALSE = pa.array(["0", "false", "f", "0.0"])
 
 
 def convert(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
-    """Return the values in the kind's Arrow type; blank text and what cannot be converted become null.
+    """Return the values in the kind's Arrow type; blanks and what cannot be read become null.
 
     >>> convert(pa.chunked_array([["12.50", " ", "cheap", "inf"]]), "number").to_pylist()
     [12.5, None, None, None]
@@ -40,26 +40,20 @@ def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def check_type(name: str, kind: pa.DataType) -> None:
-    """Refuse a column of a type that has no text, such as a list. Raises SchemaError with the column and its type."""
-    if (
-        pa.types.is_nested(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_duration(kind)
-    ):
+    """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
+    is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if is_binary or pa.types.is_nested(kind) or pa.types.is_duration(kind):
         raise SchemaError(
-            f"the source's column {name!r} is of type {kind}; give it as text, a number, a time or true and false"
+            f"the source's column {name!r} is of type {kind}; "
+            "give it as text, a number, a time or true and false"
         )
 
 
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type) or pa.types.is_temporal(values.type):
         return _nulls(values, "number")
-    if not (
-        pa.types.is_integer(values.type)
-        or pa.types.is_floating(values.type)
-        or pa.types.is_decimal(values.type)
-    ):
+    is_real = pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
+    if not (is_real or pa.types.is_integer(values.type)):
         text = pc.utf8_trim_whitespace(as_text(values))
         values = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
     numbers = values.cast(ARROW_TYPES["number"], safe=False)
@@ -73,19 +67,18 @@ def _times(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type) or pa.types.is_primitive(values.type):
         return _nulls(values, "time")
     text = pc.utf8_trim_whitespace(as_text(values))
-    text = pc.replace_substring_regex(
-        pc.if_else(pc.match_substring_regex(text, TIME), text, None), r"(\.\d{6})\d+", r"\1"
-    )
-    times = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601").astype(
-        "datetime64[us, UTC]"
-    )
-    return pa.chunked_array([pa.array(times, ARROW_TYPES["time"])])
+    text = pc.if_else(pc.match_substring_regex(text, TIME), text, None)
+    text = pc.replace_substring_regex(text, r"(\.\d{6})\d+", r"\1")
+    times = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601")
+    microseconds = times.astype("datetime64[us, UTC]")
+    return pa.chunked_array([pa.array(microseconds, ARROW_TYPES["time"])])
 
 
 def _flags(values: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_lower(pc.utf8_trim_whitespace(as_text(values)))
-    said = pc.or_(pc.is_in(text, TRUE), pc.is_in(text, FALSE))
-    return pc.if_else(said, pc.is_in(text, TRUE), pa.scalar(None, pa.bool_()))
+    is_true = pc.is_in(text, TRUE)
+    is_flag = pc.or_(is_true, pc.is_in(text, FALSE))
+    return pc.if_else(is_flag, is_true, pa.scalar(None, pa.bool_()))
 
 
 def _nulls(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:

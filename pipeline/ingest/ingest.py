@@ -1,11 +1,10 @@
-"""Rows in: each source row ends in exactly one of transactions or quarantine, however often it is offered.
+"""Rows in: each source row ends in one of transactions or quarantine, however often it comes.
 
 A row is known by its transaction_id and the digest of what it says. Said again, it changes nothing;
 saying something else under a known id, it goes to quarantine. Batches are appended one commit each,
 so a killed run is simply run again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,22 +19,23 @@ from pipeline.ingest.coercion import check_type, convert
 from pipeline.ingest.labels import keep_labels
 from pipeline.ingest.quarantine import as_quarantine_rows, quarantine_rows, release
 from pipeline.ingest.readers import BATCH_ROWS, source_batches
-from pipeline.ingest.row_digest import fingerprints
+from pipeline.ingest.row_digest import row_digests
 from pipeline.ingest.validation import failures
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 
 WRITER = "ingest"
 LABEL_NAMES = ("is_fraud", "label_known_at")
-Progress = Callable[[int], None]
 
 # Of each row: is its transaction new, known (said before, in the lake or further up), or does it
 # contradict what was said?
 ROW_STATUS = """
     SELECT CASE WHEN s.row_digest IS NULL AND g.copy = 1 THEN 'new'
                 WHEN g.row_digest = coalesce(s.row_digest, g.first_digest) THEN 'known'
-                ELSE 'contradicts' END AS standing
-    FROM (SELECT *, row_number() OVER same AS copy, first_value(row_digest) OVER same AS first_digest
+                ELSE 'contradicts' END AS row_status
+    FROM (SELECT *, row_number() OVER same AS copy,
+                 first_value(row_digest) OVER same AS first_digest
           FROM good WINDOW same AS (PARTITION BY transaction_id ORDER BY place)) g
     LEFT JOIN stored s USING (transaction_id) ORDER BY g.place
 """
@@ -43,7 +43,7 @@ ROW_STATUS = """
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """What became of the rows read: read = taken + known + quarantined. `examples` are reasons of this run."""
+    """What became of the rows: read = taken + known + quarantined; `examples` are reasons."""
 
     read: int = 0
     taken: int = 0
@@ -78,7 +78,7 @@ def ingest(
     lake: Lake,
     *,
     now: datetime,
-    progress: Progress = lambda rows: None,
+    progress: Progress = SILENT,
     batch_rows: int = BATCH_ROWS,
 ) -> Ingested:
     """Take in what the portfolio's source has and the lake has not.
@@ -88,19 +88,24 @@ def ingest(
     LakeBusyError when another process is writing.
     """
     reading, total = Reading(portfolio=portfolio, lake=lake, now=now), Ingested()
-    for batch in source_batches(portfolio, rows=batch_rows):
-        total += _ingest_rows(batch.rows, reading) + _quarantine_malformed(batch.malformed, reading)
-        progress(total.read)
+    with progress.step(f"reading {portfolio.name}") as step:
+        for batch in source_batches(portfolio, rows=batch_rows):
+            taken = _ingest_rows(batch.rows, reading)
+            taken += _quarantine_malformed(batch.malformed, reading)
+            step.advance(taken.read)
+            total += taken
     return total
 
 
 def mapped_columns(portfolio: Portfolio, found: list[str]) -> dict[str, str]:
-    """Return theirs -> ours for the source's columns. Raises SchemaError when a mapped or required one is not there."""
+    """Return theirs -> ours for the source's columns.
+
+    Raises SchemaError when a mapped or required one is not there.
+    """
     absent = [theirs for theirs in portfolio.columns if theirs not in found]
     if absent:
-        raise SchemaError(
-            f"[columns] of {portfolio.file} maps {absent[0]!r}, which the source lacks; it has {', '.join(found)}"
-        )
+        mapped = f"[columns] of {portfolio.file} maps {absent[0]!r}"
+        raise SchemaError(f"{mapped}, which the source lacks; it has {', '.join(found)}")
     given = set(portfolio.columns.values())
     own = {
         name: name
@@ -109,15 +114,17 @@ def mapped_columns(portfolio: Portfolio, found: list[str]) -> dict[str, str]:
     }
     mapping = own | portfolio.columns
     if missing := [name for name in (*REQUIRED, *portfolio.extra) if name not in mapping.values()]:
-        told = ", ".join(missing)
-        raise SchemaError(
-            f"the source of {portfolio.name} lacks {told}; it has {', '.join(found)}; map them in [columns] of {portfolio.file}"
-        )
+        lacks = f"the source of {portfolio.name} lacks {', '.join(missing)}"
+        remedy = f"map them in [columns] of {portfolio.file}"
+        raise SchemaError(f"{lacks}; it has {', '.join(found)}; {remedy}")
     return mapping
 
 
 def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
-    """Take in one batch. A run killed between two of the appends is completed by the next: each looks at its own table."""
+    """Take in one batch.
+
+    A run killed between two of the appends is completed by the next: each looks at its own table.
+    """
     portfolio, lake = reading.portfolio, reading.lake
     values, rows, kinds = _converted(raw, portfolio)
     number = lake.version("transactions") + 1
@@ -134,7 +141,7 @@ def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
     held = _quarantine(raw, rows["transaction_id"], reasons, reading)
     if new.num_rows:
         if lake.count("quarantine"):
-            digests = fingerprints(raw.take(places.filter(is_new)))
+            digests = row_digests(raw.take(places.filter(is_new)))
             release(
                 lake,
                 transaction_ids=new["transaction_id"],
@@ -148,8 +155,8 @@ def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
             number=number,
         )
     delay = None if portfolio.source.feed else portfolio.label_delay
-    told = good.filter(pc.not_equal(row_status, "contradicts"))
-    labels = keep_labels(told, lake, writer=WRITER, delay=delay, now=reading.now)
+    consistent = good.filter(pc.not_equal(row_status, "contradicts"))
+    labels = keep_labels(consistent, lake, writer=WRITER, delay=delay, now=reading.now)
     return _became(raw.num_rows, held, taken=new.num_rows, labels=labels)
 
 
@@ -175,18 +182,17 @@ def _other_rows(count: int, reasons: pd.Series) -> pa.Array:
 def _converted(
     raw: pa.Table, portfolio: Portfolio
 ) -> tuple[dict[str, pa.ChunkedArray], pa.Table, dict[str, Kind]]:
-    """The source's values by our names, the same in our types with their digest, and those types."""
+    """The source's values by our names, the same in our types with digests, and those types."""
     mapping = mapped_columns(portfolio, raw.column_names)
-    known: dict[str, Kind] = {
-        column.name: column.kind for column in BY_NAME.values()
-    } | portfolio.extra_kinds
+    own: dict[str, Kind] = {column.name: column.kind for column in BY_NAME.values()}
+    known = own | portfolio.extra_kinds
     kinds = {ours: known[ours] for ours in mapping.values()}
     for theirs in mapping:
         check_type(theirs, raw.schema.field(theirs).type)
     values = {ours: raw[theirs] for theirs, ours in mapping.items()}
     rows = pa.table({name: convert(column, kinds[name]) for name, column in values.items()})
     facts = rows.select([name for name in kinds if name not in LABEL_NAMES])
-    return values, rows.append_column("row_digest", fingerprints(facts)), kinds
+    return values, rows.append_column("row_digest", row_digests(facts)), kinds
 
 
 def _row_status(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
@@ -198,20 +204,23 @@ def _row_status(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
     with duckdb.connect() as connection:
         connection.register("good", rows)
         connection.register("stored", rows.slice(0, 0) if stored is None else stored)
-        return connection.sql(ROW_STATUS).to_arrow_table()["standing"]
+        return connection.sql(ROW_STATUS).to_arrow_table()["row_status"]
 
 
 def _contradictions(rows: pa.Table, places: pa.Array) -> pd.Series:
     names = rows["transaction_id"].take(places).to_pylist()
-    told = [
+    reasons = [
         f"transaction_id is {name!r}, a duplicate of a row that says something else"
         for name in names
     ]
-    return pd.Series(told, index=places.to_numpy().astype("int64"), dtype="object")
+    return pd.Series(reasons, index=places.to_numpy().astype("int64"), dtype="object")
 
 
 def _as_transactions(good: pa.Table, portfolio: Portfolio, now: datetime) -> pa.Table:
-    """Complete the rows: known_at, and as_of, where each stands in history. Columns the source has not stay out of the lake."""
+    """Complete the rows: known_at, and as_of, where each stands in history.
+
+    Columns that the source has not stay out of the lake.
+    """
     event_time = good["event_time"]
     known_at = _known_at(good, portfolio, now)
     late = pc.greater(
@@ -240,7 +249,7 @@ def _quarantine(
 
     Returns those that were not held yet.
     """
-    digests = fingerprints(raw.take(pa.array(reasons.index.to_numpy(dtype="int64"))))
+    digests = row_digests(raw.take(pa.array(reasons.index.to_numpy(dtype="int64"))))
     reading.offered.update(digests.to_pylist())
     rows = as_quarantine_rows(raw, transaction_ids, reasons, digests, now=reading.now)
     return quarantine_rows(rows, reading.lake, writer=WRITER)

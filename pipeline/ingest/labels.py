@@ -1,4 +1,4 @@
-"""The label ledger, lake/labels: what was told of transactions, by their source and by analysts, each word once.
+"""The label ledger, lake/labels: each word of a source or an analyst on a transaction, once.
 
 A label is never changed: a later word stands beside the earlier one and reverses it from its
 known_at on.
@@ -19,18 +19,20 @@ from pipeline.lake.tables import Lake
 NEW_WORDS = """
     WITH words AS (
         SELECT transaction_id, is_fraud, label_known_at AS stated, matured, min(place) AS place
-        FROM told WHERE is_fraud IS NOT NULL GROUP BY ALL
+        FROM offered WHERE is_fraud IS NOT NULL GROUP BY ALL
     ), fresh AS (
         SELECT * FROM words w WHERE NOT EXISTS (
             SELECT 1 FROM ledger l
-            WHERE l.source = 'source' AND l.transaction_id = w.transaction_id AND l.is_fraud = w.is_fraud
-            AND (w.stated IS NULL OR l.known_at = w.stated))
+            WHERE l.source = 'source' AND l.transaction_id = w.transaction_id
+            AND l.is_fraud = w.is_fraud AND (w.stated IS NULL OR l.known_at = w.stated))
     ), reversing AS (
         SELECT f.place FROM fresh f JOIN ledger l
-            ON l.transaction_id = f.transaction_id AND l.is_fraud <> f.is_fraud AND l.source = 'source'
+            ON l.transaction_id = f.transaction_id AND l.is_fraud <> f.is_fraud
+            AND l.source = 'source'
         UNION
         SELECT f.place FROM fresh f JOIN fresh o
-            ON o.transaction_id = f.transaction_id AND o.is_fraud <> f.is_fraud AND o.place < f.place
+            ON o.transaction_id = f.transaction_id AND o.is_fraud <> f.is_fraud
+            AND o.place < f.place
     )
     SELECT transaction_id, is_fraud,
            CASE WHEN stated IS NOT NULL THEN stated
@@ -75,7 +77,7 @@ def _new_words(
         if "label_known_at" in rows.column_names
         else pa.nulls(rows.num_rows, ARROW_TYPES["time"])
     )
-    told = pa.table(
+    offered = pa.table(
         {
             "transaction_id": rows["transaction_id"],
             "is_fraud": rows["is_fraud"],
@@ -85,6 +87,6 @@ def _new_words(
         }
     )
     with duckdb.connect() as connection:
-        connection.register("told", told)
+        connection.register("offered", offered)
         connection.register("ledger", ledger)
         return connection.sql(NEW_WORDS, params={"now": now}).to_arrow_table().cast(LABELS)

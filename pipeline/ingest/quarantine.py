@@ -1,11 +1,10 @@
 """Rows that failed their checks: kept whole with the reason until their transaction is taken in.
 
-A held row is known by the fingerprint of what the source said, and by its transaction_id where it
-has one. It leaves quarantine when a transaction is newly taken in from the very same row (the
-portfolio was mended, or its time has come) or under the same transaction_id (the source was
-mended), unless the source still offers the failed row beside it. A row without a readable
-transaction_id, a torn line, and a row that contradicts a transaction already taken in stay as a
-record.
+A held row is known by the digest of what the source said, and by its transaction_id where it has
+one. It leaves quarantine when a transaction is newly taken in from the very same row (the portfolio
+was mended, or its time has come) or under the same transaction_id (the source was mended), unless
+the source still offers the failed row beside it. A row without a readable transaction_id, a
+malformed line, and a row that contradicts a transaction already taken in stay as a record.
 """
 
 import json
@@ -52,9 +51,8 @@ def as_quarantine_rows(
 ) -> pa.Table:
     """Return the failed rows (those with a reason, in its order) as they came, as JSON."""
     places = pa.array(reasons.index.to_numpy())
-    text = [
-        json.dumps(row, default=str, ensure_ascii=False) for row in raw.take(places).to_pylist()
-    ]
+    rows = raw.take(places).to_pylist()
+    text = [json.dumps(row, default=str, ensure_ascii=False) for row in rows]
     return pa.table(
         [
             transaction_ids.take(places),
@@ -83,9 +81,8 @@ def release(
         pc.is_in(held["transaction_id"], transaction_ids.combine_chunks(), skip_nulls=True),
         pc.is_in(held["row_digest"], digests),
     )
-    gone = held["row_digest"].filter(
-        pc.and_not(taken, pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64())))
-    )
+    still_offered = pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64()))
+    gone = held["row_digest"].filter(pc.and_not(taken, still_offered))
     if len(gone):
         lake.remove("quarantine", "row_digest", gone.combine_chunks())
     return len(gone)

@@ -1,4 +1,4 @@
-"""Rows as their source has them: a csv or parquet file or a database query, in batches, nothing interpreted yet."""
+"""Rows as their source has them, file or database query, in batches, not interpreted yet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BATCH_BYTES = 1 << 25  # of a csv file
 class SourceBatch:
     """Some of a source's rows in its own names.
 
-    Csv values are text, and a csv line with too few or too many fields is torn.
+    Csv values are text, and a csv line with too few or too many fields is malformed.
     """
 
     rows: pa.Table
@@ -38,9 +38,8 @@ def source_batches(
     for batch in _batches(portfolio, rows, csv_bytes):
         names = batch.rows.column_names
         if doubled := [name for name in names if names.count(name) > 1]:
-            raise PortfolioError(
-                f"the source of portfolio {portfolio.name} has two columns named {doubled[0]!r}; rename one of them"
-            )
+            found = f"the source of portfolio {portfolio.name} has two columns named {doubled[0]!r}"
+            raise PortfolioError(f"{found}; rename one of them")
         yield batch
 
 
@@ -52,7 +51,8 @@ def _batches(portfolio: Portfolio, rows: int, csv_bytes: int) -> Iterator[Source
     file = portfolio.file.parent / source.path
     if not file.is_file():
         raise PortfolioError(
-            f"the source {file} of portfolio {portfolio.name} is no file; put it there or mend [source] path"
+            f"the source {file} of portfolio {portfolio.name} is no file; "
+            "put it there or mend [source] path"
         )
     try:
         if file.suffix == ".csv":
@@ -61,12 +61,14 @@ def _batches(portfolio: Portfolio, rows: int, csv_bytes: int) -> Iterator[Source
             yield from _parquet(file, rows)
         else:
             raise PortfolioError(
-                f"the source {file} is neither .csv nor .parquet; convert it, or name a database url and query"
+                f"the source {file} is neither .csv nor .parquet; "
+                "convert it, or name a database url and query"
             )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise PortfolioError(
-            f"the source {file} cannot be read ({reason}); check that it is a whole {file.suffix} file"
+            f"the source {file} cannot be read ({reason}); "
+            f"check that it is a whole {file.suffix} file"
         ) from error
 
 
@@ -98,9 +100,9 @@ def _csv(file: Path, bytes_at_once: int) -> Iterator[SourceBatch]:
     )
     with pyarrow.csv.open_csv(file, **options, convert_options=as_text) as reader:
         for batch in reader:
-            told = tuple(malformed)
-            del malformed[: len(told)]
-            yield SourceBatch(rows=pa.Table.from_batches([batch]), malformed=told)
+            lines = tuple(malformed)
+            del malformed[: len(lines)]
+            yield SourceBatch(rows=pa.Table.from_batches([batch]), malformed=lines)
         yield SourceBatch(rows=reader.schema.empty_table(), malformed=tuple(malformed))
 
 
@@ -116,8 +118,8 @@ def _query(url: str, query: str, portfolio: Portfolio, rows: int) -> Iterator[So
         reason = _without_password(
             " ".join(str(getattr(error, "orig", None) or type(error).__name__).split()), url
         )
-        told = f"the query of portfolio {portfolio.name} failed ({reason}); try its url and query in a database client"
-        raise PortfolioError(told) from None
+        failed = f"the query of portfolio {portfolio.name} failed ({reason})"
+        raise PortfolioError(f"{failed}; try its url and query in a database client") from None
 
 
 def _without_password(text: str, url: str) -> str:

@@ -1,28 +1,29 @@
-"""Fingerprints of rows: equal rows have equal ones, in every process and whatever the order of their columns."""
+"""Digests of rows: equal rows have equal ones, in every process and order of their columns."""
 
 import duckdb
 import pyarrow as pa
 
 
-def fingerprints(rows: pa.Table) -> pa.Array:
-    """Return an md5 of each row's names and values as int64; a null says the same as a column that is not there.
+def row_digests(rows: pa.Table) -> pa.Array:
+    """Return an md5 of each row's names and values as int64; a null is a column that is absent.
 
-    >>> one, other = pa.table({"a": ["x"], "b": [1]}), pa.table({"b": [1], "c": pa.nulls(1), "a": ["x"]})
-    >>> fingerprints(one).equals(fingerprints(other))
+    >>> one = pa.table({"a": ["x"], "b": [1]})
+    >>> other = pa.table({"b": [1], "c": pa.nulls(1), "a": ["x"]})
+    >>> row_digests(one).equals(row_digests(other))
     True
     """
     # The length before each value keeps apart what would read alike when put in one row of text.
-    said = [
+    parts = [
         f"'{_quoted(name)}:' || length({value}) || ':' || {value}"
         for name, value in sorted(_texts(rows.schema).items())
     ]
-    md5 = f"md5_number_lower(concat_ws(' ', '', {', '.join(said)}))"
+    md5 = f"md5_number_lower(concat_ws(' ', '', {', '.join(parts)}))"
     with duckdb.connect() as connection:
         connection.register("rows", rows)
         found = connection.sql(
-            f"SELECT ({md5} - 9223372036854775808::HUGEINT)::BIGINT AS fingerprint FROM rows"  # noqa: S608
+            f"SELECT ({md5} - 9223372036854775808::HUGEINT)::BIGINT AS row_digest FROM rows"  # noqa: S608
         )
-        return found.to_arrow_table()["fingerprint"].combine_chunks()
+        return found.to_arrow_table()["row_digest"].combine_chunks()
 
 
 def _texts(schema: pa.Schema) -> dict[str, str]:

@@ -16,46 +16,37 @@ WRONG_TYPE: dict[Kind, str] = {
     "time": "no ISO 8601 time",
     "flag": "neither true nor false",
 }
-
-
 NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
-
-
 NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
 
 
 def failures(
     raw: Mapping[str, pa.ChunkedArray], rows: pa.Table, *, kinds: Mapping[str, Kind], now: datetime
 ) -> pd.Series:
-    """Return the reasons of the rows that fail, by row number: each column, its value, and the rule it breaks.
+    """Return why rows fail, by row number: each column, its value, and the rule it breaks.
 
     `raw` are the source's values and `rows` the converted ones, both by our names.
     """
     frame = rows.to_pandas()
-    told = [_wrong_type(name, raw[name], rows[name], kinds[name]) for name in raw]
-    told += [
-        _failed_checks(frame, now),
-        *(_before_event(frame, name) for name in NEVER_BEFORE_EVENT if name in frame),
-    ]
-    reasons = pd.concat([reason for reason in told if len(reason)] or [pd.Series(dtype="object")])
+    found = [_wrong_type(name, raw[name], rows[name], kinds[name]) for name in raw]
+    found.append(_failed_checks(frame, now))
+    found += [_before_event(frame, name) for name in NEVER_BEFORE_EVENT if name in frame]
+    reasons = pd.concat([some for some in found if len(some)] or [pd.Series(dtype="object")])
     joined: pd.Series = reasons.groupby(level=0).agg("; ".join)
     return joined
 
 
 def _wrong_type(name: str, raw: pa.ChunkedArray, values: pa.ChunkedArray, kind: Kind) -> pd.Series:
-    """Reasons of the values that could not be converted, and of required ones that are not there."""
+    """Reasons of the values that could not be converted, and of required ones that lack."""
     if not values.null_count:
         return pd.Series(dtype="object")
     text = as_text(raw)
     is_lost = pc.and_(pc.is_valid(text), pc.is_null(values))
     reasons = _series(text, is_lost).map(lambda value: f"{name} is {value!r}, {WRONG_TYPE[kind]}")
     if name in BY_NAME and BY_NAME[name].required:
-        reasons = pd.concat(
-            [
-                reasons,
-                _series(text, pc.is_null(text)).map(lambda _: f"{name} is missing", na_action=None),
-            ]
-        )
+        absent = _series(text, pc.is_null(text))
+        missing = absent.map(lambda _: f"{name} is missing", na_action=None)
+        reasons = pd.concat([reasons, missing])
     return reasons
 
 
@@ -93,18 +84,18 @@ def _broken_rules(values: pd.Series, column: Column, now: datetime) -> list[pd.S
 
 
 def _reasons(values: pd.Series, rule: str) -> pd.Series:
-    said = [f"{values.name} is {_shown(value)}, {rule}" for value in values]
-    return pd.Series(said, index=values.index, dtype="object")
+    reasons = [f"{values.name} is {_shown(value)}, {rule}" for value in values]
+    return pd.Series(reasons, index=values.index, dtype="object")
 
 
 def _before_event(rows: pd.DataFrame, name: str) -> pd.Series:
     """A fact is never known before it happened."""
     early = rows.loc[rows[name] < rows["event_time"], [name, "event_time"]]
-    told = [
+    reasons = [
         f"{name} is {_shown(at)}, before event_time {_shown(event)}"
         for at, event in zip(early[name], early["event_time"], strict=True)
     ]
-    return pd.Series(told, index=early.index, dtype="object")
+    return pd.Series(reasons, index=early.index, dtype="object")
 
 
 def _shown(value: object) -> str:

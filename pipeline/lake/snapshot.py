@@ -1,7 +1,7 @@
-"""What the lake knew at a moment, with its features: the one way in for training, backtest and scoring."""
+"""What the lake knew at a moment, with its features: the one way in to learn or score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -25,14 +25,21 @@ class NoDataError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A portfolio's transactions with as_of before `until` and its labels, both as of a version, and its groups of facts."""
+    """A portfolio's transactions with as_of before `until`, and its labels, both as of a version.
+
+    `first` is the earliest as_of, `groups` are the facts that the columns allow.
+    """
 
     lake: Lake
     version: int
     label_version: int
     columns: tuple[str, ...]
     groups: tuple[Group, ...]
+    first: datetime
     until: datetime | None = None
+    _read: list[tuple[datetime, pa.Table]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     @property
     def feature_digest(self) -> str:
@@ -42,11 +49,9 @@ class Snapshot:
     @cached_property
     def labels(self) -> pa.Table:
         """All labels."""
-        stored = (
-            self.lake.read("labels", version=self.label_version)
-            if self.label_version >= 0
-            else None
-        )
+        if self.label_version < 0:
+            return LABELS.empty_table()
+        stored = self.lake.read("labels", version=self.label_version)
         return LABELS.empty_table() if stored is None else stored
 
     def transactions(
@@ -57,25 +62,37 @@ class Snapshot:
         until: datetime | None = None,
     ) -> pa.Table:
         """Read columns of the transactions with as_of from `since` to before `until`."""
-        where = (
-            pc.field("as_of") >= pa.scalar(since, MOMENT) if since is not None else pc.scalar(True)
-        )
+        where = pc.scalar(True)
+        if since is not None:
+            where = where & (pc.field("as_of") >= pa.scalar(since, MOMENT))
         for bound in (until, self.until):
-            where = (
-                where & (pc.field("as_of") < pa.scalar(bound, MOMENT))
-                if bound is not None
-                else where
-            )
+            if bound is not None:
+                where = where & (pc.field("as_of") < pa.scalar(bound, MOMENT))
         return self.lake.read("transactions", columns=columns, where=where, version=self.version)
+
+    def columns_of(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Columns that the features do not have, of one row of theirs or more, in the rows' order.
+
+        What was read for some of the rows and columns serves whoever asks for fewer.
+        """
+        since = pc.min(rows["as_of"]).as_py()
+        read = [
+            table
+            for start, table in self._read
+            if start <= since and set(names) <= set(table.column_names)
+        ]
+        if not read:
+            read = [self.transactions(["transaction_id", *names], since=since)]
+            self._read.append((since, read[0]))
+        known = read[0]["transaction_id"].combine_chunks()
+        return read[0].select(names).take(pc.index_in(rows["transaction_id"], known))
 
     @property
     def sources(self) -> tuple[Source, Source]:
         """The transactions and the labels for `features.build`, unread."""
-        labels = (
-            self.lake.source("labels", version=self.label_version)
-            if self.label_version >= 0
-            else self.labels
-        )
+        labels: Source = self.labels
+        if self.label_version >= 0:
+            labels = self.lake.source("labels", version=self.label_version)
         return self.lake.source("transactions", version=self.version), labels
 
     def features(self, *, build_config: BuildConfig, since: datetime | None = None) -> pa.Table:
@@ -90,30 +107,37 @@ class Snapshot:
 
 
 def read_snapshot(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> Snapshot:
-    """Find the transactions with as_of before `until` and all labels. Raises NoDataError when none was ingested."""
-    bound = "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}"
-    nothing = f"portfolio {portfolio.name} has no transactions{bound}; run strata ingest {portfolio.file} first"
-    if not lake.exists("transactions"):
-        raise NoDataError(nothing)
+    """Find the transactions with as_of before `until` and all labels; no row is read yet.
+
+    Raises NoDataError when none was ingested.
+    """
+    version = lake.version("transactions")
+    bounds = lake.bounds("transactions", "as_of", version=version)
+    if bounds is None or (until is not None and bounds[0] >= until):
+        raise _nothing(portfolio, "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}")
     columns = lake.columns("transactions")
-    snapshot = Snapshot(
+    return Snapshot(
         lake=lake,
-        version=lake.version("transactions"),
+        version=version,
         label_version=lake.version("labels"),
         columns=tuple(columns),
         groups=portfolio.groups(columns),
+        first=bounds[0],
         until=until,
     )
-    if not snapshot.transactions(["as_of"]).num_rows:
-        raise NoDataError(nothing)
-    return snapshot
 
 
 def last_moment(portfolio: Portfolio, lake: Lake) -> datetime:
     """The moment after the last row's as_of: everything ingested lies before it."""
-    stored = lake.read("transactions", columns=["as_of"])
-    if stored is None or not stored.num_rows:
-        raise NoDataError(
-            f"portfolio {portfolio.name} has no transactions; run strata ingest {portfolio.file} first"
-        )
-    return pc.max(stored["as_of"]).as_py() + timedelta(microseconds=1)  # type: ignore[no-any-return]
+    bounds = lake.bounds("transactions", "as_of")
+    if bounds is None:
+        raise _nothing(portfolio)
+    last: datetime = bounds[1]
+    return last + timedelta(microseconds=1)
+
+
+def _nothing(portfolio: Portfolio, before: str = "") -> NoDataError:
+    return NoDataError(
+        f"portfolio {portfolio.name} has no transactions{before}; "
+        f"run strata ingest {portfolio.file} first"
+    )

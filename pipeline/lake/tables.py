@@ -6,7 +6,7 @@ Each portfolio has its own folder of tables: transactions, quarantine, labels, s
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,12 +66,30 @@ class Lake:
             dataset.to_table(columns=list(columns) if columns is not None else None, filter=where)
         )
 
+    def bounds(
+        self, table: TableName, column: str, *, version: int | None = None
+    ) -> tuple[Any, Any] | None:
+        """The least and the greatest value of a column without nulls; None where there is no row.
+
+        They stand in the footers of the files, to the microsecond: no row is read.
+        """
+        if not self.exists(table):
+            return None
+        files = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset().get_fragments()
+        found = [group.statistics[column] for file in files for group in file.row_groups]
+        if not found:
+            return None
+        return min(one["min"] for one in found), max(one["max"] for one in found)
+
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
         return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
 
     def source(self, table: TableName, *, version: int | None = None) -> Source:
-        """The table's rows (as of a version) for `features.build`, unread: local files, or a data set in an object store."""
+        """The table's rows (as of a version) for `features.build`, unread.
+
+        Local files, or a data set in an object store.
+        """
         stored = DeltaTable(self.uri(table), version=version)
         return stored.to_pyarrow_dataset() if self._is_remote() else stored.file_uris()
 
@@ -80,7 +98,7 @@ class Lake:
         return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
 
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
-        """Append the rows in one commit that carries the writer's number, which must be greater than its last one.
+        """Append the rows in one commit with the writer's number, which is greater than its last.
 
         Of two processes that append with the same writer and number one fails with LakeBusyError,
         so what was checked against the table since the number was taken still holds after the
@@ -106,7 +124,10 @@ class Lake:
             raise self._busy(table) from error
 
     def remove(self, table: TableName, column: str, values: pa.Array) -> None:
-        """Remove the rows whose column has one of the values. Raises LakeBusyError when another process is in the way."""
+        """Remove the rows whose column has one of the values.
+
+        Raises LakeBusyError when another process is in the way.
+        """
         try:
             merge = DeltaTable(self.uri(table)).merge(
                 pa.table({column: values.unique()}),
@@ -122,9 +143,8 @@ class Lake:
         return self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http"))
 
     def _busy(self, table: TableName) -> LakeBusyError:
-        return LakeBusyError(
-            f"{self.uri(table)} was written to by another process at the same time; run the command again"
-        )
+        changed = f"{self.uri(table)} was written to by another process at the same time"
+        return LakeBusyError(f"{changed}; run the command again")
 
 
 def _last_number(table: DeltaTable, writer: str) -> int:
@@ -133,20 +153,12 @@ def _last_number(table: DeltaTable, writer: str) -> int:
 
 
 def _utc(table: pa.Table) -> pa.Table:
-    """Give time columns their zone and text columns the plain type back, however the table format stored them."""
-    fields = [
-        pa.field(
-            f.name,
-            pa.timestamp("us", tz="UTC")
-            if pa.types.is_timestamp(f.type)
-            else pa.string()
-            if _is_text(f.type)
-            else f.type,
-        )
-        for f in table.schema
-    ]
-    return table.cast(pa.schema(fields))
+    """Give time columns their zone and text its plain type back, however Delta stored them."""
+    return table.cast(pa.schema([(field.name, _plain(field.type)) for field in table.schema]))
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", tz="UTC")
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text else kind

@@ -1,8 +1,9 @@
-"""How unusual a transaction is among those of a portfolio that has no labels yet: three scores that never see one.
+"""How unusual a transaction is where there are no labels yet: three scores that never see one.
 
-    surprise          how badly its facts are told from the other groups' (a pretrained network),
-    and how far out they lie isolation_forest  how few random cuts part it from the others (Liu et
-    al. 2008) ecod              how far its facts lie in the tails, each on its own (Li et al. 2022)
+    surprise          how badly its facts are predicted from the other groups' (a pretrained
+                      network), and how far out they lie
+    isolation_forest  how few random cuts part it from the others (Liu et al. 2008)
+    ecod              how far its facts lie in the tails, each on its own (Li et al. 2022)
 
 All take numbers on the signed-log scale of `features.encoder` and raise EncodeError where one is
 infinite.
@@ -26,12 +27,12 @@ from pipeline.models.layered.pretraining import Decoders, Pretrained, masked, pr
 from pipeline.models.layered.tensors import Tensors
 from pipeline.models.layered.training import TrainConfig
 
-USUAL_ROWS = 20_000  # enough to know mean and spread of a score by
+REFERENCE_ROWS = 20_000  # enough to know mean and spread of a score by
 BLOCK = 4096
 
 
 class AnomalyModel(Protocol):
-    """Learns from built features without labels what is usual, and says of others how unusual they are."""
+    """Learns from features without labels what is typical, and scores how far others are off."""
 
     def fit(self, features: pa.Table) -> Self:
         """Learn from these rows. Raises ValueError where there is none."""
@@ -43,12 +44,12 @@ class AnomalyModel(Protocol):
 
 
 class AnomalyScore:
-    """The surprise at a row's facts plus their distance from the middle, each in its spreads over the rows learned from.
+    """The surprise at a row's facts plus their distance from the middle, each standardised.
 
-    Surprise is the sum of -log p of all facts, each group's told from the other groups (a
+    Surprise is the sum of -log p of all facts, each group's predicted from the other groups (a
     pseudo-likelihood, Besag 1975): it finds what does not go together. All that lies beyond the
-    last knots surprises alike, so the distance, the sum of
-    |x - middle| / spread, says how far beyond. A missing fact is a class that can surprise, and lies in the middle.
+    last knots surprises alike, so the distance, the sum of |x - middle| / spread, says how far
+    beyond. A missing fact is a class that can surprise, and lies in the middle.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class AnomalyScore:
         self.pretrained: Pretrained = pretrain(
             self.encoder, encoded, config=self.config, seed=self.seed
         )
-        some = np.random.default_rng(self.seed).permutation(features.num_rows)[:USUAL_ROWS]
+        some = np.random.default_rng(self.seed).permutation(features.num_rows)[:REFERENCE_ROWS]
         parts = self._parts(features.take(np.sort(some)))
         self._mean, self._spread = parts.mean(axis=0), np.maximum(parts.std(axis=0), 1e-6)
         return self
@@ -115,11 +116,11 @@ class Forest:
 
 
 class ECOD:
-    """Empirical cumulative distributions: the largest of three sums of -log tail probabilities over the numbers.
+    """Empirical cumulative distributions: the largest of three sums of -log tail probabilities.
 
-    The sums take all left tails, all right tails, and of each number the tail that its skewness
-    points to. A missing number lies in the middle. A value beyond all learned from has the tail 1 /
-    (rows + 1).
+    The sums over the numbers take all left tails, all right tails, and of each number the tail that
+    its skewness points to. A missing number lies in the middle. A value beyond all learned from has
+    the tail 1 / (rows + 1).
     """
 
     def __init__(self, groups: Sequence[Group]) -> None:
@@ -190,9 +191,8 @@ def _learn_encoder(features: pa.Table, groups: Sequence[Group]) -> Encoder:
 def _filled(encoder: Encoder, features: pa.Table) -> FloatArray:
     """The numbers in spreads from their middles, [R, N], and 0 where missing."""
     codes = [number for group in encoder.groups for number in group.numbers]
-    middle, spread = (
-        np.array([getattr(code, name) for code in codes]) for name in ("middle", "spread")
-    )
+    middle = np.array([code.middle for code in codes])
+    spread = np.array([code.spread for code in codes])
     if not features.num_rows:
         raise ValueError("there are 0 rows to score; give at least one")
     encoded = encoder.encode(features)

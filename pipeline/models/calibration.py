@@ -1,17 +1,16 @@
-"""From log-odds to a probability that can be believed: one affine map (Platt scaling, Platt 1999)."""
+"""From log-odds to a probability that can be believed: Platt scaling (Platt 1999)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import both_classes
 
 MIN_SLOPE = 0.01  # a map that turned the ranking round would hide a broken model
-
-
 PRIOR = np.array([1.0, 0.0])  # a and b that leave the log-odds as they are
 
 
@@ -32,9 +31,8 @@ class PlattScaling:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.a) and np.isfinite(self.b) and self.a > 0):
-            raise ValueError(
-                f"a calibration needs finite a > 0 and b, found a={self.a}, b={self.b}; fit it again"
-            )
+            found = f"found a={self.a}, b={self.b}"
+            raise ValueError(f"a calibration needs finite a > 0 and b, {found}; fit it again")
 
     def logit(self, z: npt.ArrayLike) -> FloatArray:
         """Calibrated log-odds of log-odds z."""
@@ -42,7 +40,7 @@ class PlattScaling:
 
     def probability(self, z: npt.ArrayLike) -> FloatArray:
         """Calibrated probability of log-odds z."""
-        return sigmoid(self.logit(z))
+        return np.asarray(expit(self.logit(z)))
 
     def to_json(self) -> dict[str, float]:
         """The two numbers, as a bundle keeps them."""
@@ -52,22 +50,15 @@ class PlattScaling:
     def from_json(cls, values: Mapping[str, float]) -> "PlattScaling":
         """The map that to_json() described; raises ValueError for anything else."""
         if set(values) != {"a", "b"}:
-            raise ValueError(
-                f"a calibration has the numbers a and b, found {sorted(values)}; export the bundle again"
-            )
+            found = f"a calibration has the numbers a and b, found {sorted(values)}"
+            raise ValueError(f"{found}; export the bundle again")
         return cls(a=float(values["a"]), b=float(values["b"]))
-
-
-def sigmoid(logit: npt.ArrayLike) -> FloatArray:
-    """Probability of log-odds, without overflow at either end."""
-    small = np.exp(-np.abs(np.asarray(logit, dtype=np.float64)))
-    return np.where(np.asarray(logit) >= 0, 1.0, small) / (1.0 + small)
 
 
 def fit_platt_scaling(
     z: npt.ArrayLike, y: npt.ArrayLike, *, prior_weight: float = 1.0, steps: int = 100
 ) -> PlattScaling:
-    """The likeliest map of log-odds z to labels y, under a light normal prior around leaving z as it is.
+    """The likeliest map of log-odds z to labels y, under a light normal prior around z itself.
 
     `prior_weight` is the prior's precision in a and b alike: it decides when frauds are a handful,
     and is lost among hundreds. A slope below `MIN_SLOPE` is not followed; then b alone is fitted
@@ -117,7 +108,7 @@ def _newton(
     """
     at = start
     for _ in range(steps):
-        p = sigmoid(inputs @ at)
+        p = expit(inputs @ at)
         gradient = inputs.T @ (fraud - p) - prior_weight * (at - PRIOR)
         curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + prior_weight * np.eye(2)
         step = np.zeros(2)

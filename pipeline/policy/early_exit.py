@@ -1,4 +1,4 @@
-"""Early exit: letting a transaction pass before all its groups are looked up, what that saves, and the bound on what it misses.
+"""Early exit: a transaction passes before all groups are looked up; what that saves and misses.
 
 If p_g is the probability of fraud given the groups up to g, the probabilities of one transaction
 are a martingale, and by Markov's inequality P(p_K >= t | p_g) <= p_g / t. Where p_g is below `miss`
@@ -22,7 +22,7 @@ SURE = 0.999  # how sure it must be that a bin breaks the bound before it is cou
 def stage_probabilities(
     base_logit: float, increments: FloatArray, calibration: PlattScaling
 ) -> FloatArray:
-    """The calibrated probability after each stage, [R, K], of the increments [R, K] before calibration.
+    """The calibrated probability after each stage, [R, K], of increments [R, K].
 
     >>> stage_probabilities(0.0, np.array([[0.0, 1.0]]), PlattScaling()).round(3)
     array([[0.5  , 0.731]])
@@ -38,7 +38,7 @@ def exits(
     miss: float,
     prices: Mapping[str, float],
 ) -> pd.DataFrame:
-    """One row a stage: what passes right behind it, what of that the last stage would have stopped, and what is saved.
+    """One row a stage: what passes behind it, what of that would have been stopped, what it saves.
 
     `p` [R, K] are the probabilities after the stages; a row passes behind the first stage at which
     p <= `miss` * `threshold`. `prices` are of one look-up of a group, in any currency; a group
@@ -46,7 +46,8 @@ def exits(
     ValueError on a threshold, a share or a price out of range, or a price of no stage.
 
     >>> p = np.array([[0.01, 0.5], [0.2, 0.9], [0.01, 0.001]])
-    >>> exits(p, ["amount", "ip"], threshold=0.5, miss=0.1, prices={"ip": 0.02})[["stage", "passed", "missed", "saved"]]
+    >>> table = exits(p, ["amount", "ip"], threshold=0.5, miss=0.1, prices={"ip": 0.02})
+    >>> table[["stage", "passed", "missed", "saved"]]
         stage  passed  missed  saved
     0  amount       2       1   0.04
     1      ip       0       0   0.00
@@ -73,11 +74,11 @@ def exits(
 def bound_violations(
     p: FloatArray, stages: Sequence[str], *, thresholds: Sequence[float], bins: int = 10
 ) -> pd.DataFrame:
-    """The bins of p_g, of equal mass, in which more rows reach a threshold at the last stage than p_g / t allows.
+    """The bins of p_g in which more rows reach a threshold at the last stage than p_g / t allows.
 
-    A bin counts where the lower end of the share's 99.9 % interval (Clopper and Pearson 1934) lies
-    above the bound. One row a violation: stage, threshold, rows, mean p_g, share that reached the
-    threshold, bound. No row: the bound holds.
+    Bins are of equal mass. One counts where the lower end of the share's 99.9 % interval (Clopper
+    and Pearson 1934) lies above the bound. One row a violation: stage, threshold, rows, mean p_g,
+    share that reached the threshold, bound. No row: the bound holds.
     """
     found = []
     for place, name in enumerate(stages[:-1]):

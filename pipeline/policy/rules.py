@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.portfolio import Rule
+from pipeline.portfolio_tables import Rule
 
 # SQL reads the clock by these words too, which parse as columns.
 CLOCK_WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 
 
 def rules_hit(rules: Mapping[str, Rule], facts: pd.DataFrame) -> pd.Series:
-    """For each row of `facts` the names of the rules that hold, joined by ", "; null where none does.
+    """For each row of `facts` the rules that hold, joined by ", "; null where none does.
 
     A condition that is null for a row does not hold. It may only look at its own row, so that a
     batch's size changes nothing: no subquery, aggregate, window, clock or chance. No file or
@@ -51,7 +51,8 @@ def _rows_hit(
     database: duckdb.DuckDBPyConnection, name: str, when: str, *, columns: list[str]
 ) -> npt.NDArray[np.int64]:
     _refuse_more_than_a_condition(database, name, when, columns=columns)
-    hits_of = f"SELECT row_of_facts FROM facts WHERE (\n{when}\n)"  # noqa: S608 - the user's own condition, parsed above
+    # the user's own condition, parsed above
+    hits_of = f"SELECT row_of_facts FROM facts WHERE (\n{when}\n)"  # noqa: S608
     kind_of = f"DESCRIBE SELECT (\n{when}\n) FROM facts"  # noqa: S608 - as above
     try:
         hits = database.execute(hits_of).fetchnumpy()["row_of_facts"]

@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.arrays import FloatArray
-from pipeline.portfolio import Review
+from pipeline.portfolio_tables import Review
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """The economics of a review, from [review] of the portfolio, in its currency; `least_gain` is learned.
+    """The economics of a review, from the portfolio's [review]; `least_gain` is learned.
 
     >>> Policy.from_json(Policy(capacity_per_day=50).to_json()).capacity_per_day
     50
@@ -28,35 +28,33 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.capacity_per_day < 1:
-            raise ValueError(
-                f"capacity_per_day must be at least 1, not {self.capacity_per_day}; set it in [review]"
-            )
+            found = f"capacity_per_day must be at least 1, not {self.capacity_per_day}"
+            raise ValueError(f"{found}; set it in [review]")
         if not 0 <= self.recovered_share <= 1:
-            raise ValueError(
-                f"recovered_share must lie in 0..1, not {self.recovered_share}; set it in [review], 0.6 for 60 %"
-            )
+            found = f"recovered_share must lie in 0..1, not {self.recovered_share}"
+            raise ValueError(f"{found}; set it in [review], 0.6 for 60 %")
         for name in ("minutes", "cost", "friction_cost", "least_gain"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(
-                    f"{name} must be a number of 0 or more, not {getattr(self, name)}; set it in [review]"
-                )
+            value = getattr(self, name)
+            if not 0 <= value < np.inf:
+                found = f"{name} must be a number of 0 or more, not {value}"
+                raise ValueError(f"{found}; set it in [review]")
 
     def expected_loss(self, probability: npt.ArrayLike, amount: npt.ArrayLike) -> FloatArray:
         """What is lost on average when nobody looks."""
         return np.asarray(probability, dtype=np.float64) * np.asarray(amount, dtype=np.float64)
 
     def expected_gain(self, probability: npt.ArrayLike, amount: npt.ArrayLike) -> FloatArray:
-        """What a review saves on average: the loss recovered, less the review, less the friction for an honest customer.
+        """What a review saves on average: the loss recovered, less the review and the friction.
 
-        >>> Policy(capacity_per_day=1, cost=2, friction_cost=5, recovered_share=0.5).expected_gain([0.8], [100])
+        Friction is what a legitimate customer's trouble costs.
+
+        >>> policy = Policy(capacity_per_day=1, cost=2, friction_cost=5, recovered_share=0.5)
+        >>> policy.expected_gain([0.8], [100])
         array([37.])
         """
         legitimate = 1 - np.asarray(probability, dtype=np.float64)
-        return (
-            self.expected_loss(probability, amount) * self.recovered_share
-            - self.cost
-            - legitimate * self.friction_cost
-        )
+        recovered = self.expected_loss(probability, amount) * self.recovered_share
+        return recovered - self.cost - legitimate * self.friction_cost
 
     def to_json(self) -> dict[str, float]:
         """The numbers by name, as a bundle keeps them."""
@@ -66,22 +64,19 @@ class Policy:
     def from_json(cls, values: Mapping[str, float]) -> "Policy":
         """The policy that to_json() described; raises ValueError for a name it does not know."""
         if set(values) != set(cls.__dataclass_fields__):
-            raise ValueError(
-                f"a policy has {sorted(cls.__dataclass_fields__)}, found {sorted(values)}; export the bundle again"
-            )
-        numbers = {
-            name: float(value) for name, value in values.items() if name != "capacity_per_day"
-        }
-        return cls(capacity_per_day=int(values["capacity_per_day"]), **numbers)
+            found = f"a policy has {sorted(cls.__dataclass_fields__)}, found {sorted(values)}"
+            raise ValueError(f"{found}; export the bundle again")
+        numbers = {name: float(value) for name, value in values.items()}
+        return cls(capacity_per_day=int(numbers.pop("capacity_per_day")), **numbers)
 
     @classmethod
     def of(cls, review: Review) -> "Policy":
         """The economics a portfolio states, before anything is learned."""
-        return cls(**asdict(review))
+        return cls(**review.model_dump())
 
 
 def choose(scored: pd.DataFrame, *, policy: Policy, already_alerted: pd.DataFrame) -> pd.DataFrame:
-    """The rows to alert, riskiest first: per UTC day of as_of the accounts of highest gain, no more than the capacity.
+    """The rows to alert, riskiest first: each UTC day's accounts of highest gain, up to capacity.
 
     `scored` has transaction_id, account_id, as_of, amount, probability, and may have `rules` (see
     rules_hit). `already_alerted` has account_id and day (UTC midnight), a row for each account
@@ -119,10 +114,11 @@ def choose(scored: pd.DataFrame, *, policy: Policy, already_alerted: pd.DataFram
 
 
 def learn_least_gain(scored: pd.DataFrame, *, policy: Policy) -> Policy:
-    """The policy whose `least_gain` lets through, on these days together, as many accounts a day as the capacity.
+    """The policy whose `least_gain` lets through as many accounts a day as the capacity.
 
-    Without it the first batch of a day would fill the capacity with the little it has, before the
-    day's worst arrive. Learned where the calibration is, on days after training.
+    On these days together. Without it the first batch of a day would fill the capacity with the
+    little it has, before the day's worst arrive. Learned where the calibration is, on days after
+    training.
     """
     rows = _worthwhile(
         scored.drop(columns="rules", errors="ignore"), replace(policy, least_gain=0.0)

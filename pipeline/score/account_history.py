@@ -50,4 +50,5 @@ def own_facts(groups: Sequence[Group]) -> Group:
 
 
 def _is_own(feature: Feature) -> bool:
-    return not feature.key or ("account_id" in feature.key and feature.of == feature.key)
+    over = feature.aggregate
+    return over is None or ("account_id" in over.key and over.as_key == over.key)

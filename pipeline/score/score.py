@@ -145,12 +145,7 @@ def _rules(features: pa.Table, snapshot: Snapshot, portfolio: Portfolio) -> pd.S
     if not portfolio.rules:
         return pd.Series(None, index=range(features.num_rows), dtype="string")
     further = [name for name in snapshot.columns if name not in features.column_names]
-    rows = snapshot.transactions(
-        ["transaction_id", *further], since=pc.min(features["as_of"]).as_py()
-    )
-    facts = features.to_pandas().merge(
-        rows.to_pandas(), on="transaction_id", how="left", validate="one_to_one"
-    )
+    facts = features.to_pandas().join(snapshot.columns_of(features, further).to_pandas())
     return rules_hit(portfolio.rules, facts)
 
 

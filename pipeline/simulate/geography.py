@@ -1,8 +1,9 @@
-"""Real cities and the networks that geolocate to them, sampled from the packaged .mmdb (DB-IP City Lite, CC BY 4.0).
+"""Real cities and the networks that geolocate to them, sampled from the packaged .mmdb.
 
-All 11.6 million networks take more than a minute to walk, so addresses are drawn and looked up
-instead; as large networks are hit more often, cities come out about as often as their addresses
-exist. The draw has a fixed seed: every simulated world stands on the same earth.
+That is DB-IP City Lite, CC BY 4.0. All 11.6 million networks take more than a minute to walk, so
+addresses are drawn and looked up instead; as large networks are hit more often, cities come out
+about as often as their addresses exist. The draw has a fixed seed: every simulated world stands on
+the same earth.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ HOSTS = 256  # addresses used of one network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Atlas:
+class Geography:
     """Places (homes first, then abroad), and networks sorted by the place that they geolocate to.
 
     An address is one integer, `network * HOSTS + host`; `address_text` writes it out.
@@ -58,7 +59,7 @@ class Atlas:
     def address_text(self, address: int) -> str:
         """Write an address as people do.
 
-        >>> earth = atlas()
+        >>> earth = read_geography()
         >>> earth.address_text(7).count(".")
         3
         """
@@ -71,10 +72,10 @@ class Atlas:
 
 
 @cache
-def atlas() -> Atlas:
+def read_geography() -> Geography:
     """Read the places and networks of the packaged .mmdb; the same every time.
 
-    >>> earth = atlas()
+    >>> earth = read_geography()
     >>> sorted(set(earth.country[:HOMES])) == list(EURO)
     True
     """
@@ -95,7 +96,7 @@ def atlas() -> Atlas:
         [row for row in found if row],
         columns=["version", "network", "country", "city", "lat", "lon"],
     )
-    return _chart(networks.drop_duplicates("network"))
+    return _main_cities(networks.drop_duplicates("network"))
 
 
 def _network(
@@ -117,7 +118,7 @@ def _network(
     return version, network, record["country"]["iso_code"], city, at["latitude"], at["longitude"]
 
 
-def _chart(networks: pd.DataFrame) -> Atlas:
+def _main_cities(networks: pd.DataFrame) -> Geography:
     """Keep the cities with most networks, and sort the networks by them."""
     cities = networks.groupby(["country", "city"], as_index=False).agg(
         count=("network", "size"), lat=("lat", "median"), lon=("lon", "median")
@@ -136,7 +137,7 @@ def _chart(networks: pd.DataFrame) -> Atlas:
         (kept["lon"] - kept["lon_city"]).abs() < NEAR
     )
     kept = kept[near].sort_values(["place", "version", "network"])
-    return Atlas(
+    return Geography(
         country=np.array(places["country"].tolist(), dtype=object),
         latitude=places["lat"].to_numpy(np.float64),
         longitude=places["lon"].to_numpy(np.float64),

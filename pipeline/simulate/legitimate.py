@@ -1,7 +1,7 @@
-"""What honest people do: buy near home and online, travel, change devices, get new addresses, now and then pay much.
+"""What legitimate customers do: buy near home and online, travel, change devices and addresses.
 
-Each habit that a fraud could be told by also happens here, so that no single column gives a fraud
-away.
+Each habit that a fraud could be recognised by also happens here, so that no single column gives a
+fraud away.
 """
 
 import numpy as np
@@ -27,8 +27,8 @@ NONE = -1  # no retailer, receiver, address or device
 ON_THE_WAY = 10 * HOUR  # around the ends of a trip nobody stands in a shop
 
 
-def honest_payments(random: np.random.Generator, world: World, count: int) -> pd.DataFrame:
-    """Return payments as numbers: account, time, channel, place, retailer, payee, address, device, amount, located.
+def legitimate_payments(random: np.random.Generator, world: World, count: int) -> pd.DataFrame:
+    """Return payments as numbers, one column a fact.
 
     `place` is where the payer is; `located` says whether a remote payment carries the coordinates
     of its address.
@@ -42,7 +42,7 @@ def honest_payments(random: np.random.Generator, world: World, count: int) -> pd
     remote = channel != POS
     address = np.where(remote, _addresses(random, world, account, place), NONE)
     # else the address is a VPN or roams
-    at_place = remote & (world.atlas.place_of(address.clip(0)) == place)
+    at_place = remote & (world.geography.place_of(address.clip(0)) == place)
     return pd.DataFrame(
         {
             "account": account,
@@ -118,7 +118,7 @@ def _channels(
 def _retailers(
     random: np.random.Generator, world: World, account: Ints, place: Ints, channel: Ints
 ) -> Ints:
-    """Choose a liked retailer most of the time, another by its popularity else, and on a trip always."""
+    """Choose a liked retailer mostly, by its popularity else, and on a trip always."""
     count, retailers, accounts = len(account), world.retailers, world.accounts
     at_home = (place == accounts.home[account]) & (random.random(count) < 0.8)
     liked = accounts.liked_pos[account, ranks(random, POS_LIKED, count)]
@@ -140,11 +140,14 @@ def _payees(random: np.random.Generator, world: World, account: Ints) -> Ints:
 
 
 def _addresses(random: np.random.Generator, world: World, account: Ints, place: Ints) -> Ints:
-    """Choose home, work, the mobile network (abroad it may still answer from home), a VPN, or somewhere new nearby."""
+    """Choose home, work, the mobile network, a VPN, or somewhere new nearby.
+
+    Abroad the mobile network may still answer from home.
+    """
     count, accounts = len(account), world.accounts
     away = place != accounts.home[account]
     gateway = world.gateways[accounts.home[account], random.integers(0, GATEWAYS, count)]
-    nearby = world.atlas.draw_addresses(random, place)
+    nearby = world.geography.draw_addresses(random, place)
     chance = random.random(count) + np.where(away, 0.45, 0.0)
     address = np.select(
         [chance < 0.5, chance < 0.7, chance < 0.93],
@@ -153,7 +156,9 @@ def _addresses(random: np.random.Generator, world: World, account: Ints, place: 
     )
     address = np.where(away & (chance < 0.7), gateway, address)
     hidden = (accounts.vpn_address[account] != NONE) & (random.random(count) < 0.5)
-    elsewhere = world.atlas.draw_addresses(random, any_place(random, world.atlas, count, home=0.5))
+    elsewhere = world.geography.draw_addresses(
+        random, any_place(random, world.geography, count, home=0.5)
+    )
     # networks sold on, satellites, misplaced ranges
     address = np.where(random.random(count) < 0.004, elsewhere, address)
     return np.where(hidden, accounts.vpn_address[account], address)

@@ -1,7 +1,7 @@
-"""Fraud, planted by named scenarios; the tell of each lies mostly in one group of facts, and never in one column.
+"""Fraud, planted by named scenarios; what tells each lies mostly in one group of facts.
 
-A scenario takes the world and the honest payments, and returns exactly as many payments as it is
-asked for.
+It never lies in one column. A scenario takes the world and the legitimate payments, and returns
+exactly as many payments as it is asked for.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,27 @@ Scenario = Callable[[np.random.Generator, World, pd.DataFrame, int], pd.DataFram
 WEEKS_COMPROMISED = 5
 FRAUDS_A_RETAILER = 45
 SCENARIOS = {
-    "stolen_card_online": "A stolen card is used online several times within hours, mostly by a new device and from abroad.",
-    "compromised_retailer": "For some weeks about half of what is bought at one retailer is fraud that looks usual otherwise.",
-    "account_takeover": "Days after a public breach or phishing notice a new device sends larger sums to a new receiver.",
-    "card_testing": "Tiny online payments from one address try out the cards of many accounts within two hours.",
-    "impossible_travel": "A copied card pays in a shop too far from where the card was hours before.",
-    "friendly_fraud": "The owner pays as usual and disputes it later: nothing in the payment tells.",
+    "stolen_card_online": (
+        "A stolen card is used online several times within hours, "
+        "mostly by a new device and from abroad."
+    ),
+    "compromised_retailer": (
+        "For some weeks about half of what is bought at one retailer is fraud "
+        "that looks usual otherwise."
+    ),
+    "account_takeover": (
+        "Days after a public breach or phishing notice a new device sends larger sums "
+        "to a new receiver."
+    ),
+    "card_testing": (
+        "Tiny online payments from one address try out the cards of many accounts within two hours."
+    ),
+    "impossible_travel": (
+        "A copied card pays in a shop too far from where the card was hours before."
+    ),
+    "friendly_fraud": (
+        "The owner pays as usual and disputes it later: nothing in the payment tells."
+    ),
 }
 SHARES = {
     "stolen_card_online": 0.28,
@@ -38,7 +53,7 @@ SHARES = {
 def planted_frauds(
     random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
 ) -> pd.DataFrame:
-    """Return `count` fraudulent payments with their scenario, and `warned_at`: when a public notice came before them."""
+    """Return `count` frauds with their scenario, and `warned_at`, when a public notice came."""
     upto = np.rint(np.cumsum(list(SHARES.values())) * count).astype(np.int64)
     sizes = np.diff(upto, prepend=0)
     planted = []
@@ -61,9 +76,9 @@ def _stolen_card_online(
     victim = random.integers(0, len(world.accounts), attacks)
     foreign = random.random(attacks) < 0.72
     place = np.where(
-        foreign, any_place(random, world.atlas, attacks, home=0.25), world.accounts.home[victim]
+        foreign, any_place(random, world.geography, attacks, home=0.25), world.accounts.home[victim]
     )
-    address = world.atlas.draw_addresses(random, place)
+    address = world.geography.draw_addresses(random, place)
     own_device = random.random(attacks) < 0.2
     device = np.where(own_device, victim * DEVICES, _new_device(random, victim))
     begin = clock_times(random, world, random.uniform(0, 24, attacks))
@@ -86,14 +101,14 @@ def _stolen_card_online(
 def _compromised_retailer(
     random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
 ) -> pd.DataFrame:
-    """Copy what the retailer's honest customers did there to other days of some weeks."""
+    """Copy what the retailer's legitimate customers did there to other days of some weeks."""
     weeks = max(1, round(count / FRAUDS_A_RETAILER))
     span = min(WEEKS_COMPROMISED * 7 * DAY, (world.end - world.start) // 2)
     bought = legitimate[legitimate["retailer"] != NONE].sort_values(
         ["retailer", "time"], kind="stable"
     )
     customers = bought["retailer"].value_counts().sort_index()
-    # so many honest ones that half of those weeks is fraud
+    # so many legitimate ones that half of those weeks is fraud
     usual = 0.8 * count / weeks * (world.end - world.start) / span
     closest = np.abs(np.log(customers.to_numpy() / max(usual, 1.0))).argsort(kind="stable")[
         : 4 * weeks
@@ -119,9 +134,9 @@ def _account_takeover(
     begin = clock_times(random, world, random.normal(14, 5, attacks))
     foreign = random.random(attacks) < 0.2
     place = np.where(
-        foreign, any_place(random, world.atlas, attacks, home=0.4), world.accounts.home[victim]
+        foreign, any_place(random, world.geography, attacks, home=0.4), world.accounts.home[victim]
     )
-    address = world.atlas.draw_addresses(random, place)
+    address = world.geography.draw_addresses(random, place)
     device = np.where(random.random(attacks) < 0.12, victim * DEVICES, _new_device(random, victim))
     mule = world.receivers + random.integers(0, max(1, attacks // 5), attacks)
     payee = np.where(
@@ -147,7 +162,7 @@ def _card_testing(
     random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
 ) -> pd.DataFrame:
     attack, attacks = _bursts(random, count, 12, 30)
-    place = any_place(random, world.atlas, attacks, home=0.5)
+    place = any_place(random, world.geography, attacks, home=0.5)
     victim = random.integers(0, len(world.accounts), count)
     retailer = world.retailers.on_line(
         ranks(random, world.retailers.online, attacks, steepness=0.5)
@@ -161,7 +176,7 @@ def _card_testing(
         channel=np.full(count, ONLINE),
         place=place[attack],
         retailer=retailer[attack],
-        address=world.atlas.draw_addresses(random, place)[attack],
+        address=world.geography.draw_addresses(random, place)[attack],
         device=np.where(random.random(count) < 0.3, NONE, _new_device(random, victim)),
         raised=np.ones(count),
     )
@@ -171,12 +186,12 @@ def _card_testing(
 def _impossible_travel(
     random: np.random.Generator, world: World, legitimate: pd.DataFrame, count: int
 ) -> pd.DataFrame:
-    """Pay far away within hours of an honest payment in a shop."""
+    """Pay far away within hours of a legitimate payment in a shop."""
     attack, attacks = _bursts(random, count, 1, 2)
     in_shops = legitimate[legitimate["channel"] == POS]
     before = in_shops.iloc[random.integers(0, len(in_shops), attacks)]
     home = before["place"].to_numpy()
-    place = any_place(random, world.atlas, attacks, home=0.5)
+    place = any_place(random, world.geography, attacks, home=0.5)
     place = np.where(place == home, (home + 1) % HOMES, place)
     begin = before["time"].to_numpy() + random.integers(HOUR // 3, 4 * HOUR, attacks)
     return _payments(
@@ -240,13 +255,16 @@ def _copied(
 
 
 def _bursts(random: np.random.Generator, count: int, least: int, most: int) -> tuple[Ints, int]:
-    """Return the attack that each of `count` payments belongs to, `least` to `most` each, and how many attacks there are."""
+    """Return the attack of each of `count` payments, and how many attacks there are.
+
+    An attack has `least` to `most` payments.
+    """
     attack = np.repeat(np.arange(count), random.integers(least, most + 1, count))[:count]
     return attack, int(attack[-1]) + 1 if count else 0
 
 
 def _gaps(random: np.random.Generator, attack: Ints, mean: float) -> Ints:
-    """Return how long after its attack's first payment each payment comes, with gaps of this mean length."""
+    """Return how long after its attack's first each payment comes, with gaps of this mean."""
     gap = random.exponential(mean, len(attack))
     first = np.searchsorted(attack, attack)
     total = np.cumsum(gap)

@@ -1,4 +1,4 @@
-"""A seeded world of accounts, addresses, places and retailers with planted fraud: `strata simulate`."""
+"""A seeded world of accounts, places and retailers with planted fraud: `strata simulate`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.simulate.geography import atlas
-from pipeline.simulate.legitimate import NONE, honest_payments
+from pipeline.simulate.geography import read_geography
+from pipeline.simulate.legitimate import NONE, legitimate_payments
 from pipeline.simulate.population import DAY, make_world
 from pipeline.simulate.scenarios import SCENARIOS, planted_frauds
-from pipeline.simulate.source_table import arrivals, refusals, source_table, truth_table
+from pipeline.simulate.source_table import arrivals, draw_declined, source_table, truth_table
 
 __all__ = ["SimulateConfig", "Simulation", "scenarios", "simulate", "write"]
 
 scenarios: dict[str, str] = SCENARIOS
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_FRAUD = 0.2
-LEAST_TRANSACTIONS, LEAST_DAYS = 100, 7
+MAX_FRAUD_RATE = 0.2
+MIN_TRANSACTIONS, MIN_DAYS = 100, 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,35 +46,34 @@ class SimulateConfig:
         """Refuse what no world can be made of."""
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, not {self.seed}; give 0 or more")
-        if self.transactions < LEAST_TRANSACTIONS:
+        if self.transactions < MIN_TRANSACTIONS:
+            found = f"transactions must be at least {MIN_TRANSACTIONS}, not {self.transactions}"
+            raise ValueError(f"{found}; give more")
+        if self.days < MIN_DAYS:
             raise ValueError(
-                f"transactions must be at least {LEAST_TRANSACTIONS}, not {self.transactions}; give more"
-            )
-        if self.days < LEAST_DAYS:
-            raise ValueError(
-                f"days must be at least {LEAST_DAYS}, not {self.days}; give a longer world"
+                f"days must be at least {MIN_DAYS}, not {self.days}; give a longer world"
             )
         if self.start.tzinfo is None:
-            raise ValueError(
-                f"start must have a time zone, and {self.start.isoformat()} has none; add +00:00 for UTC"
-            )
-        if not 0 <= self.fraud_rate <= MOST_FRAUD:
-            raise ValueError(
-                f"fraud_rate must be between 0 and {MOST_FRAUD}, not {self.fraud_rate}; it is a share, 0.005 is 0.5 %"
-            )
+            found = f"start must have a time zone, and {self.start.isoformat()} has none"
+            raise ValueError(f"{found}; add +00:00 for UTC")
+        if not 0 <= self.fraud_rate <= MAX_FRAUD_RATE:
+            found = f"fraud_rate must be between 0 and {MAX_FRAUD_RATE}, not {self.fraud_rate}"
+            raise ValueError(f"{found}; it is a share, 0.005 is 0.5 %")
         if not 0 <= self.unlabelled_share <= 1:
-            raise ValueError(
-                f"unlabelled_share must be between 0 and 1, not {self.unlabelled_share}; it is a share, 0.05 is 5 %"
-            )
+            found = f"unlabelled_share must be between 0 and 1, not {self.unlabelled_share}"
+            raise ValueError(f"{found}; it is a share, 0.05 is 5 %")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """A world's transactions as its source knows them at the end, ordered by known_at, and the truth that nobody has."""
+    """A world's transactions as its source knows them at the end, and the truth nobody has.
+
+    They are ordered by known_at.
+    """
 
     config: SimulateConfig
     transactions: pa.Table
-    truth: pa.Table  # transaction_id, scenario (null: honest), is_fraud
+    truth: pa.Table  # transaction_id, scenario (null: legitimate), is_fraud
 
 
 def simulate(config: SimulateConfig) -> Simulation:
@@ -88,13 +87,13 @@ def simulate(config: SimulateConfig) -> Simulation:
     start = (config.start - EPOCH) // timedelta(microseconds=1)
     world = make_world(
         random,
-        atlas(),
+        read_geography(),
         transactions=config.transactions,
         start=start,
         end=start + config.days * DAY,
     )
     frauds = round(config.transactions * config.fraud_rate)
-    legitimate = honest_payments(random, world, config.transactions - frauds)
+    legitimate = legitimate_payments(random, world, config.transactions - frauds)
     legitimate = legitimate.assign(scenario=None, warned_at=NONE)
     payments = pd.concat(
         [legitimate, planted_frauds(random, world, legitimate, frauds)], ignore_index=True
@@ -104,13 +103,13 @@ def simulate(config: SimulateConfig) -> Simulation:
         ["known_at", "time", "account"], kind="stable", ignore_index=True
     )
     # A generator of its own, so that the rest of a world stays what it was.
-    payments["declined"] = refusals(np.random.default_rng([config.seed, 2]), payments)
+    payments["declined"] = draw_declined(np.random.default_rng([config.seed, 2]), payments)
     transactions = source_table(random, world, payments, unlabelled_share=config.unlabelled_share)
     return Simulation(config=config, transactions=transactions, truth=truth_table(payments))
 
 
 def write(simulation: Simulation, folder: Path) -> Path:
-    """Write transactions.parquet, truth.parquet and, last, portfolio.toml into a folder; return the portfolio's path.
+    """Write transactions.parquet, truth.parquet and, last, portfolio.toml; return its path.
 
     A portfolio of the same world stays as it is, with whatever its owner changed in it.
     Raises ValueError where the folder holds the portfolio of another world.
@@ -120,7 +119,8 @@ def write(simulation: Simulation, folder: Path) -> Path:
     world = text.splitlines()[0]
     if portfolio.exists() and portfolio.read_text(encoding="utf-8").split("\n")[0] != world:
         raise ValueError(
-            f"{portfolio} is the portfolio of another data set than {world[2:]!r}; choose another folder or remove it"
+            f"{portfolio} is the portfolio of another data set than {world[2:]!r}; "
+            "choose another folder or remove it"
         )
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(simulation.transactions, folder / "transactions.parquet")
@@ -150,7 +150,7 @@ order = ["amount", "clock", "ip", "location", "retailer", "receiver", "sender", 
 capacity_per_day = {_capacity_per_day(simulation)}           # alerts that the analysts can review
 minutes = 3.0                   # of one review
 cost = 2.5                      # of one review, EUR
-friction_cost = 5.0             # of stopping an honest customer, EUR
+friction_cost = 5.0             # of stopping a legitimate customer, EUR
 recovered_share = 0.6           # of the loss, when fraud is caught
 
 [rules.huge_amount]

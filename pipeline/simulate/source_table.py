@@ -1,4 +1,4 @@
-"""What the world's source file shows of the payments at the end of the world: names for numbers, labels that came late."""
+"""What the world's source file shows of the payments: names for numbers, labels that came late."""
 
 from collections.abc import Callable
 
@@ -23,15 +23,15 @@ FORTY_BITS = (1 << 40) - 1
 
 
 def arrivals(random: np.random.Generator, times: Ints, *, end: int) -> Ints:
-    """Return when each payment reached us: mostly within minutes, for a few hours to days later, never after the end."""
+    """Return when each payment reached us: mostly within minutes, never after the end."""
     delay = random.exponential(90e6, len(times))
     late = random.random(len(times)) < LATE_SHARE
     delay += np.where(late, HOUR * (1 + random.lognormal(2.0, 0.8, len(times))), 0)
     return np.minimum(times + delay.astype(np.int64), end)
 
 
-def refusals(random: np.random.Generator, payments: pd.DataFrame) -> Flags:
-    """Return which payments were declined: few remote ones, more of those with cards that thieves try out or use."""
+def draw_declined(random: np.random.Generator, payments: pd.DataFrame) -> Flags:
+    """Return which payments were declined: few remote ones, more of those by thieves."""
     share = payments["scenario"].map(DECLINED_OFTEN).fillna(DECLINED_SHARE).to_numpy(np.float64)
     declined: Flags = (random.random(len(payments)) < share) & (
         payments["channel"] != POS
@@ -44,7 +44,7 @@ def source_table(
 ) -> pa.Table:
     """Return the columns of `features.schema` for the payments, in their order."""
     account, retailer = payments["account"].to_numpy(), payments["retailer"].to_numpy()
-    accounts, retailers, atlas = world.accounts, world.retailers, world.atlas
+    accounts, retailers, geography = world.accounts, world.retailers, world.geography
     latitude, longitude = _coordinates(random, world, payments)
     event, event_at = _last_social_events(random, world, payments)
     is_fraud, label_known_at = _labels(random, world, payments, unlabelled_share=unlabelled_share)
@@ -56,11 +56,11 @@ def source_table(
         "account_id": _named(account, lambda number: f"a{number:06d}"),
         "amount": np.maximum(payments["amount"].to_numpy().round(2), 0.01),
         "currency": pa.repeat("EUR", len(payments)),
-        "ip_address": _named(payments["address"].to_numpy(), atlas.address_text),
+        "ip_address": _named(payments["address"].to_numpy(), geography.address_text),
         "device_id": _named(payments["device"].to_numpy(), _device_name),
         "latitude": latitude,
         "longitude": longitude,
-        "country": pa.array(atlas.country, pa.string()).take(accounts.home[account]),
+        "country": pa.array(geography.country, pa.string()).take(accounts.home[account]),
         "merchant_id": _named(retailer, lambda number: f"m{number:05d}"),
         "merchant_category": _where(
             bought, pa.array(retailers.category, pa.string()).take(retailer.clip(0))
@@ -68,7 +68,7 @@ def source_table(
         "merchant_latitude": _rounded(bought, retailers.latitude[retailer]),
         "merchant_longitude": _rounded(bought, retailers.longitude[retailer]),
         "merchant_country": _where(
-            bought, pa.array(atlas.country, pa.string()).take(retailers.place[retailer])
+            bought, pa.array(geography.country, pa.string()).take(retailers.place[retailer])
         ),
         "counterparty_id": _named(payments["payee"].to_numpy(), _receiver_name),
         "account_opened_at": accounts.opened[account],
@@ -90,7 +90,7 @@ def source_table(
 
 
 def truth_table(payments: pd.DataFrame) -> pa.Table:
-    """Return transaction_id, the scenario (null is honest) and is_fraud of every payment."""
+    """Return transaction_id, the scenario (null is legitimate) and is_fraud of every payment."""
     scenario = pa.array(payments["scenario"].tolist(), pa.string())
     return pa.table(
         {
@@ -114,14 +114,18 @@ def transaction_ids(count: int) -> pa.Array:
 def _coordinates(
     random: np.random.Generator, world: World, payments: pd.DataFrame
 ) -> tuple[pa.Array, pa.Array]:
-    """Return the retailer's door for a payment in a shop, and near the address for a remote one, if known."""
+    """Return the retailer's door for a payment in a shop, else a place near a known address."""
     in_shop = (payments["channel"] == POS).to_numpy()
-    place = world.atlas.place_of(payments["address"].to_numpy().clip(0))
+    place = world.geography.place_of(payments["address"].to_numpy().clip(0))
     retailer = payments["retailer"].to_numpy()
     known = in_shop | payments["located"].to_numpy(np.bool_)
     spread = np.where(in_shop, 0.001, 0.04)
-    latitude = np.where(in_shop, world.retailers.latitude[retailer], world.atlas.latitude[place])
-    longitude = np.where(in_shop, world.retailers.longitude[retailer], world.atlas.longitude[place])
+    latitude = np.where(
+        in_shop, world.retailers.latitude[retailer], world.geography.latitude[place]
+    )
+    longitude = np.where(
+        in_shop, world.retailers.longitude[retailer], world.geography.longitude[place]
+    )
     return (
         _rounded(known, latitude + random.normal(0, 1, len(known)) * spread),
         _rounded(known, longitude + random.normal(0, 1, len(known)) * spread),
@@ -160,7 +164,7 @@ def _last_social_events(
 def _labels(
     random: np.random.Generator, world: World, payments: pd.DataFrame, *, unlabelled_share: float
 ) -> tuple[pa.Array, pa.Array]:
-    """Return the labels that came before the end of the world, most after 2 to 20 days, and when each came."""
+    """Return the labels that came before the world's end, most after 2 to 20 days, and when."""
     delay = ((1 + random.gamma(2.0, 4.0, len(payments))) * DAY).astype(np.int64)
     known_at = np.maximum(payments["time"].to_numpy() + delay, payments["known_at"].to_numpy())
     came = (known_at <= world.end) & (random.random(len(payments)) >= unlabelled_share)

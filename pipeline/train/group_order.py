@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xgboost
+from sklearn.metrics import log_loss
 
 from features.declarations import Group
 from pipeline.arrays import BoolArray
-from pipeline.evaluation.metrics import log_loss
 from pipeline.models.baselines.columns import Columns, as_frame
 from pipeline.models.baselines.folds import Sample, tuning_sample
 
@@ -83,6 +83,5 @@ def _held_out_loss(
     rate = float(fraud[~out].mean())
     settings = TREES | {"seed": seed, "base_score": rate}
     booster = xgboost.train(settings, xgboost.DMatrix(matrix[~out], label=fraud[~out]), ROUNDS)
-    return log_loss(
-        fraud[out], np.asarray(booster.predict(xgboost.DMatrix(matrix[out])), dtype=np.float64)
-    )
+    probability = booster.predict(xgboost.DMatrix(matrix[out])).astype(np.float64)
+    return float(log_loss(fraud[out], probability))

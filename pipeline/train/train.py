@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.build import KEYS, BuildConfig
 from features.declarations import Group
@@ -67,8 +66,7 @@ def train(
         )
     snapshot = read_snapshot(portfolio, lake, until=as_of)
     known = None if start is None else _known(start, snapshot.groups)
-    first = pc.min(snapshot.transactions(["as_of"])["as_of"]).as_py()
-    split = split_by_time(first, as_of, label_delay=portfolio.label_delay)
+    split = split_by_time(snapshot.first, as_of, label_delay=portfolio.label_delay)
     with progress.step("features"):
         features = snapshot.features(build_config=build_config)
     rows, y = labelled_rows(

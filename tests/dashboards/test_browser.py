@@ -76,7 +76,10 @@ def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
 
 
 def arrive(browser: webdriver.Chrome, by: str, value: str, text: str) -> None:
-    """Wait for a loaded page with ``text`` in such an element: a key that submits returns before the page is there."""
+    """Wait for a loaded page with `text` in such an element.
+
+    A key that submits returns before the page is there.
+    """
 
     def there(page: webdriver.Chrome) -> bool:
         loaded = page.execute_script("return document.readyState") == "complete"
@@ -107,7 +110,7 @@ def test_an_analyst_freezes_decides_and_releases(
 
     browser.find_element(By.ID, "reason").send_keys("stolen card")
     browser.find_element(By.ID, "freeze").click()
-    arrive(browser, By.CLASS_NAME, "told", "The account is frozen.")
+    arrive(browser, By.CLASS_NAME, "flash", "The account is frozen.")
     assert not browser.find_element(By.ID, "release").is_enabled()
     assert [hold.owner for hold in active_holds(engine) if hold.account_id == top.account_id] == [
         "ann"
@@ -116,14 +119,14 @@ def test_an_analyst_freezes_decides_and_releases(
     browser.find_element(By.TAG_NAME, "body").send_keys("f")
     assert browser.switch_to.active_element.get_attribute("id") == "fraud"
     browser.switch_to.active_element.send_keys(Keys.ENTER)
-    arrive(browser, By.CLASS_NAME, "told", f"{top.account_id} is decided: fraud")
+    arrive(browser, By.CLASS_NAME, "flash", f"{top.account_id} is decided: fraud")
     assert f"decided={top.id}" in browser.current_url
     labels = {label.transaction_id: label.is_fraud for label in labels_after(engine, top.portfolio)}
     assert sum(labels.values()) >= top.transactions
 
     browser.get(f"{address}/alerts/{top.id}")
     browser.find_element(By.ID, "release").click()
-    arrive(browser, By.CLASS_NAME, "told", "The account is released.")
+    arrive(browser, By.CLASS_NAME, "flash", "The account is released.")
     assert not [hold for hold in active_holds(engine) if hold.account_id == top.account_id]
     logged = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium does not type it
     # the CSP blocked nothing

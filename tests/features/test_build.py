@@ -1,6 +1,5 @@
-"""What build refuses, how far back it must see, and that its fingerprint tells features apart."""
+"""What build refuses, what it returns, and how far back it must see."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,9 +7,8 @@ import pyarrow as pa
 import pytest
 
 from features.build import KEYS, BuildConfig, build, lookback, shown_features, whole_history
-from features.declarations import PAST, Group, fact, from_row, hidden, past, previous
-from features.digest import difference, digest, fingerprints
-from features.groups.catalogue import DERIVED, GROUPS, Extra, portfolio_groups
+from features.declarations import Group, aggregate, fact, from_row, hidden, last_row
+from features.groups.catalogue import DERIVED, Extra, portfolio_groups
 from features.known_fraud import known_fraud
 from features.schema import LABELS, SchemaError, transactions_schema
 from features.sql.plan import Plan
@@ -117,14 +115,14 @@ def test_an_amount_of_exactly_three_means_is_not_high() -> None:
     ]
 
 
-LARGE = hidden(past("large_30d", f"max(amount) {PAST}", "account_id", "30d", ""))
-LAST = previous("last", "account_id", span="10d")
+LARGE = hidden(aggregate("large_30d", "max", "account_id", "30d", "", of="amount"))
+LAST = last_row("last", "account_id", span="10d")
 CHAINS = {
     "facts alone": (0, (fact("paid", "amount", ""),)),
-    "one window": (7, (past("count_7d", f"count(*) {PAST}", "account_id", "7d", ""),)),
+    "one window": (7, (aggregate("count_7d", "count", "account_id", "7d", ""),)),
     "a window over a window": (
         37,
-        (LARGE, past("sum_7d", f"sum(large_30d) {PAST}", "account_id", "7d", "")),
+        (LARGE, aggregate("sum_7d", "sum", "account_id", "7d", "", of="large_30d")),
     ),
     "an earlier row and what it saw": (
         40,
@@ -142,47 +140,6 @@ def test_the_lookback_is_the_longest_chain_of_windows(
     days: int, features: tuple[object, ...]
 ) -> None:
     assert lookback([group(*features)]) == days * DAY
-
-
-def test_the_digest_tells_what_the_features_mean() -> None:
-    amount = GROUPS["amount"]
-    renamed = replace(
-        amount, features=(replace(amount.features[0], name="amount_given"), *amount.features[1:])
-    )
-    changed = replace(
-        amount, features=(replace(amount.features[0], sql="amount + 1"), *amount.features[1:])
-    )
-    worded = replace(
-        amount, features=(replace(amount.features[0], meaning="how much"), *amount.features[1:])
-    )
-    assert (
-        len(
-            {
-                digest([amount]),
-                digest([renamed]),
-                digest([changed]),
-                digest([amount, GROUPS["clock"]]),
-            }
-        )
-        == 4
-    )
-    assert digest([worded]) == digest([amount])
-
-
-def test_what_differs_between_two_sets_of_features_is_said() -> None:
-    amount = GROUPS["amount"]
-    mean = next(feature for feature in amount.features if feature.name == "amount_mean_90d")
-    changed = replace(
-        amount, features=tuple(replace(f, span="80d") if f is mean else f for f in amount.features)
-    )
-    told = difference(
-        fingerprints([changed, GROUPS["clock"]]), fingerprints([amount, GROUPS["social"]])
-    )
-    assert (
-        "amount_mean_90d, amount_over_mean_90d, amount_z_90d, amount_high_14d have changed" in told
-    )
-    assert "social_kind" in told.split("have changed")[1].split("are gone")[0]
-    assert "clock_hour_sine" in told.split("are gone")[1]
 
 
 def test_the_sql_is_the_same_in_every_process() -> None:

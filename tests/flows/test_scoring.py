@@ -27,8 +27,18 @@ def runs_that_scored(port: int) -> list[dict[str, object]]:
     return [run for run in finished_runs(port) if "skipped" not in str(run["state"])]
 
 
+def wait_for_runs(port: int, process: "subprocess.Popen[bytes]") -> list[dict[str, object]]:
+    """The runs that scored, as soon as there are any; none if the process ends or 240 s pass."""
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        if runs := runs_that_scored(port):
+            return runs
+        time.sleep(1)
+    return runs_that_scored(port)
+
+
 def finished_runs(port: int) -> list[dict[str, object]]:
-    """Flow runs that ended, as the Prefect server tells them."""
+    """Flow runs that ended, as the Prefect server lists them."""
     wanted = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}}}
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/flow_runs/filter",
@@ -44,28 +54,14 @@ def finished_runs(port: int) -> list[dict[str, object]]:
 
 def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
     log = tmp_path / "flows.log"
-    command = [
-        sys.executable,
-        str(ROOT / "strata.py"),
-        "flows",
-        str(demo.portfolio),
-        "--every",
-        "15",
-        "--port",
-        str(port),
-    ]
+    strata = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio)]
+    command = [*strata, "--every", "15", "--port", str(port)]
     with (
         log.open("w") as out,
         subprocess.Popen(command, env=demo.environment, stdout=out, stderr=out) as process,
     ):
         try:
-            deadline = time.monotonic() + 240
-            while (
-                not (runs := runs_that_scored(port))
-                and process.poll() is None
-                and time.monotonic() < deadline
-            ):
-                time.sleep(1)
+            runs = wait_for_runs(port, process)
         finally:
             process.terminate()
     assert runs, log.read_text()

@@ -1,4 +1,4 @@
-"""The server that keeps the schedules: one that is named is taken, one that ends at once is told of."""
+"""The server that keeps the schedules: a named one is taken, one that ends at once is refused."""
 
 import sys
 
@@ -12,13 +12,8 @@ def test_a_server_that_is_named_is_taken() -> None:
         assert url == "http://server:4200/api"
 
 
-def test_a_server_that_ends_at_once_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_ends_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with (
-        pytest.raises(
-            ValueError,
-            match=r"127\.0\.0\.1:4299/api ended at once \(exit code 1\); take another port",
-        ),
-        api({}, port=4299),
-    ):
+    sentence = r"127\.0\.0\.1:4299/api ended at once \(exit code 1\); take another port"
+    with pytest.raises(ValueError, match=sentence), api({}, port=4299):
         pass

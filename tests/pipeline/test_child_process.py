@@ -1,11 +1,11 @@
-"""A program that runs beside us ends with us, and so does what it started."""
+"""A child process ends with us, and so does what it started."""
 
 import os
 import sys
 import time
 from pathlib import Path
 
-from pipeline.child_process import beside
+from pipeline.child_process import run_child_process
 
 PARENT = """
 import subprocess, sys, time
@@ -18,7 +18,7 @@ time.sleep(600)
 
 def test_its_children_end_with_it(tmp_path: Path) -> None:
     note = tmp_path / "child"
-    with beside([sys.executable, "-c", PARENT, str(note)], os.environ) as process:
+    with run_child_process([sys.executable, "-c", PARENT, str(note)], os.environ) as process:
         deadline = time.monotonic() + 30
         while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -233,6 +233,51 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             r"is 'block'; it must be 'alert'",
             id="unknown action",
         ),
+        pytest.param(
+            GOOD + "[rules.r]\nwehn = 'TRUE'",
+            r"\[rules.r\] of .* has 'wehn', which .*; did you mean 'when'\?",
+            id="typo in a required key",
+        ),
+        pytest.param(
+            GOOD + "[groups.prices]\nweather = 1",
+            r"\[groups.prices\] of .* names 'weather', which is no group; choose from amount",
+            id="price of an unknown group",
+        ),
+        pytest.param(
+            GOOD + "[groups.prices]\nip = true",
+            r"the price of ip in \[groups.prices\] of .* is True; give a number of 0 or more",
+            id="flag for a price",
+        ),
+        pytest.param(
+            GOOD + "[groups.prices]\nip = inf",
+            r"the price of ip in \[groups.prices\] of .* is inf; give a number of 0 or more",
+            id="infinite price",
+        ),
+        pytest.param(
+            GOOD + "[groups]\norder = [1]",
+            r"order in \[groups\] of .* is \[1\]; write it as a list of group names, or as 'auto'",
+            id="a number for a group",
+        ),
+        pytest.param(
+            GOOD + "[groups]\nextra = { x = 3 }",
+            r"\[groups.extra.x\] of .* is 3; write it as a table",
+            id="a number for an extra column",
+        ),
+        pytest.param(
+            "columns = 3\n" + GOOD,
+            r"columns of .* is 3; write it as the table \[columns\]",
+            id="a number for the columns",
+        ),
+        pytest.param(
+            GOOD + "[review]\ncapacity_per_day = 2.5",
+            r"capacity_per_day in \[review\] of .* is 2.5; it must be of type int",
+            id="part of an account",
+        ),
+        pytest.param(
+            GOOD.replace('path = "rows.csv"', "path = 3"),
+            r"path in \[source\] of .* is 3; it must be of type str",
+            id="a number for a path",
+        ),
         pytest.param("name = small", r"cannot be read as TOML", id="no TOML"),
     ],
 )

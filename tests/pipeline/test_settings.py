@@ -1,4 +1,4 @@
-"""Settings come from the environment that is passed in, and lie under STRATA_HOME where they are not set."""
+"""Settings come from the environment passed in; what is not set lies under STRATA_HOME."""
 
 import os
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_several_ip_databases_are_asked_in_their_order(tmp_path: Path) -> None:
 def test_an_ip_database_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"the IP database /nowhere\.mmdb is no file; name an \.mmdb file, or unset STRATA_IP_",
+        match=r"database /nowhere\.mmdb is no file; name an \.mmdb file, or unset STRATA_IP_",
     ):
         Settings.read({"STRATA_IP_DATABASE": "/nowhere.mmdb"})
     wines = write_database(tmp_path / "wines.mmdb", "Wines", {"8.8.8.0/24": {"grape": "Riesling"}})

@@ -51,7 +51,8 @@ class Columns:
         absent = [name for name in (*self.numbers, *self.categories) if name not in features]
         if absent:
             raise ValueError(
-                f"the features lack {', '.join(absent)}; build them with the portfolio the model was trained on"
+                f"the features lack {', '.join(absent)}; "
+                "build them with the portfolio the model was trained on"
             )
         values = features[list(self.numbers)].to_numpy(dtype=np.float64, na_value=np.nan)
         endless = (np.abs(values) > np.finfo(np.float32).max).any(axis=0)
@@ -83,7 +84,8 @@ class Columns:
         numbers, categories = values["numbers"], values["categories"]
         if not isinstance(numbers, list) or not isinstance(categories, dict):
             raise ValueError(  # noqa: TRY004 - the file is wrong, not the call
-                "the file of a model's columns has no list of numbers and table of categories; export it again"
+                "the file of a model's columns has no list of numbers and table of categories; "
+                "export it again"
             )
         return cls(
             numbers=tuple(numbers),

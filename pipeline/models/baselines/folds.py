@@ -43,17 +43,20 @@ def tuning_sample(
     rows = np.flatnonzero(fraud | (generator.random(len(fraud)) < share))
     folds = account_folds(fraud, accounts, generator)
     fold, kept = folds[rows], fraud[rows]
-    parts = {number: (kept[fold == number], kept[fold != number]) for number in range(FOLDS)}
-    usable = tuple(
-        n for n, two in parts.items() if all(part.any() and not part.all() for part in two)
-    )
+    usable = tuple(number for number in range(FOLDS) if _is_usable(kept, fold == number))
     return Sample(rows=rows, fold=fold, usable=usable, negatives_kept=share)
+
+
+def _is_usable(fraud: BoolArray, inside: BoolArray) -> bool:
+    """Whether both classes are inside a fold and outside it."""
+    parts = (fraud[inside], fraud[~inside])
+    return all(part.any() and not part.all() for part in parts)
 
 
 def account_folds(
     fraud: BoolArray, accounts: npt.ArrayLike, generator: np.random.Generator
 ) -> IntArray:
-    """The fold of each row: accounts are dealt at random, the defrauded ones evenly, and none is divided."""
+    """The fold of each row: accounts are dealt at random and whole, the defrauded ones evenly."""
     account, names = pd.factorize(np.asarray(accounts))
     legitimate = np.bincount(account, weights=fraud, minlength=len(names)) == 0
     dealt = np.empty(len(names), dtype=np.int64)
@@ -78,7 +81,8 @@ def out_of_fold(
         apart = folds == number
         if not fraud[~apart].any():
             raise ValueError(
-                "all frauds are of one account, and no model can be judged on others; take a longer span"
+                "all frauds are of one account, and no model can be judged on others; "
+                "take a longer span"
             )
         logits[apart] = model.refit(features[~apart], fraud[~apart]).logit(features[apart])
         on_fold()

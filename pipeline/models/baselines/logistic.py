@@ -61,7 +61,7 @@ def signed_log(values: FloatArray) -> FloatArray:
 
 
 class Logistic:
-    """Logistic regression with an L2 penalty whose strength is chosen by AP on held-out accounts."""
+    """Logistic regression, its L2 penalty chosen by AP on held-out accounts."""
 
     STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, its inverse
 

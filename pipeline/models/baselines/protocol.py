@@ -1,4 +1,7 @@
-"""What a classical model is: learns from features, labels and accounts, says log-odds, is kept in files that hold data only."""
+"""What a classical model is: it learns from features and labels, and gives log-odds.
+
+It is kept in files that hold data only.
+"""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +24,7 @@ class Baseline(Protocol):
     def fit(
         self, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int
     ) -> Self:
-        """Learn from one row a transaction: float columns (NaN is missing), text columns (null is missing)."""
+        """Learn from one row a transaction: float columns (NaN is missing), text columns (null)."""
         ...
 
     def refit(self, features: pd.DataFrame, y: npt.ArrayLike) -> Self:

@@ -54,7 +54,7 @@ def _response(
     )
     middles[1:, network.numbers[stage].start + place] = knots
     usual = torch.tensor(
-        [code for facts in network.facts for code in cast(GroupEncoder, facts).usual_codes],
+        [code for facts in network.facts for code in cast(GroupEncoder, facts).typical_codes],
         dtype=torch.int64,
     )
     increments = network(middles, torch.zeros_like(middles), usual.repeat(rows, 1))[:, stage]

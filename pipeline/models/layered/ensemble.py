@@ -1,4 +1,6 @@
-"""Members: many networks trained as one, that share nearly all weights and judge together (TabM, Gorishniy et al. 2025).
+"""Members: many networks trained as one, that share nearly all weights and score together.
+
+The method is TabM's (Gorishniy et al. 2025).
 
 Each member scales every group's vector its own way and has last layers of its own. What is learned
 is told apart again into plain networks, so that nothing behind the training knows of members.
@@ -12,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.models.layered.network import GroupEncoder, Head, LayeredNetwork
+from pipeline.models.layered.network import GroupEncoder, Head, LayeredNetwork, without_dropout
 
 
 class Members(nn.Module):
-    """M members around one layered network of K stages and width D; in training each is heard alone, else their mean.
+    """M members around one layered network of K stages and width D; the mean of them scores.
 
     Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, M, K] in training, [B, K]
     else.
@@ -25,7 +27,9 @@ class Members(nn.Module):
     >>> from features.encoder import Encoder
     >>> from features.declarations import Group, fact
     >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
-    >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
+    >>> features = (fact("paid", "amount", ""),)
+    >>> groups = [Group(name="amount", meaning="", needs=(), features=features)]
+    >>> encoder = Encoder.fit(table, groups)
     >>> arrays = encoder.encode(table)
     >>> members = Members(LayeredNetwork(encoder, base_logit=-5.0), count=4)
     >>> members(*map(torch.from_numpy, (arrays.numbers, arrays.missing, arrays.codes))).shape
@@ -66,15 +70,28 @@ class Members(nn.Module):
 
     def increments(self, states: Sequence[Tensor]) -> Tensor:
         """What each stage adds to the log-odds, by its state."""
-        found = []
-        for stage, ((_, head), state) in enumerate(zip(_stages(self.network), states, strict=True)):
-            hidden = functional.relu(head.hidden(head.norm(state)))
-            found.append((hidden * self.weights[stage]).sum(dim=2) + self.biases[stage])
+        found = [self._increment(stage, state) for stage, state in enumerate(states)]
         increments = torch.stack(found, dim=2)
         return increments if self.training else increments.mean(dim=1)
 
+    def increment(
+        self, stage: int, before: Tensor, numbers: Tensor, missing: Tensor, codes: Tensor
+    ) -> Tensor:
+        """What a stage would add without dropout, [B], by the members' states before it."""
+        network = self.network
+        with without_dropout(network.facts[stage], *network.injections[stage - 1 : stage]):
+            vector = network.vector(stage, numbers, missing, codes).unsqueeze(1)
+            state = network.inject(stage, before, vector * self.scales[stage])
+        return self._increment(stage, state).mean(dim=1)
+
+    def _increment(self, stage: int, state: Tensor) -> Tensor:
+        """What each member adds at a stage, [B, M]."""
+        _, head = _stages(self.network)[stage]
+        hidden = functional.relu(head.hidden(head.norm(state)))
+        return (hidden * self.weights[stage]).sum(dim=2) + self.biases[stage]
+
     def apart(self) -> list[LayeredNetwork]:
-        """Return the members as plain networks, the mean of whose increments is what they say together."""
+        """Return the members as plain networks, the mean of whose increments is the score's."""
         return [self._alone(member) for member in range(self.scales.shape[1])]
 
     @torch.no_grad()

@@ -95,7 +95,8 @@ class Layered:
         own, names = [group.name for group in self.encoder.groups], [group.name for group in groups]
         if names[: len(own)] != own or len(names) == len(own):
             raise ValueError(
-                f"the groups {', '.join(names)} are not the network's own and new ones behind; "
+                f"the groups {', '.join(names)} are not the network's own "
+                "and new ones behind them; "
                 f"name {', '.join(own)} in this order, then what is new"
             )
         encoder = Encoder(

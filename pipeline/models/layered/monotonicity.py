@@ -1,4 +1,4 @@
-"""One more known fraud shall not speak for a payment: a stage whose increment would fall by it is held back in training.
+"""One more known fraud shall not speak for a payment: a penalty on what would fall by it.
 
 What each row would look like if a further fraud of its retailer, receiver, address, device or
 account became known is worked out, and the fall of that stage's increment is added to the loss
@@ -8,15 +8,17 @@ frauds long known may say that a spree is over.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from features.encoder import Encoder
 from features.known_fraud import PRIOR_FRAUDS
+from pipeline.models.layered.ensemble import Members
+from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.tensors import Tensors
 
 ASKED, SHARE = 2, 4  # every second batch is asked, of it every fourth row
@@ -26,7 +28,7 @@ WEIGHT = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFraud:
-    """Where the numbers stand that tell of a key's known frauds (`features.sql.labels.known_fraud`), and at which stage."""
+    """Where a key's numbers of `features.known_fraud` stand, and at which stage."""
 
     stage: int
     frauds: list[int]
@@ -35,7 +37,10 @@ class KnownFraud:
     days: int
 
     def with_more(self, rows: Tensors, further: Tensor, *, days: Tensor) -> Tensors:
-        """The rows as if so many `further` frauds of the key, [B], had become known `days` before, [B], one day at most."""
+        """The rows as if so many `further` frauds of the key had become known `days` before.
+
+        Shape: further [B], days [B], one day at most.
+        """
         numbers, missing, some = rows.numbers.clone(), rows.missing.clone(), further > 0
         each = further.unsqueeze(1)
         counts = torch.expm1(numbers[:, self.frauds])
@@ -58,60 +63,56 @@ class KnownFraud:
 
 def known_frauds(encoder: Encoder) -> list[KnownFraud]:
     """The keys whose known frauds the groups tell of."""
-    place = {
-        number.name: at
-        for at, number in enumerate(number for group in encoder.groups for number in group.numbers)
-    }
+    names = [number.name for group in encoder.groups for number in group.numbers]
+    place = {name: at for at, name in enumerate(names)}
     found = []
     for stage, group in enumerate(encoder.groups):
-        names = [number.name for number in group.numbers]
-        for key in (
-            name.removesuffix("_fraud_run") for name in names if name.endswith("_fraud_run")
-        ):
-            spans = [
-                span[1]
-                for name in names
-                if (span := re.fullmatch(rf"{key}_known_frauds_(\w+)", name))
-            ]
-            needed = [*(f"{key}_fraud_rate_{span}" for span in spans), f"{key}_days_since_fraud"]
-            if spans and set(needed) <= set(names):
-                *rates, days = (place[name] for name in needed)
-                frauds = [place[f"{key}_known_frauds_{span}"] for span in spans]
-                found.append(
-                    KnownFraud(
-                        stage=stage,
-                        frauds=frauds,
-                        rates=rates,
-                        run=place[f"{key}_fraud_run"],
-                        days=days,
-                    )
-                )
+        own = [number.name for number in group.numbers]
+        keys = [name.removesuffix("_fraud_run") for name in own if name.endswith("_fraud_run")]
+        found += [known for key in keys if (known := _known_fraud(key, stage, own, place))]
     return found
 
 
-def monotonicity_penalty(network: nn.Module, keys: Sequence[KnownFraud], batch: Tensors) -> Tensor:
-    """How far an increment falls by one further fraud, in the mean of the rows asked, each about one of its keys.
+def _known_fraud(
+    key: str, stage: int, own: Sequence[str], place: Mapping[str, int]
+) -> KnownFraud | None:
+    """Where a key's numbers stand, if its group has them all."""
+    counts = [name for name in own if re.fullmatch(rf"{key}_known_frauds_\w+", name)]
+    rates = [name.replace("_known_frauds_", "_fraud_rate_") for name in counts]
+    days = f"{key}_days_since_fraud"
+    if not counts or not {*rates, days} <= set(own):
+        return None
+    return KnownFraud(
+        stage=stage,
+        frauds=[place[name] for name in counts],
+        rates=[place[name] for name in rates],
+        run=place[f"{key}_fraud_run"],
+        days=place[days],
+    )
+
+
+def monotonicity_penalty(
+    network: LayeredNetwork | Members,
+    keys: Sequence[KnownFraud],
+    batch: Tensors,
+    states: Sequence[Tensor],
+) -> Tensor:
+    """How far an increment falls by one further fraud of a key that is drawn, in the rows' mean.
 
     Some of the rows have already got up to three further frauds, so that it holds for more than
-    were ever seen.
+    were ever seen. What is known before the key's stage, `states`, is the same with and without the
+    further fraud, and learns nothing from it.
     """
-    rows = Tensors(*(part[::SHARE] for part in batch))
-    count, device = rows.row_count, batch.y.device
-    key = torch.randint(len(keys), (count,)).to(device)
-    already, days = torch.randint(FURTHER, (count,)).to(device), torch.rand(count).to(device)
-    before, after, stages = [], [], []
-    for number, known in enumerate(keys):
-        own = torch.nonzero((key == number) & known.is_asked(rows)).squeeze(1)
-        some = rows.rows(own)
-        before.append(known.with_more(some, already[own], days=days[own]))
-        after.append(known.with_more(some, already[own] + 1, days=days[own]))
-        stages += [known.stage] * len(own)
-    if not stages:
+    rows, device = Tensors(*(part[::SHARE] for part in batch)), batch.y.device
+    known = keys[int(torch.randint(len(keys), ()))]
+    already = torch.randint(FURTHER, (rows.row_count,)).to(device)
+    days = torch.rand(rows.row_count).to(device)
+    own = torch.nonzero(known.is_asked(rows)).squeeze(1)
+    if not len(own):
         return torch.zeros((), device=device)
-    both = Tensors(*(torch.cat(columns) for columns in zip(*before, *after, strict=True)))
-    was_training = network.training
-    network.eval()  # the same network before and after, without dropout
-    increments = network(both.numbers, both.missing, both.codes)
-    network.train(was_training)
-    told = increments.gather(1, torch.tensor(stages * 2, device=device).unsqueeze(1)).squeeze(1)
-    return WEIGHT * functional.relu(torch.sub(*told.chunk(2))).mean()
+    twice, further = own.repeat(2), torch.cat([already[own], already[own] + 1])
+    both = known.with_more(rows.rows(twice), further, days=days[twice])
+    before = states[max(known.stage - 1, 0)].detach()[::SHARE][twice]
+    increments = network.increment(known.stage, before, both.numbers, both.missing, both.codes)
+    without, with_one_more = increments.chunk(2)
+    return WEIGHT * functional.relu(without - with_one_more).mean()

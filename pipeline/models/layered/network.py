@@ -1,9 +1,10 @@
-"""The layered network: each depth stage takes in one more group of facts and adds what it learned to the score.
+"""The layered network: each stage takes in one more group of facts and adds to the score.
 
 Tensors only. B is the batch, N all numbers, C all categories, K the groups, D the width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ CATEGORY_WIDTH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Shape of the network: width D, residual blocks after each injection, hidden width of a head, dropouts."""
+    """Shape: width D, residual blocks behind each fusion, hidden width of a head, dropouts."""
 
     width: int = 64
     head_width: int = 32
@@ -27,8 +28,65 @@ class NetworkConfig:
     group_dropout: float = 0.1
 
 
+class Columns(nn.Module):
+    """What a linear layer is given of a group's numbers: pieces, scaled numbers, masks.
+
+    Each column is a line kept within bounds, min(max(x * slope + start, low), high), so that all
+    are made at once, and no gradient comes back. The pieces are those of rtdl_num_embeddings'
+    PiecewiseLinearEncoding (Gorishniy et al. 2022).
+
+    Shape: numbers [B, n], missing [B, n] -> [B, pieces + 2 n].
+    """
+
+    middle: Tensor
+    place: Tensor
+    slope: Tensor
+    start: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, code: GroupCode) -> None:
+        super().__init__()
+        middle = torch.tensor([number.middle for number in code.numbers])
+        spread = torch.tensor([number.spread for number in code.numbers])
+        knots = [torch.tensor(number.knots) for number in code.numbers]
+        pieces = torch.tensor([len(own) - 1 for own in knots])
+        every, ends = torch.arange(len(knots)), pieces.cumsum(0)
+        low, high = torch.zeros(int(ends[-1])), torch.ones(int(ends[-1]))
+        # the first and the last piece go on along their lines
+        low[ends - pieces], high[ends - 1] = -torch.inf, torch.inf
+        free = torch.full((2 * len(knots),), torch.inf)
+        ones = torch.ones_like(spread)
+        columns = {
+            "middle": middle,
+            "place": torch.cat(
+                [every.repeat_interleave(pieces), torch.arange(len(knots), 3 * len(knots))]
+            ),
+            "slope": torch.cat([*(1 / own.diff() for own in knots), 1 / spread, ones]),
+            "start": torch.cat([*map(_starts, knots), torch.zeros(2 * len(knots))]),
+            "low": torch.cat([low, -free]),
+            "high": torch.cat([high, free]),
+        }
+        for name, values in columns.items():
+            # the encoder has what they are made of, so no file needs them
+            self.register_buffer(name, values, persistent=False)
+
+    @torch.no_grad()
+    def forward(self, numbers: Tensor, missing: Tensor) -> Tensor:
+        """Return the columns."""
+        filled = torch.where(missing > 0, self.middle, numbers)
+        inputs = torch.cat([filled, filled - self.middle, missing], dim=1)
+        chosen = inputs.index_select(1, self.place)
+        return torch.addcmul(self.start, self.slope, chosen).clamp_(self.low, self.high)
+
+
+def _starts(knots: Tensor) -> Tensor:
+    """Where the line of each piece begins: it is 0 at its left knot."""
+    return -knots[:-1] / knots.diff()
+
+
 class GroupEncoder(nn.Module):
-    """One group's facts as a vector: piecewise-linear numbers (Gorishniy et al. 2022), categories, scaled numbers, masks.
+    """One group's facts as a vector: piecewise-linear and scaled numbers, categories, masks.
 
     A row without any fact of the group gets the learned absent vector, as do some rows in training
     (group dropout).
@@ -37,8 +95,10 @@ class GroupEncoder(nn.Module):
 
     >>> from features.encoder import NumberCode
     >>> paid = NumberCode(name="paid", knots=(0.0, 2.0, 5.0), middle=2.0, spread=1.0)
-    >>> facts = GroupEncoder(GroupCode(name="amount", numbers=(paid,), categories=()), NetworkConfig())
-    >>> facts(torch.tensor([[1.5], [9.0]]), torch.zeros(2, 1), torch.zeros(2, 0, dtype=torch.int64)).shape
+    >>> code = GroupCode(name="amount", numbers=(paid,), categories=())
+    >>> no_texts = torch.zeros(2, 0, dtype=torch.int64)
+    >>> encode = GroupEncoder(code, NetworkConfig())
+    >>> encode(torch.tensor([[1.5], [9.0]]), torch.zeros(2, 1), no_texts).shape
     torch.Size([2, 64])
     """
 
@@ -48,6 +108,8 @@ class GroupEncoder(nn.Module):
     def __init__(self, code: GroupCode, config: NetworkConfig) -> None:
         super().__init__()
         self.group_dropout = config.group_dropout
+        self.columns = Columns(code) if code.numbers else None
+        # what bundles hold of the pieces, and the export reads; the columns are equal to it
         self.pieces = (
             PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers])
             if code.numbers
@@ -57,7 +119,7 @@ class GroupEncoder(nn.Module):
             nn.Embedding(len(category.vocabulary) + 2, CATEGORY_WIDTH)
             for category in code.categories
         )
-        self.usual_codes = [
+        self.typical_codes = [
             FIRST_KNOWN if category.vocabulary else MISSING for category in code.categories
         ]
         self.register_buffer("middle", torch.tensor([number.middle for number in code.numbers]))
@@ -71,38 +133,52 @@ class GroupEncoder(nn.Module):
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return the group's vector for each row."""
-        vector = self.linear(self.coded(numbers, missing, codes))
+        vector = self._linear(numbers, missing, codes)
         present = _is_present(missing, codes)
         if self.training and self.group_dropout > 0:
             present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
         return torch.where(present, vector, self.absent)
 
-    def from_usual(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The vector of usual facts, [B, D], and what each fact adds on the way to the row's own vector, [B, n + c, D].
+    def from_typical(
+        self, numbers: Tensor, missing: Tensor, codes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The vector of typical facts, [B, D], and each fact's step to the row's, [B, n + c, D].
 
-        TypicalRange are the middle of each number and the most frequent category; a row without any
-        fact stays where it is.
+        Typical are the middle of each number and the most frequent category; a row without any fact
+        stays where it is.
         """
         middle, none = self.middle.expand_as(numbers), torch.zeros_like(missing)
-        usual = self.coded(middle, none, torch.tensor(self.usual_codes).expand_as(codes))
-        step = self.coded(numbers, missing, codes) - usual
+        typical = self.coded(middle, none, torch.tensor(self.typical_codes).expand_as(codes))
+        step = self.coded(numbers, missing, codes) - typical
         places = self.places()
         moves = torch.stack(
             [step[:, place] @ self.linear.weight[:, place].T for place in places], dim=1
         )
         present = _is_present(missing, codes)
-        return torch.where(present, self.linear(usual), self.absent), moves * present.unsqueeze(2)
+        return torch.where(present, self.linear(typical), self.absent), moves * present.unsqueeze(2)
+
+    def _linear(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """The linear layer on what is coded: only embeddings have a gradient, so they go apart."""
+        weight, texts = self.linear.weight, CATEGORY_WIDTH * len(self.embeddings)
+        if self.columns is None:
+            return functional.linear(self._embedded(codes), weight, self.linear.bias)
+        columns = self.columns(numbers, missing)
+        if not texts:
+            return functional.linear(columns, weight, self.linear.bias)
+        vector = functional.linear(self._embedded(codes), weight[:, :texts], self.linear.bias)
+        return vector + functional.linear(columns, weight[:, texts:])
 
     def coded(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
-        """What the linear layer is given, [B, inputs]: categories, pieces, scaled numbers, masks."""
+        """The linear layer's inputs, [B, inputs]: categories, pieces, scaled numbers, masks."""
+        columns = [] if self.columns is None else [self.columns(numbers, missing)]
+        return torch.cat([self._embedded(codes), *columns], dim=1)
+
+    def _embedded(self, codes: Tensor) -> Tensor:
         parts = [embedding(codes[:, place]) for place, embedding in enumerate(self.embeddings)]
-        if self.pieces is not None:
-            filled = torch.where(missing > 0, self.middle, numbers)
-            parts += [self.pieces(filled), (filled - self.middle) / self.spread, missing]
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1) if parts else self.absent.new_empty(codes.shape)
 
     def places(self) -> list[Tensor]:
-        """Where each number, and then each category, stands among the inputs of the linear layer."""
+        """Where each number, then each category, stands among the linear layer's inputs."""
         texts = CATEGORY_WIDTH * len(self.embeddings)
         ends = texts + torch.tensor([0, *self.piece_counts]).cumsum(0)
         scaled, count = int(ends[-1]), len(self.piece_counts)
@@ -127,8 +203,28 @@ def _is_present(missing: Tensor, codes: Tensor) -> Tensor:
     return (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose share is rounded to a 256th, so that a draw is a byte: faster on a CPU.
+
+    Shape: any -> the same.
+
+    >>> Dropout(0.5).eval()(torch.ones(3))
+    tensor([1., 1., 1.])
+    """
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Return the values, some of them zero and the others larger where this is a training."""
+        dropped = round(256 * self.p)
+        if not self.training or not 0 < dropped < 256:
+            return value
+        eighth = (value.numel() + 7) // 8
+        words = torch.empty(eighth, dtype=torch.int64, device=value.device)
+        byte = words.random_(-(2**63), None).view(torch.uint8)[: value.numel()].view(value.shape)
+        return value * (byte >= dropped).to(value.dtype).mul_(256 / (256 - dropped))
+
+
 class FusionBlock(nn.Module):
-    """Takes a group's vector into the state: h + e + a * W2 relu(W1 [LN(h); e]), then residual blocks.
+    """Takes a group's vector into the state: h + e + a * W2 relu(W1 [LN(h); e]), then blocks.
 
     Shape: h [B, D], e [B, D] -> [B, D].
 
@@ -143,7 +239,7 @@ class FusionBlock(nn.Module):
         self.mix = nn.Sequential(
             nn.Linear(2 * width, width),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(width, width),
         )
         self.strength = nn.Parameter(torch.tensor(0.1))
@@ -152,7 +248,7 @@ class FusionBlock(nn.Module):
                 nn.LayerNorm(width),
                 nn.Linear(width, 2 * width),
                 nn.ReLU(),
-                nn.Dropout(config.dropout),
+                Dropout(config.dropout),
                 nn.Linear(2 * width, width),
             )
             for _ in range(config.blocks)
@@ -192,14 +288,16 @@ class Head(nn.Module):
 
 
 class LayeredNetwork(nn.Module):
-    """Stages in the groups' order; base log-odds plus the increments of stages 1..g is the logit of prefix g.
+    """Stages in the groups' order: base log-odds plus increments 1..g are the logit of prefix g.
 
     Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, K].
 
     >>> import numpy as np, pyarrow as pa
     >>> from features.declarations import Group, fact
     >>> table = pa.table({"paid": [1.0, 20.0, 300.0]})
-    >>> encoder = Encoder.fit(table, [Group(name="amount", meaning="", needs=(), features=(fact("paid", "amount", ""),))])
+    >>> features = (fact("paid", "amount", ""),)
+    >>> groups = [Group(name="amount", meaning="", needs=(), features=features)]
+    >>> encoder = Encoder.fit(table, groups)
     >>> arrays = encoder.encode(table)
     >>> network = LayeredNetwork(encoder, base_logit=-5.0)
     >>> network(*map(torch.from_numpy, (arrays.numbers, arrays.missing, arrays.codes))).shape
@@ -234,9 +332,8 @@ class LayeredNetwork(nn.Module):
         state is [B, M, D] then.
         """
         states: list[Tensor] = []
-        for stage, facts in enumerate(self.facts):
-            own, texts = self.numbers[stage], self.codes[stage]
-            vector = facts(numbers[:, own], missing[:, own], codes[:, texts])
+        for stage in range(len(self.facts)):
+            vector = self.vector(stage, numbers, missing, codes)
             vector = vector if scales is None else vector.unsqueeze(1) * scales[stage]
             states.append(self.inject(stage, states[-1] if states else vector, vector))
         return states
@@ -247,10 +344,39 @@ class LayeredNetwork(nn.Module):
             [head(state) for head, state in zip(self.heads, states, strict=True)], dim=1
         )
 
+    def increment(
+        self, stage: int, before: Tensor, numbers: Tensor, missing: Tensor, codes: Tensor
+    ) -> Tensor:
+        """What a stage would add without dropout, [B], by the state before it."""
+        with without_dropout(self.facts[stage], *self.injections[stage - 1 : stage]):
+            state = self.inject(stage, before, self.vector(stage, numbers, missing, codes))
+        increment: Tensor = self.heads[stage](state)
+        return increment
+
+    def vector(self, stage: int, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
+        """A stage's group as a vector, [B, D]."""
+        own, texts = self.numbers[stage], self.codes[stage]
+        vector: Tensor = self.facts[stage](numbers[:, own], missing[:, own], codes[:, texts])
+        return vector
+
     def inject(self, stage: int, state: Tensor, vector: Tensor) -> Tensor:
-        """The state after a stage, [B, D], from the state before it (the first stage has none) and its group's vector."""
+        """The state after a stage, [B, D], by the state before it and its group's vector.
+
+        The first stage has no state before it, and takes whatever it is given for none.
+        """
         known: Tensor = self.injections[stage - 1](state, vector) if stage else vector
         return known
+
+
+@contextmanager
+def without_dropout(*modules: nn.Module) -> Iterator[None]:
+    """Compute as in scoring, and learn on afterwards where that was being done."""
+    learning = [module for module in modules if module.training]
+    for module in learning:
+        module.eval()
+    yield
+    for module in learning:
+        module.train()
 
 
 def _slices(counts: Sequence[int]) -> list[slice]:

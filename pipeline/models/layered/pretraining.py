@@ -1,4 +1,4 @@
-"""Learning without labels: facts of a row are masked, and the network learns to tell from the other ones what they were.
+"""Learning without labels: the network learns to tell masked facts from the other ones.
 
 Masked modelling (Devlin et al. 2019) on tables: a number is told by the interval of knots it lies
 in, a category by its code.
@@ -22,7 +22,7 @@ MASKED_GROUPS = 0.5
 
 
 class Decoders(nn.Module):
-    """What the facts of a row may be, and how likely each is, told from the state behind the last stage.
+    """What the facts of a row may be, and how likely each is, by the state behind the last stage.
 
     A number's classes are the intervals that begin at its knots, the last being "as much as ever
     seen, or more", and behind them missing; a category's are its codes. They serve learning and the
@@ -69,12 +69,12 @@ class Decoders(nn.Module):
         ]
 
     def classes(self, numbers: Tensor, missing: Tensor) -> Tensor:
-        """The class of each number, [B, N]: the interval it lies in, or the last where it is missing."""
+        """The class of each number, [B, N]: its interval, or the last where it is missing."""
         interval = (numbers.unsqueeze(2) >= self.begins).sum(dim=2)
         return torch.where(missing > 0, self.has_class.shape[1] - 1, interval)
 
     def surprise(self, state: Tensor, rows: Tensors) -> Tensor:
-        """-log of the probability that each fact is what it is, numbers before categories, [B, N + C]."""
+        """-log p of each fact being what it is, numbers before categories, [B, N + C]."""
         numbers, categories = self(state)
         classes = self.classes(rows.numbers, rows.missing).unsqueeze(2)
         told = [
@@ -86,20 +86,22 @@ class Decoders(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A network that knows how facts go together, its heads still at zero, the decoders it learned with, the loss by epoch."""
+    """A network that knows how facts go together, its heads at zero, its decoders, its losses."""
 
     network: LayeredNetwork
     decoders: Decoders
     losses: tuple[float, ...]
 
     def at_rate(self, rate: float) -> LayeredNetwork:
-        """The network to start `train_layered` from once labels tell the rate of frauds: every score begins at its log-odds.
+        """The network to start `train_layered` from once labels tell the rate of frauds.
 
+        Every score begins at the rate's log-odds.
         Raises ValueError where the rate is not between 0 and 1.
         """
         if not 0 < rate < 1:
             raise ValueError(
-                f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels there are"
+                f"the rate of frauds must lie between 0 and 1, not be {rate}; "
+                "take it from the labels there are"
             )
         network = deepcopy(self.network)
         network.base_logit.fill_(math.log(rate / (1 - rate)))
@@ -107,8 +109,9 @@ class Pretrained:
 
 
 def pretrain(encoder: Encoder, encoded: Encoded, *, config: TrainConfig, seed: int) -> Pretrained:
-    """Learn from rows without labels how their facts go together; `at_rate` makes of it one to start `train_layered` from.
+    """Learn from rows without labels how their facts go together.
 
+    `at_rate` makes of it a network to start `train_layered` from.
     Optimiser and schedule are those of `train_layered`; nothing is held out, and the last weights
     are kept. The network's heads are at zero, and so are its base log-odds, as no rate of frauds is
     known yet. Raises ValueError where there is no row.
@@ -157,7 +160,10 @@ def _learn(
 
 
 def draw_hidden(rows: int, group_of: Tensor) -> Tensor:
-    """Draw which facts are masked, [B, F]: a share of all, and in some rows all of one group (`group_of`, [F])."""
+    """Draw which facts are masked, [B, F]: a share of all, in some rows all of one group.
+
+    `group_of`, [F], is each fact's group.
+    """
     groups = int(group_of.max()) + 1
     group = torch.where(
         torch.rand(rows, 1) < MASKED_GROUPS, torch.randint(groups, (rows, 1)), groups

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from scipy.special import expit
+from sklearn.metrics import log_loss
+
 from pipeline.arrays import BoolArray, FloatArray
-from pipeline.evaluation.metrics import log_loss
 from pipeline.models.baselines.protocol import Baseline
-from pipeline.models.calibration import PlattScaling, fit_platt_scaling, sigmoid
+from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 
 CLASSICAL = "classical"
 
@@ -31,6 +33,7 @@ class Stacking:
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
+        >>> from pipeline.models.baselines.boosting import XGBoost
         >>> calibration = PlattScaling(a=2.0, b=1.0)
         >>> stacking = Stacking(model=XGBoost(), weight=0.25, calibration=calibration)
         >>> stacking.blend(np.array([0.0]), np.array([2.0]))
@@ -66,5 +69,5 @@ def fit_stacking(
         for share in shares
     ]
     return min(
-        opinions, key=lambda stacking: log_loss(y, sigmoid(stacking.blend(network, classical)))
+        opinions, key=lambda stacking: log_loss(y, expit(stacking.blend(network, classical)))
     )

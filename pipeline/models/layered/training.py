@@ -1,4 +1,4 @@
-"""Training of the layered network by Lightning: deep supervision, one cycle, early stopping on held-out accounts.
+"""Training of the layered network by Lightning: deep supervision, one cycle, early stopping.
 
 Behind it comes a shorter cycle on the rows of all accounts: what was held out is not lost to what
 scores.
@@ -44,8 +44,9 @@ SMALL = 20_000  # rows up to which small batches are needed for enough steps
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How to train: seeds are averaged by logit; batch size and learning rate follow from the number of rows.
+    """How to train; batch size and learning rate follow from the number of rows.
 
+    Seeds are averaged by logit.
     `epochs` are those in which the accounts of a share `held_out` stop the training; 3/8 as many
     follow on all accounts. `learning_rate_factor` multiplies the learning rate, so that what is
     known already is changed with care; `warm_up` is the share of the steps, above 0, in which the
@@ -75,7 +76,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Learning curve of one seed, up to where it learns from all: training loss and held-out average precision by epoch."""
+    """Learning curve of a seed's first cycle: training loss and held-out AP by epoch."""
 
     seed: int
     losses: list[float]
@@ -147,28 +148,21 @@ class LayeredModule(lightning.LightningModule):
         torch.manual_seed(seed_of(self.seed, self.current_epoch) + self.global_rank)
 
     def training_step(self, batch: Tensors, number: int) -> Tensor:
-        """Weighted sum of the prefixes' and the reader's cross-entropies, and what a further known fraud would lower."""
-        facts, base_logit, y = (
-            (batch.numbers, batch.missing, batch.codes),
-            self.network.base_logit,
-            batch.y,
-        )
+        """The prefixes' and the linear probe's cross-entropies, and the monotonicity penalty."""
+        base_logit = self.network.base_logit
+        columns = (batch.numbers, batch.missing, batch.codes)
         if self.linear_probe is None:
-            losses, read = (
-                stage_losses(self.network(*facts), base_logit, y),
-                torch.zeros_like(base_logit),
-            )
-        else:
-            states = self.network.states(*facts)
-            losses = stage_losses(self.network.increments(states), base_logit, y)
-            read = stage_losses(self.linear_probe(states[-1]), base_logit, y)
+            losses = stage_losses(self.network(*columns), base_logit, batch.y)
+            self.epoch_losses.append(losses[-1].detach())
+            return (losses * self.weights.to(losses.device)).sum()
+        states = self.network.states(*columns)
+        losses = stage_losses(self.network.increments(states), base_logit, batch.y)
         self.epoch_losses.append(losses[-1].detach())
-        loss = (losses * self.weights.to(losses.device)).sum() + LINEAR_PROBE_WEIGHT * read.sum()
-        return (
-            loss + monotonicity_penalty(self.network, self.keys, batch)
-            if self.keys and number % ASKED == 0
-            else loss
-        )
+        probed = stage_losses(self.linear_probe(states[-1]), base_logit, batch.y).sum()
+        loss = (losses * self.weights.to(losses.device)).sum() + LINEAR_PROBE_WEIGHT * probed
+        if self.keys and number % ASKED == 0:
+            loss = loss + monotonicity_penalty(self.network, self.keys, batch, states)
+        return loss
 
     def configure_optimizers(self) -> Any:
         """AdamW under one cycle."""
@@ -204,21 +198,20 @@ def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArr
     was_training, device = network.training, network.base_logit.device
     network.eval()
     with torch.inference_mode():
-        blocks = [
-            network(*(part.to(device) for part in (block.numbers, block.missing, block.codes)))
-            .double()
-            .cpu()
-            .numpy()
-            for block in rows.blocks()
-        ]
+        blocks = [network(*_columns(block, device)).double().cpu() for block in rows.blocks()]
     network.train(was_training)
-    return np.concatenate(blocks) if blocks else np.empty((0, len(network.heads)))
+    return torch.cat(blocks).numpy() if blocks else np.empty((0, len(network.heads)))
+
+
+def _columns(rows: Tensors, device: torch.device) -> list[Tensor]:
+    """What a network takes of the rows, where it computes."""
+    return [part.to(device) for part in (rows.numbers, rows.missing, rows.codes)]
 
 
 def held_out_accounts(
     accounts: npt.NDArray[np.str_], *, share: float, seed: int
 ) -> npt.NDArray[np.bool_]:
-    """Say which rows belong to a random share of the accounts: what stops the training is not trained on."""
+    """Say which rows are of a random share of the accounts: they stop the training."""
     names, places = np.unique(accounts, return_inverse=True)
     chosen = np.random.default_rng(seed).random(len(names)) < share
     return np.asarray(chosen[places])
@@ -245,7 +238,8 @@ def train_layered(
     """
     if start and len(start) != len(config.seeds):
         raise ValueError(
-            f"there are {len(start)} networks to start from, and the seeds are {len(config.seeds)}; give a seed for each"
+            f"there are {len(start)} networks to start from, "
+            f"and the seeds are {len(config.seeds)}; give a seed for each"
         )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
     last_cycle = replace(config, epochs=math.ceil(config.epochs * LAST_CYCLE))

@@ -1,4 +1,4 @@
-"""Spark gives the same features as DuckDB from the same SQL, and where it is missing one sentence says so."""
+"""Spark gives the same features as DuckDB; where it is missing, one sentence says so."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from features.build import BuildConfig, build
-from features.declarations import PAST, Group, fact, past
+from features.declarations import Group, aggregate, fact
 from features.engines.spark import NoSparkError, Spark
 from features.ip.addresses import packaged_database
 from features.known_fraud import known_fraud
@@ -34,11 +34,18 @@ FEW = Group(
     meaning="a window, a fact over it, and what was known",
     needs=(),
     features=(
-        past("count_7d", f"count(*) {PAST}", "account_id", "7d", "payments"),
+        aggregate("count_7d", "count", "account_id", "7d", "payments"),
         fact("share", "(count_7d + 0.1) / 3.0", "share"),
         *known_fraud("account_id", "account", named="account", spans=("7d",)),
     ),
 )
+WITHOUT_JAVA = """
+from features.engines.spark import NoSparkError, Spark
+try:
+    Spark().__enter__()
+except NoSparkError as error:
+    print(error)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +82,7 @@ def test_no_rows_have_the_same_columns_and_types() -> None:
 
 
 def eventful_stream() -> Stream:
-    """Ties, a payment that is just as old as the window is long, and labels that come between payments."""
+    """Ties, a payment as old as the window is long, and labels that come between payments."""
     rows = [ROW | {"as_of": START + day * DAY} for day in (0, 1, 1, 7, 8, 9)]
     return stream_of(rows, [[(True, 7 * DAY)], [(False, timedelta(hours=1)), (True, 8 * DAY)]])
 
@@ -127,9 +134,12 @@ def test_without_spark_one_sentence_says_how_to_get_it(monkeypatch: pytest.Monke
 
 @needs_spark
 def test_without_java_one_sentence_says_what_is_missing() -> None:
-    script = "from features.engines.spark import *\ntry: Spark().__enter__()\nexcept NoSparkError as error: print(error)"
     environment = {**os.environ, "JAVA_HOME": "/nowhere"}
-    told = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    printed = subprocess.run(
+        [sys.executable, "-c", WITHOUT_JAVA],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
-    assert "it needs Java 17 or later, found by JAVA_HOME or PATH" in told
+    assert "it needs Java 17 or later, found by JAVA_HOME or PATH" in printed

@@ -1,15 +1,16 @@
-"""The casework database opens or says why not, keeps its record, and gives way to one writer at a time."""
+"""The casework database opens or says why not, keeps its record, and has one writer at a time."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.command import downgrade
-from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, delete, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase
@@ -19,28 +20,24 @@ from pipeline.casework import (
     alert_page,
     counts,
     decide,
-    freeze,
     labels_after,
     open_casework,
     queue,
     raise_alerts,
 )
-from pipeline.casework.database import MIGRATIONS, writer
+from pipeline.casework.database import NEWEST_REVISION, writer
+from pipeline.casework.migrations.upgrade import migrations
 from pipeline.casework.tables import Audit, Label, Review, Table
-from tests.casework_examples import NOW, casework_with_people, flagged
+from tests.casework_examples import NOW, flagged, freeze_account
+from tests.demo_home import ROOT
 
 PEOPLE_AT_ONCE = 8
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return casework_with_people(tmp_path)
-
-
 def at_once(act: Callable[[int], object]) -> list[str]:
-    """What each of several threads that act at the same time was told: "" or the refusal."""
+    """What each of several threads that act at the same time is answered: "" or the refusal."""
 
-    def told(number: int) -> str:
+    def answer(number: int) -> str:
         try:
             act(number)
         except RefusedError as refusal:
@@ -48,7 +45,7 @@ def at_once(act: Callable[[int], object]) -> list[str]:
         return ""
 
     with ThreadPoolExecutor(PEOPLE_AT_ONCE) as threads:
-        return list(threads.map(told, range(PEOPLE_AT_ONCE)))
+        return list(threads.map(answer, range(PEOPLE_AT_ONCE)))
 
 
 def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
@@ -62,12 +59,32 @@ def test_the_migrations_make_exactly_the_declared_tables(engine: Engine) -> None
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
 
 
+def test_the_newest_revision_is_the_last_migration() -> None:
+    assert ScriptDirectory.from_config(migrations()).get_current_head() == NEWEST_REVISION
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_alembic(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/casework.db"
+    open_casework(url)
+    script = f"""
+import sys
+from pipeline.casework import counts, open_casework
+counts(open_casework({url!r}))
+print(*{{name.split(".")[0] for name in sys.modules}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "sqlalchemy" in loaded
+    assert not loaded & {"alembic", "argon2", "pydantic", "pandas", "torch"}
+
+
 def test_what_was_flagged_before_there_were_near_cases_has_none(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/casework.db"
     engine = open_casework(url)
     raise_alerts(engine, [flagged("t1")], portfolio="world", now=NOW)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config = migrations()
     with writer(engine).begin() as connection:
         config.attributes["connection"] = connection
         downgrade(config, "0001")
@@ -137,25 +154,18 @@ def test_of_many_verdicts_at_once_exactly_one_counts(engine: Engine) -> None:
     raise_alerts(engine, [flagged("t1")], portfolio="world", now=NOW)
     alert_id = queue(engine)[0].id
     people = ["ann", "ben", "sue", "max"] * 2
-    told = at_once(
+    answers = at_once(
         lambda number: decide(engine, alert_id, verdict="fraud", by=people[number], now=NOW)
     )
-    assert told.count("") == 1
-    assert (
-        sum("already; a senior can reverse it" in sentence for sentence in told)
-        == PEOPLE_AT_ONCE - 1
-    )
+    assert answers.count("") == 1
+    refused = [sentence for sentence in answers if "already; a senior can reverse it" in sentence]
+    assert len(refused) == PEOPLE_AT_ONCE - 1
     assert len(alert_page(engine, alert_id).reviews) == len(labels_after(engine, "world")) == 1
 
 
 def test_of_many_freezes_at_once_exactly_one_holds(engine: Engine) -> None:
-    later = NOW + timedelta(days=1)
-    told = at_once(
-        lambda _: freeze(
-            engine, "world", "a1", kind="all", reason="x", owner="ann", review_by=later, now=NOW
-        ),
-    )
-    assert told.count("") == 1
+    answers = at_once(lambda _: freeze_account(engine))
+    assert answers.count("") == 1
     assert counts(engine)["holds"] == 1
 
 

@@ -19,14 +19,14 @@ from pipeline.casework import (
     RefusedError,
     Verdict,
     active_holds,
+    claim,
     decide,
     freeze,
-    put_back,
     queue,
     raise_alerts,
     release,
     reverse,
-    take,
+    unclaim,
 )
 from tests.casework_examples import NOW, casework_with_people, flagged
 
@@ -54,7 +54,7 @@ operations = st.one_of(
     operation("release", account=accounts, by=people),
     operation("decide", pick=picks, verdict=st.sampled_from(get_args(Verdict)), by=people),
     operation("reverse", pick=picks, verdict=st.sampled_from(get_args(Verdict)), by=people),
-    operation("take_or_put_back", pick=picks, by=people),
+    operation("claim_or_unclaim", pick=picks, by=people),
 )
 
 
@@ -89,12 +89,9 @@ class Desk:
     def reverse(self, pick: int, verdict: Verdict, by: str) -> None:
         reverse(self.engine, self.alert_id(pick), verdict=verdict, note="x", by=by, now=NOW)
 
-    def take_or_put_back(self, pick: int, by: str) -> None:
-        change = (
-            take
-            if any(alert.id == self.alert_id(pick) for alert in queue(self.engine))
-            else put_back
-        )
+    def claim_or_unclaim(self, pick: int, by: str) -> None:
+        is_open = any(alert.id == self.alert_id(pick) for alert in queue(self.engine))
+        change = claim if is_open else unclaim
         change(self.engine, self.alert_id(pick), by=by, now=NOW)
 
     def release(self, account: str, by: str) -> None:
@@ -103,7 +100,7 @@ class Desk:
         assert not pending, f"{account} was released while an alert of it was pending"
 
     def alert_id(self, pick: int) -> int:
-        """The newest alert or the one before it, so that late alerts are reached as often as early ones."""
+        """The newest alert or the one before: late alerts are reached as often as early ones."""
         states: tuple[AlertState, ...] = get_args(AlertState)
         ids = sorted(
             (alert.id for state in states for alert in queue(self.engine, state=state)),

@@ -1,4 +1,4 @@
-"""The paired difference of two models: the weighted AP behind it, its interval, and the table it stands in."""
+"""The paired difference of two models: the weighted AP behind it, its interval, its table."""
 
 import numpy as np
 import pytest

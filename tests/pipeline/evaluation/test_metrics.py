@@ -1,4 +1,4 @@
-"""The metrics of one scored set, by hand, beside scikit-learn and beside the Handbook's own card precision."""
+"""The metrics of one scored set, by hand, by scikit-learn and by the Handbook's own judge."""
 
 import importlib.util
 from pathlib import Path
@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score
-from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.metrics import average_precision_score
 
 from pipeline.evaluation.capacity import findings
 from pipeline.evaluation.metrics import (
@@ -18,10 +17,10 @@ from pipeline.evaluation.metrics import (
     average_precision,
     equal_mass_bins,
     evaluate,
-    log_loss,
-    roc_auc,
 )
 
+STEP = np.finfo(np.float64).eps
+LOSS = -np.log([0.9, 0.5, 0.9, 0.8, 0.3, 0.2]).mean()  # of four_days()
 JUDGE = Path(__file__).parents[4] / "shared" / "judge" / "handbook.py"
 
 
@@ -78,11 +77,32 @@ def test_fraud_without_value_has_nothing_to_recall() -> None:
 
 
 @given(labelled_scores())
-def test_auc_and_ap_are_scikit_learns_with_ties(rows: tuple[np.ndarray, np.ndarray]) -> None:
+def test_ap_is_scikit_learns_with_ties(rows: tuple[np.ndarray, np.ndarray]) -> None:
     fraud, score = rows
-    assert roc_auc(fraud, score) == pytest.approx(roc_auc_score(fraud, score))
-    assert average_precision(fraud, score) == pytest.approx(average_precision_score(fraud, score))
-    assert log_loss(fraud, score) == pytest.approx(sklearn_log_loss(fraud, score))
+    theirs = average_precision_score(fraud, score)
+    assert average_precision(fraud, score) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_auc_counts_ties_half() -> None:
+    # 0.9 and 0.8 lie above all three legitimate rows, 0.2 above one of them
+    assert evaluated().auc == pytest.approx((3 + 3 + 1) / 9, abs=1e-12)
+    assert evaluated(probability=[0.5] * 6).auc == 0.5
+
+
+@pytest.mark.parametrize(
+    ("probability", "loss"),
+    [
+        pytest.param([0.9, 0.5, 0.1, 0.8, 0.7, 0.2], LOSS, id="between 0 and 1"),
+        pytest.param([1.0, 0.0, 0.0, 1.0, 0.0, 1.0], 0.0, id="certain and right"),
+        pytest.param(
+            [0.0, 0.0, 0.0, 1.0, 0.0, 1.0], -np.log(STEP) / 6, id="certain and wrong once"
+        ),
+    ],
+)
+def test_log_loss_takes_certainty_as_one_float_step_from_it(
+    probability: list[float], loss: float
+) -> None:
+    assert evaluated(probability=probability).log_loss == pytest.approx(loss, abs=1e-12)
 
 
 @given(labelled_scores(), st.integers(1, 12))

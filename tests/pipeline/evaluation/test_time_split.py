@@ -22,15 +22,15 @@ def day(number: float) -> datetime:
     return datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=number)
 
 
-def words(*told: tuple[str, bool, float]) -> pa.Table:
+def words(*given: tuple[str, bool, float]) -> pa.Table:
     rows = [
         {"transaction_id": name, "is_fraud": fraud, "known_at": day(at), "source": "source"}
-        for name, fraud, at in told
+        for name, fraud, at in given
     ]
     return pa.Table.from_pylist(rows, schema=LABELS)
 
 
-def standing(*moments: float) -> pa.Table:
+def rows_at(*moments: float) -> pa.Table:
     names = [f"t{place}" for place in range(len(moments))]
     return pa.table(
         {
@@ -81,22 +81,22 @@ def test_spans_in_the_wrong_order_are_refused_with_their_times(
 
 
 @pytest.mark.parametrize(
-    ("told", "at", "expected"),
+    ("given", "at", "expected"),
     [
-        pytest.param([("t0", True, 3)], 2, None, id="not told yet"),
-        pytest.param([("t0", True, 3)], 3, True, id="told at this moment"),
+        pytest.param([("t0", True, 3)], 2, None, id="not known yet"),
+        pytest.param([("t0", True, 3)], 3, True, id="known at this moment"),
         pytest.param([("t0", True, 3), ("t0", False, 5)], 4, True, id="taken back later"),
         pytest.param([("t0", False, 5), ("t0", True, 3)], 6, False, id="taken back by now"),
         pytest.param(
             [("t0", True, 3), ("t0", False, 3)], 4, True, id="of two words of one moment fraud wins"
         ),
-        pytest.param([("t9", True, 3)], 4, None, id="told of another"),
+        pytest.param([("t9", True, 3)], 4, None, id="of another"),
     ],
 )
 def test_a_label_is_what_was_last_told_by_the_moment(
-    told: list[tuple[str, bool, float]], at: float, expected: bool | None
+    given: list[tuple[str, bool, float]], at: float, expected: bool | None
 ) -> None:
-    known = known_labels(standing(1)["transaction_id"], words(*told), by=day(at))
+    known = known_labels(rows_at(1)["transaction_id"], words(*given), by=day(at))
     assert [
         None if label is not True and label is not False else label
         for label in known.astype("object")
@@ -104,12 +104,12 @@ def test_a_label_is_what_was_last_told_by_the_moment(
 
 
 def test_spans_are_half_open() -> None:
-    assert rows_between(standing(0, 1, 2, 3), day(1), day(3)).tolist() == [False, True, True, False]
+    assert rows_between(rows_at(0, 1, 2, 3), day(1), day(3)).tolist() == [False, True, True, False]
 
 
 def test_only_rows_with_a_known_label_are_given_with_it() -> None:
     rows, labels = labelled_rows(
-        standing(1, 2, 3, 9),
+        rows_at(1, 2, 3, 9),
         words(("t0", True, 4), ("t1", False, 4), ("t2", True, 8)),
         day(0),
         day(5),

@@ -103,7 +103,7 @@ def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
     shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.2])}
     row = table([{"paid": 99.0, "far": 0.0, "channel": "pos"}])
     ((reason,),) = reasons(row, {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
-    assert [(fact.name, fact.share) for fact in reason.facts] == [
+    assert [(fact.name, fact.attribution) for fact in reason.facts] == [
         ("far", -0.4),
         ("channel", 0.2),
         ("paid", 0.1),

@@ -1,5 +1,7 @@
-"""What becomes of a row that goes in: its columns, its place in history, and what makes two rows the same."""
+"""What becomes of a row that goes in: its columns, its as_of, and what makes two rows the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +27,8 @@ TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
 
 
 def test_columns_are_mapped_and_those_without_a_meaning_stay_out(tmp_path: Path) -> None:
-    more = '[columns]\nTX = "amount"\nBASKET = "basket_size"\n[groups.extra.basket_size]\ngroup = "amount"'
+    columns = '[columns]\nTX = "amount"\nBASKET = "basket_size"\n'
+    more = f'{columns}[groups.extra.basket_size]\ngroup = "amount"'
     lake, _ = take_in(tmp_path, [{**row(), "TX": "3", "BASKET": "4", "note": "x"}], more=more)
     (taken,) = stored(lake, "transactions")
     assert (taken["amount"], taken["basket_size"]) == (3.0, 4.0)
@@ -143,15 +146,26 @@ def test_a_mapped_column_goes_before_one_of_the_same_name(tmp_path: Path) -> Non
     assert (mapping["TX"], "amount" in mapping) == ("amount", False)
 
 
-def test_progress_tells_the_rows_read_so_far(tmp_path: Path) -> None:
+def test_progress_is_told_the_rows_of_each_batch(tmp_path: Path) -> None:
     portfolio = portfolio_of(tmp_path)
     write_rows(portfolio, [row(f"t{n}") for n in range(5)])
-    told: list[int] = []
-    ingest(
-        portfolio,
-        Lake(str(tmp_path / "lake"), "small"),
-        now=NOW,
-        progress=told.append,
-        batch_rows=2,
-    )
-    assert told == [2, 4, 5]
+    shown: list[str] = []
+    lake = Lake(str(tmp_path / "lake"), "small")
+    ingest(portfolio, lake, now=NOW, progress=Told(shown), batch_rows=2)
+    assert shown == ["reading small", "2", "2", "1"]
+
+
+class Told:
+    """A progress that keeps what it is told."""
+
+    def __init__(self, shown: list[str]) -> None:
+        self.shown = shown
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator["Told"]:
+        assert total is None
+        self.shown.append(name)
+        yield self
+
+    def advance(self, count: int = 1) -> None:
+        self.shown.append(str(count))

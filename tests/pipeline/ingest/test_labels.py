@@ -1,4 +1,4 @@
-"""The label ledger holds each word once, with the moment it reached us, from the source and from the analysts."""
+"""The label ledger holds each word once, from source and analysts, with when it reached us."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Law 3: nothing is lost, nothing counts twice: in any order and split, offered again, killed anywhere, or two at a time."""
+"""Law 3: nothing is lost, nothing counts twice, in any order, again, killed, or two at a time."""
 
 import json
 import os
@@ -32,7 +32,8 @@ from pipeline.portfolio import read_portfolio
 portfolio = read_portfolio(Path(sys.argv[1]))
 while True:
     try:
-        ingest(portfolio, Lake(sys.argv[2], portfolio.name), now=datetime(2025, 6, 1, tzinfo=UTC), batch_rows=int(sys.argv[3]))
+        lake, now = Lake(sys.argv[2], portfolio.name), datetime(2025, 6, 1, tzinfo=UTC)
+        ingest(portfolio, lake, now=now, batch_rows=int(sys.argv[3]))
         break
     except LakeBusyError:
         print("busy", flush=True)
@@ -213,6 +214,6 @@ def test_two_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     write_rows(portfolio, rows)
     lake = Lake(str(tmp_path / "both" / "lake"), portfolio.name)
     both = [started(portfolio.file, Path(lake.url), 50) for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert "busy" in "".join(said)
+    printed = [process.communicate(timeout=120)[0] for process in both]
+    assert "busy" in "".join(printed)
     assert end_state(lake) == end_state(whole)

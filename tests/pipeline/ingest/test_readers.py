@@ -84,7 +84,8 @@ def test_a_database_gives_what_its_query_selects(tmp_path: Path) -> None:
             "INSERT INTO payments VALUES (?, ?)", [(1, 2.5), (None, 3.0), (3, None)]
         )
     connection.close()
-    source = f'url = "sqlite:///{tmp_path}/bank.db"\nquery = "select id, amount from payments order by rowid"'
+    query = "select id, amount from payments order by rowid"
+    source = f'url = "sqlite:///{tmp_path}/bank.db"\nquery = "{query}"'
     assert read(portfolio_of(tmp_path, source=source), rows=10).rows.to_pydict() == {
         "id": [1, None, 3],
         "amount": [2.5, 3.0, None],

@@ -1,4 +1,4 @@
-"""Anomaly scores without labels: what lies far out is found by all, what does not go together by the surprise alone."""
+"""Anomaly scores: what lies far out is found by all, what does not go together by one."""
 
 from dataclasses import replace
 
@@ -42,7 +42,10 @@ def together() -> pa.Table:
 def test_a_combination_of_usual_values_is_found_by_the_surprise_and_not_by_the_tails(
     together: pa.Table,
 ) -> None:
-    """Paid exp(1.6) and far exp(4.4) are usual, 15 % of the rows lie beyond each, but such a small payment is never so far."""
+    """Paid exp(1.6) and far exp(4.4) are typical, but so small a payment is never so far.
+
+    15 % of the rows lie beyond each.
+    """
     odd = (
         together.slice(0, 1)
         .set_column(0, "paid", pa.array([np.exp(1.6)]))
@@ -69,9 +72,10 @@ def test_what_lies_far_out_is_more_unusual_than_all_that_was_seen(name: str) -> 
 
 
 def test_ecod_takes_the_largest_sum_of_tails() -> None:
-    """Of paid 1, 2, 4 and 100 the row of 100 has the right tail 1/4 and the left one 4/4; far tells nothing, each tail is 1.
+    """Of paid 1, 2, 4 and 100 the row of 100 has the right tail 1/4 and the left one 4/4.
 
-    Both sums of a row are then -log of paid's tails: the larger is the right one where paid is
+    Far is the same in all rows, so each of its tails is 1, and both sums of a row are -log of
+    paid's tails: the larger is the right one where paid is
     high, the left one where low.
     """
     rows = pa.table({"paid": [1.0, 2.0, 4.0, 100.0], "far": [1.0] * 4})

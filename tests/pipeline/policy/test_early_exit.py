@@ -1,10 +1,11 @@
-"""Early exit: the bound holds for probabilities that are believed with reason, and its breach is seen."""
+"""Early exit: the bound holds for calibrated probabilities, and its breach is seen."""
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from pipeline.arrays import FloatArray
-from pipeline.models.calibration import PlattScaling, sigmoid
+from pipeline.models.calibration import PlattScaling
 from pipeline.policy.early_exit import bound_violations, exits, stage_probabilities
 
 STAGES = ("amount", "ip", "retailer")
@@ -12,12 +13,12 @@ PRICES = {"ip": 0.01, "retailer": 0.1}
 
 
 def believed(rows: int = 50_000, *, seed: int = 0) -> FloatArray:
-    """Probabilities after each of three independent signals of which the log-likelihood ratio is known exactly."""
+    """Probabilities after each of three independent signals, by their known likelihood ratios."""
     random = np.random.default_rng(seed)
     fraud = random.random(rows) < 0.02
     signals = random.normal(fraud[:, None] * 1.5, 1.0, (rows, 3))
     weights = 1.5 * signals - 1.5**2 / 2  # of normal signals whose means are 1.5 apart
-    return sigmoid(np.log(0.02 / 0.98) + weights.cumsum(axis=1))
+    return expit(np.log(0.02 / 0.98) + weights.cumsum(axis=1))
 
 
 def test_the_bound_holds_where_every_stage_can_be_believed() -> None:
@@ -46,7 +47,7 @@ def test_what_passes_early_saves_the_look_ups_behind_it() -> None:
 
 def test_probabilities_after_the_stages_are_calibrated() -> None:
     p = stage_probabilities(-1.0, np.array([[0.5, -0.5]]), PlattScaling(a=2.0, b=1.0))
-    np.testing.assert_allclose(p, sigmoid([[0.0, -1.0]]))
+    np.testing.assert_allclose(p, expit([[0.0, -1.0]]))
 
 
 @pytest.mark.parametrize(

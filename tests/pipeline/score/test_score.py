@@ -23,7 +23,7 @@ from pipeline.lake.tables import Lake, LakeBusyError
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
-from pipeline.portfolio import Rule
+from pipeline.portfolio_tables import Rule
 from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
 from tests.small_world import AS_OF, NOW, Desk, World

@@ -1,4 +1,4 @@
-"""The simulated world is the same for the same seed, keeps its rates, and gives no fraud away by one column."""
+"""The simulated world is the same for a seed, keeps its rates, and no column gives a fraud away."""
 
 import time
 from datetime import datetime, timedelta
@@ -177,7 +177,7 @@ def test_a_declined_payment_alone_gives_no_fraud_away(rows: pd.DataFrame) -> Non
     assert average_precision_score(rows["is_fraud"], rows["declined"].astype(float)) < ONE_COLUMN_AP
 
 
-def test_social_events_happen_to_honest_people_far_more_often(rows: pd.DataFrame) -> None:
+def test_social_events_happen_to_legitimate_customers_far_more_often(rows: pd.DataFrame) -> None:
     recent = (rows["event_time"] - rows["social_event_at"]) < timedelta(days=5)
     assert (
         rows["social_event_at"].dropna() <= rows.loc[rows["social_event_at"].notna(), "event_time"]
@@ -197,7 +197,9 @@ def test_a_stolen_card_comes_from_devices_that_the_account_never_used(rows: pd.D
     assert 0.6 < (~stolen["device_id"].isin(known)).mean() < 0.95
 
 
-def test_a_compromised_retailer_has_honest_customers_in_the_same_weeks(rows: pd.DataFrame) -> None:
+def test_a_compromised_retailer_has_legitimate_customers_in_the_same_weeks(
+    rows: pd.DataFrame,
+) -> None:
     for _, frauds in of(rows, "compromised_retailer").groupby("merchant_id"):
         there = rows[rows["merchant_id"] == frauds["merchant_id"].iloc[0]]
         weeks = there[
@@ -246,7 +248,10 @@ def test_no_number_or_time_alone_gives_fraud_away(rows: pd.DataFrame, column: st
 
 @pytest.mark.parametrize("column", TEXTS)
 def test_no_category_alone_gives_later_fraud_away(rows: pd.DataFrame, column: str) -> None:
-    """Score the later half by each value's fraud rate in the earlier half, unseen values as the riskiest or the safest."""
+    """Score the later half by each value's fraud rate in the earlier half.
+
+    Unseen values count as the riskiest or the safest.
+    """
     values = rows[column].fillna("none")
     earlier, later = rows.index < len(rows) // 2, rows.index >= len(rows) // 2
     seen = rows[earlier].groupby(values[earlier])["is_fraud"].agg(["sum", "count"])
@@ -305,7 +310,7 @@ def test_another_worlds_portfolio_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_hundred_thousand_transactions_take_seconds() -> None:
-    simulate(SMALL)  # reads the atlas
+    simulate(SMALL)  # reads the geography
     begin = time.perf_counter()
     simulate(SimulateConfig(transactions=100_000))
     assert time.perf_counter() - begin < 6  # a million in under a minute

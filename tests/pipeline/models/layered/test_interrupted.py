@@ -32,7 +32,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipeline.models.layered.training import LayeredModule
-from tests.pipeline.test_model_interrupted import CONFIG, run
+from tests.pipeline.models.layered.test_interrupted import CONFIG, run
 
 step, left = LayeredModule.training_step, [int(sys.argv[2])]
 

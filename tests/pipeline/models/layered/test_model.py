@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from pipeline.models.baselines.boosting import XGBoost
-from pipeline.models.calibration import PlattScaling, sigmoid
+from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import Stacking, fit_stacking
 from tests.small_network import layered, training_rows
@@ -76,7 +77,7 @@ def test_the_model_that_is_right_is_trusted(right: str, weight: float) -> None:
 def test_the_opinion_gives_out_as_many_frauds_as_there_are(network_off: float) -> None:
     random = np.random.default_rng(1)
     truth = random.normal(-2, 2, 4000)
-    y = random.random(4000) < sigmoid(truth)
+    y = random.random(4000) < expit(truth)
     network, classical = 2 * truth + network_off, truth + random.normal(0, 1, 4000)
     learned = fit_stacking(XGBoost(), network=network, classical=classical, y=y)
-    assert sigmoid(learned.blend(network, classical)).sum() == pytest.approx(y.sum(), rel=0.01)
+    assert expit(learned.blend(network, classical)).sum() == pytest.approx(y.sum(), rel=0.01)

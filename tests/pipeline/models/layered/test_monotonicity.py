@@ -9,7 +9,11 @@ import torch
 from features.declarations import Group, fact
 from features.encoder import Encoder
 from features.known_fraud import known_fraud
-from pipeline.models.layered.monotonicity import known_frauds, monotonicity_penalty
+from pipeline.models.layered.monotonicity import (
+    KnownFraud,
+    known_frauds,
+    monotonicity_penalty,
+)
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Tensors
 
@@ -87,18 +91,42 @@ def test_what_falls_is_seen_and_what_rises_is_left_alone(
     (merchant,) = known_frauds(encoder)
 
     class Counting(LayeredNetwork):
-        def forward(
-            self, numbers: torch.Tensor, missing: torch.Tensor, codes: torch.Tensor
+        def increment(
+            self,
+            stage: int,
+            before: torch.Tensor,
+            numbers: torch.Tensor,
+            missing: torch.Tensor,
+            codes: torch.Tensor,
         ) -> torch.Tensor:
-            told = super().forward(numbers, missing, codes)
-            # the first stage is not asked
-            return told + sign * numbers[:, [merchant.run]] * torch.tensor([-1.0, 1.0])
+            own = super().increment(stage, before, numbers, missing, codes)
+            assert stage == merchant.stage
+            return own + sign * numbers[:, merchant.run]
 
     network = Counting(encoder, base_logit=-5.0, config=NetworkConfig(width=8)).train()
-    fallen = float(monotonicity_penalty(network, [merchant], tensors(KNOWN * 40, encoder)).detach())
+    fallen = float(penalty(network, merchant, tensors(KNOWN * 40, encoder)).detach())
     assert least <= fallen <= most
     assert network.training
-    assert float(monotonicity_penalty(network, [merchant], tensors([UNKNOWN] * 8, encoder))) == 0.0
+    assert float(penalty(network, merchant, tensors([UNKNOWN] * 8, encoder))) == 0.0
+
+
+def penalty(network: LayeredNetwork, known: KnownFraud, rows: Tensors) -> torch.Tensor:
+    states = network.states(rows.numbers, rows.missing, rows.codes)
+    return monotonicity_penalty(network, [known], rows, states)
+
+
+def test_a_stage_asked_by_itself_says_what_it_says_in_the_network(encoder: Encoder) -> None:
+    network = LayeredNetwork(encoder, base_logit=-5.0, config=NetworkConfig(width=8))
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    network.eval()
+    rows = tensors(KNOWN * 4, encoder)
+    columns = (rows.numbers, rows.missing, rows.codes)
+    states, whole = network.states(*columns), network(*columns)
+    network.train()
+    for stage in range(len(states)):
+        alone = network.increment(stage, states[max(stage - 1, 0)], *columns)
+        torch.testing.assert_close(alone, whole[:, stage])
 
 
 def test_groups_without_known_frauds_ask_nothing() -> None:

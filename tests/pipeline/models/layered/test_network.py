@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.models.layered.losses import stage_losses, stage_weights
 from pipeline.models.layered.model import Layered, settings_of
-from pipeline.models.layered.network import GroupEncoder, LayeredNetwork, NetworkConfig
+from pipeline.models.layered.network import Dropout, GroupEncoder, LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Tensors
 from tests.small_network import GROUPS, SMALL, encoder, layered, network, table, training_rows
 
@@ -182,3 +182,24 @@ def test_the_base_belongs_to_every_prefix() -> None:
 def test_the_settings_tell_the_shape() -> None:
     told = settings_of(layered(networks=3))
     assert (told["stages"], told["networks"], told["width"]) == ("amount, place", 3, SMALL.width)
+
+
+@FEW
+@given(rows=ROWS)
+def test_the_columns_are_the_pieces_of_the_library_beside_scaled_numbers_and_masks(
+    rows: list[dict[str, object]],
+) -> None:
+    facts, given_rows = first_facts(network()), rows_of(table(rows))
+    numbers, missing = given_rows.numbers[:, :1], given_rows.missing[:, :1]
+    assert facts.pieces is not None
+    assert facts.columns is not None
+    filled = torch.where(missing > 0, facts.middle, numbers)
+    scaled = (filled - facts.middle) / facts.spread
+    wanted = torch.cat([facts.pieces(filled), scaled, missing], dim=1)
+    torch.testing.assert_close(facts.columns(numbers, missing), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    dropped = Dropout(0.25).train()(torch.ones(100_000))
+    assert abs(float((dropped == 0).float().mean()) - 0.25) < 0.01
+    assert abs(float(dropped.mean()) - 1) < 0.01

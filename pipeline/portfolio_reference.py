@@ -1,0 +1,188 @@
+"""The reference of portfolio.toml, docs/portfolio.md, written from the tables that read it.
+
+python -m pipeline.portfolio_reference > docs/portfolio.md
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from features.schema import COLUMNS, LABEL_COLUMNS, Column, Kind
+from pipeline.portfolio_errors import in_bounds
+from pipeline.portfolio_tables import PortfolioTables
+
+EXAMPLE = """\
+name = "shop"
+
+[source]
+path = "payments.csv"               # beside this file
+delay = "1h"                        # a row may reach us an hour late
+
+[columns]                           # theirs = ours
+TransactionID = "transaction_id"
+Time = "event_time"
+Card = "account_id"
+Amount = "amount"
+Shop = "merchant_id"
+Basket = "basket_size"
+Chargeback = "is_fraud"
+
+[groups]
+order = ["amount", "clock", "sender", "retailer"]
+
+[groups.extra.basket_size]          # a column of your own
+group = "retailer"
+kind = "number"
+
+[labels]
+delay = "30d"                       # a chargeback takes a month
+
+[review]
+capacity_per_day = 50
+cost = 4.0
+
+[rules.huge_amount]
+when = "amount > 5000"
+"""
+HEAD = """# The portfolio
+
+`portfolio.toml` is the one file that says what a data set means. It needs a `name`, a `[source]`
+and the required columns; what Strata does not understand in it is refused in one sentence. This
+page is written from the code by `make docs`; a test says when it is stale.
+
+```toml
+"""
+SPANS = """
+A span of time is a whole number and a unit: `90s`, `30m`, `12h`, `7d`; `0s` is none. The groups of
+facts are those of [the features](features.md).
+"""
+COLUMNS_TEXT = """
+## `[columns]`
+
+Theirs = ours. A column of the source that has our name already need not be mapped; one that
+neither has our name nor is mapped is not read. A row that lacks a required value, or has a value
+that cannot be read or may not be, goes to quarantine with the reason. Our columns are these, and
+those of `[groups.extra]`:
+
+"""
+Schema = dict[str, Any]  # JSON schema, as pydantic writes it
+COLLECTIONS = {"array": "list", "object": "table"}
+TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+}
+KINDS: dict[Kind, str] = {
+    "text": "text",
+    "number": "number",
+    "time": "ISO 8601 time",
+    "flag": "true or false",
+}
+
+
+def page() -> str:
+    """Return the text of docs/portfolio.md: an example, then every table with its keys."""
+    schema = PortfolioTables.model_json_schema()
+    tables = dict(_tables(schema, schema["$defs"], path=""))
+    sections = [_section(title, table) for title, table in tables.items()]
+    sections.insert(1, f"{COLUMNS_TEXT}{_columns()}")
+    return "".join([HEAD, EXAMPLE, "```\n", SPANS, *sections])
+
+
+def _tables(table: Schema, models: Schema, *, path: str) -> Iterator[tuple[str, Schema]]:
+    """The table and those in it, each with the path that it has in the file."""
+    yield path, table
+    for key, value in table["properties"].items():
+        below = f"{path}.{key}" if path else key
+        if "$ref" in value:
+            yield from _tables(_model(value, models), models, path=below)
+        elif "$ref" in value.get("additionalProperties", {}):
+            named = _model(value["additionalProperties"], models)
+            yield from _tables(named, models, path=f"{below}.NAME")
+
+
+def _model(reference: Schema, models: Schema) -> Schema:
+    found: Schema = models[reference["$ref"].rpartition("/")[2]]
+    return found
+
+
+def _section(path: str, table: Schema) -> str:
+    """One table of the file: what it is, and its keys."""
+    required = table.get("required", [])
+    rows = [
+        (
+            f"`{key}`",
+            _type(value),
+            "required" if key in required else _default(value),
+            value.get("description", f"see `[{key}]` below"),
+        )
+        for key, value in table["properties"].items()
+    ]
+    heading = f"`[{path}]`" if path else "The file"
+    head = f"\n## {heading}\n\n{table['description']}\n\n"
+    return head + _markdown(("key", "type", "default", "meaning"), rows)
+
+
+def _type(value: Schema) -> str:
+    """What may stand behind a key.
+
+    >>> _type({"type": "integer", "minimum": 1})
+    'whole number, at least 1'
+    >>> _type({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "auto"}]})
+    'list of text, or `"auto"`'
+    """
+    if "anyOf" in value:
+        return ", or ".join(map(_type, value["anyOf"]))
+    choices = value.get("enum", [value["const"]] if "const" in value else [])
+    if choices:
+        return " or ".join(f"`{json.dumps(choice)}`" for choice in choices)
+    if "$ref" in value:
+        return "table"
+    if held := value.get("items") or value.get("additionalProperties"):
+        return f"{COLLECTIONS[value['type']]} of {_type(held)}"
+    name: str = value.get("format", TYPES[value["type"]])
+    return ", ".join(filter(None, [name, in_bounds(value)]))
+
+
+def _default(value: Schema) -> str:
+    default = value.get("default")
+    is_nothing = default in (None, "") or isinstance(default, dict)
+    return "–" if is_nothing else f"`{json.dumps(default)}`"
+
+
+def _columns() -> str:
+    rows = [
+        (
+            f"`{column.name}`",
+            KINDS[column.kind],
+            "required" if column.required else "–",
+            _must_be(column),
+            column.meaning,
+        )
+        for column in (*COLUMNS, *LABEL_COLUMNS)
+    ]
+    return _markdown(("column", "type", "required", "must be", "meaning"), rows)
+
+
+def _must_be(column: Column) -> str:
+    """What a value of the column must satisfy; a dash where it may be any.
+
+    >>> from features.schema import BY_NAME
+    >>> _must_be(BY_NAME["latitude"]), _must_be(BY_NAME["amount"]), _must_be(BY_NAME["currency"])
+    ('from -90 to 90', 'at least 0', '`[A-Z]{3}`')
+    """
+    if column.pattern is not None:
+        return f"`{column.pattern}`"
+    limits = {"minimum": column.least, "maximum": column.most}
+    return in_bounds({name: limit for name, limit in limits.items() if limit is not None}) or "–"
+
+
+def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = (head, ("---",) * len(head), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
