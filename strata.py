@@ -1,22 +1,22 @@
 """Strata's command line: one command a stage, few lines each.
 
-Bad input ends with one sentence on standard error and exit code 2.
+What goes wrong ends with one sentence on standard error and an exit code: 2 bad input, 3 busy, 4
+broken.
 """
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from pipeline.ingest.ingest import Ingested
+    from pipeline.progress import Progress
     from pipeline.train.report import Trained
     from pipeline.workspace import Workspace
 
@@ -75,10 +75,9 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
 
-    file = write(
-        run(SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)),
-        out,
-    )
+    config = SimulateConfig(seed=seed, transactions=transactions, days=days, fraud_rate=fraud_rate)
+    with progress().step("simulating"):
+        file = write(run(config), out)
     click.echo(f"{transactions:,} transactions written; next: strata ingest {file}")
 
 
@@ -86,11 +85,8 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
 @PORTFOLIO
 def ingest(portfolio: Path) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
-    from pipeline.ingest.ingest import ingest as run
-
     workspace = open_workspace(portfolio)
-    with working(f"reading {workspace.portfolio.name}") as progress:
-        done = run(workspace.portfolio, workspace.lake, now=now(), progress=progress)
+    done = take_in(workspace)
     click.echo(f"{counted(done)}, labels {done.labels:,}")
     if done.quarantined:
         raise click.ClickException(
@@ -216,15 +212,15 @@ def backtest(
         train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until
     )
     names = tuple(name.strip() for name in models.split(",") if name.strip())
-    with working("backtest"):
-        scores = run(
-            workspace.portfolio,
-            workspace.lake,
-            split,
-            names,
-            build_config=workspace.settings.build_config,
-            seed=seed,
-        )
+    scores = run(
+        workspace.portfolio,
+        workspace.lake,
+        split,
+        names,
+        build_config=workspace.settings.build_config,
+        seed=seed,
+        progress=progress(),
+    )
     write_scores(scores, out)
     click.echo(f"{len(scores) // len(names):,} transactions scored by {', '.join(names)}: {out}")
 
@@ -317,7 +313,7 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     from flows.server import serve_portfolios
 
     for portfolio in portfolios:
-        open_workspace(portfolio).champion  # noqa: B018 - refused here where there is none
+        check_champion(open_workspace(portfolio))
     click.echo(
         f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)"
     )
@@ -331,7 +327,6 @@ def demo(transactions: int, seed: int) -> None:
     """Go the whole way on a simulated portfolio, and say where to look."""
     from datetime import timedelta
 
-    from pipeline.ingest.ingest import ingest as take_in
     from pipeline.registry.promotion import promote as decide
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
@@ -342,10 +337,10 @@ def demo(transactions: int, seed: int) -> None:
     click.echo(
         f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud"
     )
-    file = write(run(config), home / "world")
+    with progress().step("simulating"):
+        file = write(run(config), home / "world")
     workspace = open_workspace(file)
-    with working("reading") as progress:
-        done = take_in(workspace.portfolio, workspace.lake, now=now(), progress=progress)
+    done = take_in(workspace)
     click.echo(f"2 ingest    {counted(done)}")
     trained, version = train_and_record(workspace, config.start + timedelta(days=config.days - 7))
     click.echo(f"3 train     candidates compared on the same later weeks\n{format_report(trained)}")
@@ -377,21 +372,24 @@ def train_and_record(
     from pipeline.train.train import train as run
 
     collect_labels(workspace.lake, workspace.casework)
-    moment = as_of or last_moment(workspace.portfolio, workspace.lake)
-    start, resume = (
-        read_bundle(bundle) if bundle else None,
-        workspace.settings.home / "training" / workspace.portfolio.name,
+    teller = progress()
+    trained = run(
+        workspace.portfolio,
+        workspace.lake,
+        as_of=as_of or last_moment(workspace.portfolio, workspace.lake),
+        build_config=workspace.settings.build_config,
+        start=read_bundle(bundle) if bundle else None,
+        resume=workspace.settings.home / "training" / workspace.portfolio.name,
+        progress=teller,
     )
-    with working("training"):
-        trained = run(
-            workspace.portfolio,
-            workspace.lake,
-            as_of=moment,
-            build_config=workspace.settings.build_config,
-            start=start,
-            resume=resume,
-        )
-        return trained, record(workspace.registry, trained).number
+    return trained, record(workspace.registry, trained, progress=teller).number
+
+
+def take_in(workspace: "Workspace") -> "Ingested":
+    """Ingest what the source has."""
+    from pipeline.ingest.ingest import ingest as run
+
+    return run(workspace.portfolio, workspace.lake, now=now(), progress=progress())
 
 
 def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:
@@ -403,16 +401,16 @@ def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int
     from pipeline.score.score import score as run
 
     collect_labels(workspace.lake, workspace.casework)
-    with working("scoring"):
-        done = run(
-            workspace.portfolio,
-            workspace.lake,
-            workspace.casework,
-            workspace.champion,
-            build_config=workspace.settings.build_config,
-            now=now(),
-            until=until,
-        )
+    done = run(
+        workspace.portfolio,
+        workspace.lake,
+        workspace.casework,
+        workspace.champion,
+        build_config=workspace.settings.build_config,
+        now=now(),
+        until=until,
+        progress=progress(),
+    )
     return done.scored, done.alerts.new_alerts
 
 
@@ -437,6 +435,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def check_champion(workspace: "Workspace") -> None:
+    """Refuse a portfolio that has no champion yet."""
+    _ = workspace.champion
+
+
 def open_workspace(file: Path | None = None) -> "Workspace":
     """What a command works with; the environment is read here and handed on."""
     from pipeline.settings import Settings
@@ -445,39 +448,48 @@ def open_workspace(file: Path | None = None) -> "Workspace":
     return Workspace(settings=Settings.read(os.environ), file=file)
 
 
-@contextmanager
-def working(what: str) -> Iterator[Callable[[int], None]]:
-    """Show that work goes on, and how far it is, where a terminal is there to show it."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def progress() -> "Progress":
+    """Whom a command tells how far it is: a bar on a terminal, a line every ten seconds elsewhere."""
+    from pipeline.progress import Bars, Lines
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[rows]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task(what, total=None, rows="")
-        yield lambda rows: bar.update(task, rows=f"{rows:,} rows")
+    return Bars() if sys.stderr.isatty() else Lines(lambda line: click.echo(line, err=True))
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is said in one sentence, with exit code 2."""
+    """Run the command line; what goes wrong is said in one sentence, with its exit code."""
     quiet_environment()
     # so that what runs beside us is ended too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         sys.exit(130)
-    except (click.ClickException, ValueError, LookupError) as error:
-        said = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    except click.ClickException as error:
         remedy = "; see strata --help" if isinstance(error, click.UsageError) else ""
-        click.echo(f"strata: {said.rstrip('.?' if remedy else '.')}{remedy}", err=True)
-        sys.exit(2)
+        fail(f"{error.format_message().rstrip('.?' if remedy else '.')}{remedy}", code=2)
+    except Exception as error:
+        fail_with(error)
+
+
+def fail_with(error: Exception) -> NoReturn:
+    """End with the sentence and the exit code of an error; details of an unexpected one are kept."""
+    from tempfile import gettempdir
+
+    from pipeline.failures import explain, write_details
+
+    failure = explain(error)
+    if failure.is_expected:
+        fail(failure.sentence, code=failure.code)
+    home = Path(os.environ.get("STRATA_HOME") or ".strata")
+    log = write_details(error, home if home.is_dir() else Path(gettempdir()))
+    fail(f"{failure.sentence}; the details are in {log}, please report them", code=failure.code)
+
+
+def fail(sentence: str, *, code: int) -> NoReturn:
+    """Say the sentence on standard error and end with the code."""
+    click.echo(f"strata: {sentence}", err=True)
+    sys.exit(code)
 
 
 def quiet_environment() -> None:

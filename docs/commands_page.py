@@ -18,8 +18,16 @@ HEAD = """# Commands
 
 This page is written from the command line by `make docs`; a test says when it is stale.
 
-Exit codes: 0 done; 2 bad input, or rows that went to quarantine; 130 interrupted. What is wrong
-is said in one sentence on standard error, with the remedy.
+Results go to standard output; what is wrong, and how far a long step is, to standard error: a bar
+on a terminal, elsewhere a line every ten seconds. What is wrong is one sentence with its remedy.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 2 | bad input, a batch that was stopped, rows that went to quarantine |
+| 3 | busy: another process is at work on the same thing; run the command again |
+| 4 | broken: storage, a database or a service is away; of the unexpected, `strata.log` in the home has the details |
+| 130, 143 | interrupted, ended |
 """
 
 

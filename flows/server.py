@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipeline.child_process import run_child_process
+from pipeline.failures import BrokenError
 
 START_SECONDS = 120.0
 
@@ -50,7 +51,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise ValueError(
+            raise BrokenError(
                 f"the Prefect server for {url} ended at once (exit code {process.returncode}); "
                 "take another port if that one is taken, or see what `prefect server start` says"
             )
@@ -59,7 +60,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise ValueError(
+    raise BrokenError(
         f"the Prefect server at {url} did not answer within {START_SECONDS:.0f} s; "
         "start one and set PREFECT_API_URL"
     )

@@ -66,14 +66,47 @@ class Lines:
             self.say(f"{name}: done in {took:.0f} s")
 
 
+class Bars:
+    """Shows a bar on a terminal, gone when the step is done."""
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator[Step]:
+        """Show how far the step is, and how long it has taken."""
+        from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+        from rich.progress import (  # noqa: PLC0415
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[far]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(name, total=total, far="")
+
+            def show(done: int) -> None:
+                far = f"{done:,}" if total is None else f"{done:,} of {total:,}"
+                bars.update(task, completed=done, far=far)
+
+            yield _Count(show)
+
+
 class _Count:
     """How many parts are done."""
 
-    done = 0
+    def __init__(self, show: Callable[[int], None] | None = None) -> None:
+        self.done, self.show = 0, show
 
     def advance(self, count: int = 1) -> None:
-        """Count them."""
+        """Count them, and show the number where it is watched."""
         self.done += count
+        if self.show is not None:
+            self.show(self.done)
 
 
 def _how_far(done: int, total: int | None) -> str:

@@ -2,13 +2,17 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from socket import socket
 
 import pytest
 
+import strata
 from pipeline.lake.tables import Lake
 from tests.command_line import run as run_argv
 from tests.ingest_examples import portfolio_of, reasons, row, stored, write_rows
@@ -45,10 +49,10 @@ def portfolio(folder: Path, *rows: dict[str, object], more: str = "") -> Path:
     return described.file
 
 
-def assert_one_sentence(outcome: tuple[int, str, str], sentence: str) -> None:
-    """Exit code 2 and one line on standard error: what was seen, and what to do."""
-    code, _, said = outcome
-    assert code == 2, said
+def assert_one_sentence(outcome: tuple[int, str, str], sentence: str, *, code: int = 2) -> None:
+    """The exit code and one line on standard error: what was seen, and what to do."""
+    ended, _, said = outcome
+    assert ended == code, said
     assert re.fullmatch(r"strata: [^\n]*\n", said), said
     assert re.search(sentence, said), said
 
@@ -256,7 +260,90 @@ def test_another_process_at_work_is_told_in_one_sentence(tmp_path: Path, run: Ru
     assert_one_sentence(
         run("ingest", file, into=tmp_path),
         r"was written to by another process at the same time; run the command again",
+        code=3,
     )
+
+
+def test_a_locked_database_is_busy(tmp_path: Path, run: Run) -> None:
+    """Somebody else writes to the registry for longer than we wait."""
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+        other.execute("CREATE TABLE held (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        (tmp_path / "lake" / "small").mkdir(parents=True)
+        assert_one_sentence(
+            run("status", into=tmp_path), r"a database is locked by another process; run", code=3
+        )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda home: home.write_text("a file"), r"home/lake.*; check that it is there and in"),
+        (
+            lambda home: write_file(home / "mlflow.db"),
+            r"a database of the home failed \(file is not a database\); check that it is there",
+        ),
+        (
+            lambda home: write_file(home / "casework.db"),
+            r"the casework database .* cannot be opened \(file is not a database\); check the",
+        ),
+    ],
+    ids=["the home is a file", "no registry", "no casework"],
+)
+def test_a_broken_home_is_said_in_one_sentence(
+    tmp_path: Path, run: Run, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    spoil(tmp_path / "home")
+    asked = run("status", portfolio(tmp_path), into=tmp_path / "home")
+    if (tmp_path / "home").is_file():
+        asked = run("ingest", tmp_path / "portfolio.toml", into=tmp_path / "home")
+    assert_one_sentence(asked, sentence, code=4)
+
+
+def write_file(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("this is not a database, and long enough to be looked at " * 4)
+
+
+def test_a_server_that_is_away_is_said_in_one_sentence(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        for name in strata.ANSWER_SOON:
+            monkeypatch.setenv(name, "given back when the test ends")
+        asked = run("status", portfolio(tmp_path), into=tmp_path)
+    assert_one_sentence(asked, r"gives no answer within 5 s; start it, or correct MLFLOW_T", code=4)
+
+
+def test_what_nobody_expected_is_one_sentence_too_and_its_details_are_kept(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise KeyError("amount")
+
+    monkeypatch.setattr(strata, "open_workspace", lambda *_: fail())
+    asked = run("status", into=tmp_path)
+    assert_one_sentence(
+        asked, r"something unexpected went wrong \(KeyError: 'amount'\); the details are", code=4
+    )
+    assert "in fail" in (tmp_path / "strata.log").read_text()
+
+
+def test_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "strata.py"), "status"],
+            env={**os.environ, "STRATA_HOME": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 4
+    assert ended.stderr.startswith("strata: the disk is full (")
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

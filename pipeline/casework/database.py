@@ -11,6 +11,8 @@ from sqlite3 import Connection as SqliteConnection
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from pipeline.failures import BrokenError
+
 # Engine: others name the database by it without knowing what runs it
 __all__ = ["Engine", "open_casework", "writer"]
 
@@ -37,7 +39,7 @@ def open_casework(url: str) -> Engine:
             f"{shown} names no driver that is known; give an address such as postgresql://host/name"
         ) from failure
     except DBAPIError as failure:
-        raise ValueError(
+        raise BrokenError(
             f"the casework database {shown} cannot be opened ({failure.orig}); check the address"
         ) from failure
     return engine
@@ -73,7 +75,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise ValueError(
+        raise BrokenError(
             f"the folder {folder} cannot be made ({failure.strerror}); choose another for casework"
         ) from failure
 

@@ -5,7 +5,6 @@ saying something else under a known id, it goes to quarantine. Batches are appen
 so a killed run is simply run again.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,10 +23,10 @@ from pipeline.ingest.row_digest import row_digests
 from pipeline.ingest.validation import failures
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 
 WRITER = "ingest"
 LABEL_NAMES = ("is_fraud", "label_known_at")
-Progress = Callable[[int], None]
 
 # Of each row: is its transaction new, known (said before, in the lake or further up), or does it
 # contradict what was said?
@@ -79,7 +78,7 @@ def ingest(
     lake: Lake,
     *,
     now: datetime,
-    progress: Progress = lambda rows: None,
+    progress: Progress = SILENT,
     batch_rows: int = BATCH_ROWS,
 ) -> Ingested:
     """Take in what the portfolio's source has and the lake has not.
@@ -89,9 +88,12 @@ def ingest(
     LakeBusyError when another process is writing.
     """
     reading, total = Reading(portfolio=portfolio, lake=lake, now=now), Ingested()
-    for batch in source_batches(portfolio, rows=batch_rows):
-        total += _ingest_rows(batch.rows, reading) + _quarantine_malformed(batch.malformed, reading)
-        progress(total.read)
+    with progress.step(f"reading {portfolio.name}") as step:
+        for batch in source_batches(portfolio, rows=batch_rows):
+            taken = _ingest_rows(batch.rows, reading)
+            taken += _quarantine_malformed(batch.malformed, reading)
+            step.advance(taken.read)
+            total += taken
     return total
 
 

@@ -14,12 +14,13 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
 from features.engines.protocol import Source
+from pipeline.failures import BusyError
 from pipeline.lake.statistics import count_rows
 
 TableName = Literal["transactions", "quarantine", "labels", "scores"]
 
 
-class LakeBusyError(ValueError):
+class LakeBusyError(BusyError):
     """Somebody else wrote to the table in the meantime.
 
     Nothing was written, and the work can be done again.

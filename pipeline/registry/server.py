@@ -12,6 +12,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline.failures import BrokenError
 from pipeline.registry.model_version import BUNDLE, Version, model_name
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, no such alias
@@ -68,6 +69,4 @@ def answering(uri: str) -> Iterator[None]:
     except AWAY as error:
         waited = f" within {seconds} s" if (seconds := os.environ.get(TIMEOUT)) else ""
         remedy = "start it, or correct MLFLOW_TRACKING_URI"
-        raise ConnectionError(
-            f"the MLflow server {uri} gives no answer{waited}; {remedy}"
-        ) from error
+        raise BrokenError(f"the MLflow server {uri} gives no answer{waited}; {remedy}") from error

@@ -44,7 +44,7 @@ class Registry:
         return self.file is not None and self.file.parent == self.artifacts.parent
 
     def version(self, portfolio: str, alias: Alias) -> Version | None:
-        """The version an alias points to, if any; ConnectionError where the server is away."""
+        """The version an alias points to, if any; BrokenError where the server is away."""
         if self.file is not None:
             return sqlite_file.version_by_alias(self.file, portfolio, alias)
         from pipeline.registry import server

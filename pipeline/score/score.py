@@ -18,6 +18,7 @@ from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.policy.rules import rules_hit
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
 from pipeline.score.alerts import alert
@@ -51,6 +52,7 @@ def score(
     build_config: BuildConfig,
     now: datetime,
     until: datetime | None = None,
+    progress: Progress = SILENT,
 ) -> Scored:
     """Score the transactions with as_of before `until` that have no score yet, and raise alerts.
 
@@ -72,28 +74,30 @@ def score(
     moments = [*unscored["as_of"].to_pylist(), *waiting["as_of"].to_pylist()]
     if not moments:
         return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
-    features = snapshot.features(build_config=build_config, since=min(moments))
+    with progress.step("features"):
+        features = snapshot.features(build_config=build_config, since=min(moments))
     batches = sorted(waiting["batch"].unique().to_pylist())
-    if unscored.num_rows:
-        fresh = features.filter(
-            pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks())
+    with progress.step(f"scoring {unscored.num_rows:,} transactions"):
+        if unscored.num_rows:
+            fresh = features.filter(
+                pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks())
+            )
+            scores = score_rows(
+                fresh, snapshot, champion, portfolio, batch=batch, scored_from=start, now=now
+            )
+            lake.append("scores", scores, writer=WRITER, number=batch)
+            batches.append(batch)
+        alerts = alert(
+            portfolio,
+            lake,
+            casework,
+            champion.bundle,
+            features,
+            snapshot,
+            batches=batches,
+            build_config=build_config,
+            now=now,
         )
-        scores = score_rows(
-            fresh, snapshot, champion, portfolio, batch=batch, scored_from=start, now=now
-        )
-        lake.append("scores", scores, writer=WRITER, number=batch)
-        batches.append(batch)
-    alerts = alert(
-        portfolio,
-        lake,
-        casework,
-        champion.bundle,
-        features,
-        snapshot,
-        batches=batches,
-        build_config=build_config,
-        now=now,
-    )
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 

@@ -18,6 +18,7 @@ from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 from pipeline.train.candidates import Candidate, check_models, fit_candidates
 from pipeline.train.train import groups_in_order
 
@@ -31,12 +32,13 @@ def backtest(
     build_config: BuildConfig,
     seed: int = 1,
     config: TrainConfig | None = None,
-    progress: bool = False,
+    progress: Progress = SILENT,
 ) -> pd.DataFrame:
     """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
     check_models(models)
     snapshot = read_snapshot(portfolio, lake, until=split.test_until)
-    features = snapshot.features(build_config=build_config, since=split.train_from)
+    with progress.step("features"):
+        features = snapshot.features(build_config=build_config, since=split.train_from)
     rows, y = labelled_rows(
         features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
     )

@@ -13,13 +13,14 @@ import pyarrow as pa
 from features.declarations import Group
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.models.baselines.columns import as_frame
-from pipeline.models.baselines.folds import out_of_fold
+from pipeline.models.baselines.folds import FOLDS, out_of_fold
 from pipeline.models.baselines.protocol import Baseline, Settings
 from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 from pipeline.models.layered.model import Layered, settings_of
 from pipeline.models.layered.stacking import fit_stacking
 from pipeline.models.layered.training import TrainConfig
+from pipeline.progress import SILENT, Progress
 
 LAYERED, BOOSTING = "layered", "xgboost"
 MODELS = (LAYERED, *BASELINES)
@@ -83,7 +84,7 @@ def fit_candidates(
     config: TrainConfig | None = None,
     start: Layered | None = None,
     resume: Path | None = None,
-    progress: bool = False,
+    progress: Progress = SILENT,
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
@@ -100,7 +101,10 @@ def fit_candidates(
         [*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])]
     )
     frame = as_frame(features)
-    fitted = {name: fit_classical(name, frame, y, accounts, seed=seed) for name in needed}
+    fitted = {
+        name: fit_classical(name, frame, y, accounts, seed=seed, progress=progress)
+        for name in needed
+    }
     found = {name: classical.candidate for name, classical in fitted.items()}
     if LAYERED in names:
         started = perf_counter()
@@ -119,12 +123,20 @@ def fit_candidates(
 
 
 def fit_classical(
-    name: str, frame: pd.DataFrame, y: BoolArray, accounts: npt.NDArray[np.str_], *, seed: int
+    name: str,
+    frame: pd.DataFrame,
+    y: BoolArray,
+    accounts: npt.NDArray[np.str_],
+    *,
+    seed: int,
+    progress: Progress = SILENT,
 ) -> Classical:
     """Fit a classical model on these rows, and judge it on accounts that refits left out."""
     started = perf_counter()
-    model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
-    held_out = out_of_fold(model, frame, y, accounts, seed=seed)
+    with progress.step(f"{name}: tuning"):
+        model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
+    with progress.step(f"{name}: out of fold", FOLDS) as step:
+        held_out = out_of_fold(model, frame, y, accounts, seed=seed, on_fold=step.advance)
     calibration, seconds = fit_platt_scaling(held_out, y), perf_counter() - started
     candidate = Candidate(
         name=name, model=model, calibration=calibration, settings=model.settings, seconds=seconds

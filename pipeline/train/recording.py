@@ -11,6 +11,7 @@ from mlflow.entities import Metric
 
 from pipeline.export.export import export
 from pipeline.models.layered.model import Layered
+from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import write_bundle
 from pipeline.registry.changes import mend, open_client, register, set_alias
 from pipeline.registry.figures import Difference, difference_metrics
@@ -29,10 +30,11 @@ EXPORT = "export"  # artifact folder of a run: its bundle for onnxruntime and fo
 FIGURES = (comparison_figure, depth_figure, learning_figure, partial_dependence_figure)
 
 
-def record(registry: Registry, trained: Trained) -> Version:
+def record(registry: Registry, trained: Trained, *, progress: Progress = SILENT) -> Version:
     """Record a training with its comparison, and register its bundle as the challenger."""
     name = trained.bundle.portfolio
     with (
+        progress.step("recording"),
         _experiment(registry, name),
         mlflow.start_run(run_name=f"train {trained.as_of:%Y-%m-%d %H:%M}") as run,
     ):

@@ -30,6 +30,7 @@ from pipeline.models.layered.training import TrainConfig
 from pipeline.policy.early_exit import stage_probabilities
 from pipeline.policy.selection import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.train.group_order import by_information
@@ -50,7 +51,7 @@ def train(
     config: TrainConfig | None = None,
     start: Bundle | None = None,
     resume: Path | None = None,
-    progress: bool = False,
+    progress: Progress = SILENT,
 ) -> Trained:
     """Train and compare what was known at `as_of`; the layered network from nothing, or from another portfolio's bundle.
 
@@ -66,7 +67,8 @@ def train(
     snapshot = read_snapshot(portfolio, lake, until=as_of)
     known = None if start is None else _known(start, snapshot.groups)
     split = split_by_time(snapshot.first, as_of, label_delay=portfolio.label_delay)
-    features = snapshot.features(build_config=build_config)
+    with progress.step("features"):
+        features = snapshot.features(build_config=build_config)
     rows, y = labelled_rows(
         features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
     )
@@ -85,35 +87,42 @@ def train(
         resume=resume,
         progress=progress,
     )
-    probabilities = {name: candidate.probability(test) for name, candidate in candidates.items()}
-    judged = _evaluate_candidates(test, truth, probabilities, portfolio)
-    layered = candidates[LAYERED]
-    others = [name for name in models if name != LAYERED]
-    accounts = _accounts(test)
-    stages, increments = layered.layered.stages, layered.layered.increments(test)
-    p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
-    return Trained(
-        as_of=as_of,
-        split=split,
-        train_rows=len(y),
-        train_frauds=int(y.sum()),
-        candidates=candidates,
-        metrics=judged,
-        differences={
-            name: paired_bootstrap(truth, probabilities[LAYERED], probabilities[name], accounts)
-            for name in others
-        },
-        stage_ap={name: average_precision(truth, p[:, place]) for place, name in enumerate(stages)},
-        stage_reliability=stage_reliability(truth, p, stages),
-        stage_error={
-            name: expected_calibration_error(truth, p[:, place], accounts=accounts, draws=DRAWS)
-            for place, name in enumerate(stages)
-        },
-        activations=activations(
-            {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
-        ),
-        bundle=_bundle(portfolio, snapshot, layered, judged[LAYERED], rows, as_of, build_config),
-    )
+    with progress.step("comparison"):
+        probabilities = {
+            name: candidate.probability(test) for name, candidate in candidates.items()
+        }
+        judged = _evaluate_candidates(test, truth, probabilities, portfolio)
+        layered = candidates[LAYERED]
+        others = [name for name in models if name != LAYERED]
+        accounts = _accounts(test)
+        stages, increments = layered.layered.stages, layered.layered.increments(test)
+        p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
+        return Trained(
+            as_of=as_of,
+            split=split,
+            train_rows=len(y),
+            train_frauds=int(y.sum()),
+            candidates=candidates,
+            metrics=judged,
+            differences={
+                name: paired_bootstrap(truth, probabilities[LAYERED], probabilities[name], accounts)
+                for name in others
+            },
+            stage_ap={
+                name: average_precision(truth, p[:, place]) for place, name in enumerate(stages)
+            },
+            stage_reliability=stage_reliability(truth, p, stages),
+            stage_error={
+                name: expected_calibration_error(truth, p[:, place], accounts=accounts, draws=DRAWS)
+                for place, name in enumerate(stages)
+            },
+            activations=activations(
+                {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
+            ),
+            bundle=_bundle(
+                portfolio, snapshot, layered, judged[LAYERED], rows, as_of, build_config
+            ),
+        )
 
 
 def groups_in_order(

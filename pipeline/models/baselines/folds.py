@@ -1,5 +1,6 @@
 """Folds of whole accounts, to choose settings on and to judge a model out of fold."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,13 @@ def account_folds(
 
 
 def out_of_fold(
-    model: Baseline, features: pd.DataFrame, y: npt.ArrayLike, accounts: npt.ArrayLike, *, seed: int
+    model: Baseline,
+    features: pd.DataFrame,
+    y: npt.ArrayLike,
+    accounts: npt.ArrayLike,
+    *,
+    seed: int,
+    on_fold: Callable[[], None] = lambda: None,
 ) -> FloatArray:
     """The logits [R] that refits of a model give the accounts they did not learn from."""
     fraud = both_classes(y, rows=len(features))
@@ -78,6 +85,7 @@ def out_of_fold(
                 "take a longer span"
             )
         logits[apart] = model.refit(features[~apart], fraud[~apart]).logit(features[apart])
+        on_fold()
     return logits
 
 

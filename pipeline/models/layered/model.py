@@ -32,6 +32,7 @@ from pipeline.models.layered.training import (
     train_layered,
 )
 from pipeline.models.layered.transfer import transfer_encoder, transfer_weights
+from pipeline.progress import SILENT, Progress
 
 STAGE = "stage_"  # before a stage's name: the column of its increments
 FINE_TUNING = 0.1  # of the pace of a training from nothing
@@ -70,7 +71,7 @@ class Layered:
         *,
         config: TrainConfig,
         resume: Path | None = None,
-        progress: bool = False,
+        progress: Progress = SILENT,
     ) -> "Layered":
         """Learn from these rows; `y` and `accounts` are [R], `resume` a folder for checkpoints.
 
@@ -116,7 +117,7 @@ class Layered:
         groups: Sequence[Group],
         *,
         config: TrainConfig,
-        progress: bool = False,
+        progress: Progress = SILENT,
     ) -> "Layered":
         """This model's networks, one a seed of `config`, fine-tuned on another portfolio's rows.
 
@@ -147,7 +148,7 @@ class Layered:
         accounts: npt.NDArray[np.str_],
         *,
         config: TrainConfig,
-        progress: bool = False,
+        progress: Progress = SILENT,
     ) -> "Layered":
         """Let the networks learn further from these rows, as far as their weights may.
 

@@ -9,7 +9,7 @@ import logging
 import math
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -35,6 +35,7 @@ from pipeline.models.layered.monotonicity import (
 )
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Batches, Tensors, seed_of
+from pipeline.progress import SILENT, Progress
 
 LAST_CYCLE = 3 / 8  # epochs on the rows of all accounts, as a share of those before
 LINEAR_PROBE_WEIGHT = 0.1  # weight of the loss of what reads the last state
@@ -225,7 +226,7 @@ def train_layered(
     config: TrainConfig,
     start: Sequence[LayeredNetwork] = (),
     resume: Path | None = None,
-    progress: bool = False,
+    progress: Progress = SILENT,
 ) -> list[Learned]:
     """Train a network for each seed and member.
 
@@ -255,11 +256,16 @@ def train_layered(
             rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out)
         )
         first = start[place] if start else None
-        stopped, curve = _train_seed(
-            encoder, training, judging, config, seed, first, resume, progress
-        )
+        name = f"network {place + 1} of {len(config.seeds)}"
+        with progress.step(name, config.epochs) as step:
+            stopped, curve = _train_seed(
+                encoder, training, judging, config, seed, first, resume, step.advance
+            )
         logit = float(stopped.base_logit) + increments_of(stopped, judging).sum(axis=1)
-        network, _ = _train_seed(encoder, rows, None, last_cycle, seed, stopped, resume, progress)
+        with progress.step(f"{name}, on all accounts", last_cycle.epochs) as step:
+            network, _ = _train_seed(
+                encoder, rows, None, last_cycle, seed, stopped, resume, step.advance
+            )
         networks = network.apart() if isinstance(network, Members) else [network]
         found.append(
             Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit)
@@ -278,7 +284,7 @@ def _train_seed(
     seed: int,
     start: LayeredNetwork | Members | None,
     resume: Path | None,
-    progress: bool,
+    on_epoch: Callable[[], None],
 ) -> tuple[LayeredNetwork | Members, Curve]:
     rate = float(training.y.mean())
     size = min(config.batch(training.row_count), training.row_count)
@@ -315,9 +321,7 @@ def _train_seed(
             else resume / f"{_fingerprint(training, judging, network, config, seed)}.ckpt"
         )
         begun = str(kept) if kept is not None and _is_whole(kept) else None
-        _trainer(config, kept, progress=progress).fit(
-            module, batches, ckpt_path=begun, weights_only=True
-        )
+        _trainer(config, kept, on_epoch).fit(module, batches, ckpt_path=begun, weights_only=True)
     network.load_state_dict(module.best.state_dict())
     return network.eval(), module.curve
 
@@ -340,7 +344,20 @@ def _is_whole(checkpoint: Path) -> bool:
     return zipfile.is_zipfile(checkpoint) and zipfile.ZipFile(checkpoint).testzip() is None
 
 
-def _trainer(config: TrainConfig, kept: Path | None, *, progress: bool) -> lightning.Trainer:
+class EachEpoch(lightning.Callback):
+    """Calls back when an epoch is done."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Call back."""
+        self.call()
+
+
+def _trainer(
+    config: TrainConfig, kept: Path | None, on_epoch: Callable[[], None]
+) -> lightning.Trainer:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     each_epoch = (
         [ModelCheckpoint(dirpath=kept.parent, filename=kept.stem, enable_version_counter=False)]
@@ -355,10 +372,11 @@ def _trainer(config: TrainConfig, kept: Path | None, *, progress: bool) -> light
         precision="bf16-mixed"
         if torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         else "32-true",
-        callbacks=[*each_epoch],
+        # what spawned processes run cannot call back
+        callbacks=[*each_epoch, *([EachEpoch(on_epoch)] if config.processes == 1 else [])],
         gradient_clip_val=1.0,
         logger=False,
         enable_checkpointing=bool(each_epoch),
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
     )

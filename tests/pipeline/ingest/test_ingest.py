@@ -1,5 +1,7 @@
 """What becomes of a row that goes in: its columns, its as_of, and what makes two rows the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -144,15 +146,26 @@ def test_a_mapped_column_goes_before_one_of_the_same_name(tmp_path: Path) -> Non
     assert (mapping["TX"], "amount" in mapping) == ("amount", False)
 
 
-def test_progress_tells_the_rows_read_so_far(tmp_path: Path) -> None:
+def test_progress_is_told_the_rows_of_each_batch(tmp_path: Path) -> None:
     portfolio = portfolio_of(tmp_path)
     write_rows(portfolio, [row(f"t{n}") for n in range(5)])
-    totals: list[int] = []
-    ingest(
-        portfolio,
-        Lake(str(tmp_path / "lake"), "small"),
-        now=NOW,
-        progress=totals.append,
-        batch_rows=2,
-    )
-    assert totals == [2, 4, 5]
+    shown: list[str] = []
+    lake = Lake(str(tmp_path / "lake"), "small")
+    ingest(portfolio, lake, now=NOW, progress=Told(shown), batch_rows=2)
+    assert shown == ["reading small", "2", "2", "1"]
+
+
+class Told:
+    """A progress that keeps what it is told."""
+
+    def __init__(self, shown: list[str]) -> None:
+        self.shown = shown
+
+    @contextmanager
+    def step(self, name: str, total: int | None = None) -> Iterator["Told"]:
+        assert total is None
+        self.shown.append(name)
+        yield self
+
+    def advance(self, count: int = 1) -> None:
+        self.shown.append(str(count))

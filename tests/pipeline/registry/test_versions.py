@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.failures import BrokenError
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.registry import server
 from pipeline.registry.champion import load_champion
@@ -66,7 +67,7 @@ def test_a_server_that_gives_no_answer_is_said_in_one_sentence(
     with socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         registry = Registry(f"http://127.0.0.1:{unheard.getsockname()[1]}", Path("unused"))
-        with pytest.raises(ConnectionError, match=r"gives no answer within 5 s; start it, or"):
+        with pytest.raises(BrokenError, match=r"gives no answer within 5 s; start it, or"):
             registry.version("small", "champion")
 
 
