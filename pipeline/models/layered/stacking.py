@@ -33,6 +33,7 @@ class Stacking:
     def blend(self, so_far: FloatArray, classical: FloatArray) -> FloatArray:
         """The log-odds after the stage, [R].
 
+        >>> import numpy as np
         >>> from pipeline.models.baselines.boosting import XGBoost
         >>> calibration = PlattScaling(a=2.0, b=1.0)
         >>> stacking = Stacking(model=XGBoost(), weight=0.25, calibration=calibration)
