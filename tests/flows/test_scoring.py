@@ -55,7 +55,7 @@ def finished_runs(port: int) -> list[dict[str, object]]:
 def test_a_scheduled_run_happens_and_scores(demo: Demo, port: int, tmp_path: Path) -> None:
     log = tmp_path / "flows.log"
     strata = [sys.executable, str(ROOT / "strata.py"), "flows", str(demo.portfolio)]
-    command = [*strata, "--every", "15", "--port", str(port)]
+    command = [*strata, "--every", "60", "--port", str(port)]
     with (
         log.open("w") as out,
         subprocess.Popen(command, env=demo.environment, stdout=out, stderr=out) as process,
