@@ -17,12 +17,12 @@ demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
 
 test: check  ## format, lint, types, tests, the README's commands
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test-fast: $(VENV)/ready-dev  ## for every save: lint, and the tests that need no training and no server
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadgroup -m "not slow" tests/features tests/pipeline/casework tests/pipeline/evaluation tests/pipeline/policy tests/test_architecture.py
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadscope --no-loadscope-reorder -m "not slow" tests/features tests/pipeline/casework tests/pipeline/evaluation tests/pipeline/policy tests/test_architecture.py
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -6,36 +6,54 @@ for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_pool, "1")  # read when numpy, torch and xgboost are imported
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # as the command line sets it
 
-import pytest  # noqa: E402 - what it imports reads the environment above
+from functools import cache  # noqa: E402 - what is imported from here on reads the environment
+from typing import Any  # noqa: E402
 
-from tests.demo_home import Demo  # noqa: E402
+import pytest  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
-# Fixtures made once a session: tests that use one run on one worker, so that it is made once.
-# The longest groups come first, so that no worker is left with one at the end.
-SHARED = ("demo", "world", "registry", "spark")
-GROUP_OF = {"demo": "demo", "world": "world", "registry": "world", "spark": "spark"}
+from tests.demo_home import ROOT, Demo  # noqa: E402
+
+# What marks a file whose tests use a fixture that is made once a session: they run on one worker,
+# so that it is made once. The longest come first, so that no worker is left with one at the end.
+SHARED = {"demo": "demo: Demo", "world": ": World", "registry": "registry: Registry"}
+GROUPS = {"demo": "demo", "world": "world", "registry": "world"}
 
 
-@pytest.hookimpl(tryfirst=True)
+@cache
+def group_of(file: str) -> str:
+    """The group that a file's tests run in: that of the fixture they share, else its own."""
+    path = ROOT / file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = [GROUPS[name] for name, sign in SHARED.items() if sign in text]
+    return found[0] if file.startswith("tests/") and found else file
+
+
+class SharedFixtures(LoadScopeScheduling):
+    """Gives each worker a whole group of tests at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.split("::", maxsplit=1)[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFixtures:
+    """Run the tests by groups wherever there is more than one worker."""
+    return SharedFixtures(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests by what they share, and call those slow that need a whole product."""
+    """Call those tests slow that need a whole product, and let them begin."""
     for item in items:
-        shared = _shared_fixture(item)
-        group = GROUP_OF[shared] if shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-        if shared:
+        if set(getattr(item, "fixturenames", ())) & SHARED.keys():
             item.add_marker(pytest.mark.slow)
     items.sort(key=_place)
 
 
-def _shared_fixture(item: pytest.Item) -> str | None:
-    used = getattr(item, "fixturenames", ())
-    return next((name for name in SHARED if name in used), None)
-
-
 def _place(item: pytest.Item) -> int:
-    shared = _shared_fixture(item)
-    return SHARED.index(shared) if shared else len(SHARED)
+    """Groups in their order, the rest behind them."""
+    group = group_of(item.nodeid.split("::")[0])
+    order = list(dict.fromkeys(GROUPS.values()))
+    return order.index(group) if group in order else len(order)
 
 
 @pytest.fixture(scope="session")
