@@ -111,7 +111,6 @@ def test_torch_comes_with_what_its_wheel_needs_and_tests_bring_the_second_lock(
         (".venv/ready-dev", "lib/python3*/site-packages/pytest"),
     ],
     ids=[
-        "while Python is copied",
         "while torch is installed",
         "while the second lock is installed",
     ],

@@ -7,6 +7,7 @@ have of it, so that the distance weighs the directions in which suspicious trans
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,8 +120,8 @@ class CaseIndex:
             for fact, distance in zip(facts, near.ravel(), strict=True)
         ]
         width = places.shape[1]
-        each = [cases[start : start + width] for start in range(0, len(cases), width)]
-        return [tuple(case for case in row if np.isfinite(case.distance)) for row in each]
+        starts = range(0, len(cases), width)
+        return [_finite(cases[start : start + width]) for start in starts]
 
     def to_files(self, folder: Path) -> None:
         """Write cases.json, a list a column, and cases.safetensors into a folder."""
@@ -158,6 +159,11 @@ def currencies(snapshot: Snapshot, rows: pa.Table) -> pa.Array:
     if "currency" not in snapshot.columns or not rows.num_rows:
         return pa.nulls(rows.num_rows, pa.string())
     return snapshot.columns_of(rows, ["currency"])["currency"].combine_chunks()
+
+
+def _finite(cases: Sequence[NearCase]) -> tuple[NearCase, ...]:
+    """The cases but for the row itself, which is infinitely far."""
+    return tuple(case for case in cases if np.isfinite(case.distance))
 
 
 def _states(model: Layered, features: pa.Table) -> npt.NDArray[np.float32]:

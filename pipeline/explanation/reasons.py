@@ -45,23 +45,21 @@ def reasons(
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
     rows, distances = features.to_pylist(), _distances(features, encoder)
-    shared, beside = _by_row(shares or {}, features.num_rows), usual or [{}] * features.num_rows
-    return [
-        tuple(
-            StageReason(
-                group=name,
-                increment=float(added[place]),
-                facts=_facts(row, codes[name], distance, share, known, declared)
-                if name in codes
-                else (OPINION,) * (name == CLASSICAL),
-            )
-            for name, added in increments.items()
-            if not np.isnan(added[place])
-        )
-        for place, (row, distance, share, known) in enumerate(
-            zip(rows, distances, shared, beside, strict=True)
-        )
-    ]
+    shared, typical = _by_row(shares or {}, features.num_rows), usual or [{}] * features.num_rows
+    found = []
+    for place, row in enumerate(rows):
+        known = distances[place], shared[place], typical[place]
+        stages = []
+        for name, added in increments.items():
+            if np.isnan(added[place]):
+                continue
+            facts: tuple[Fact, ...] = (OPINION,) * (name == CLASSICAL)
+            if name in codes:
+                facts = _facts(row, codes[name], *known, declared)
+            reason = StageReason(group=name, increment=float(added[place]), facts=facts)
+            stages.append(reason)
+        found.append(tuple(stages))
+    return found
 
 
 def fact_attributions(
@@ -94,10 +92,15 @@ def fact_attributions(
 
 def _by_row(shares: Mapping[str, FloatArray], rows: int) -> list[dict[str, float]]:
     """The shares of each row that are known."""
-    return [
-        {name: float(told[row]) for name, told in shares.items() if not np.isnan(told[row])}
-        for row in range(rows)
+    by_row = [
+        dict(zip(shares, values, strict=True)) for values in zip(*shares.values(), strict=True)
     ]
+    return [_known(row) for row in by_row] or [{} for _ in range(rows)]
+
+
+def _known(values: Mapping[str, float]) -> dict[str, float]:
+    """The values that are none of them missing."""
+    return {name: float(value) for name, value in values.items() if not math.isnan(value)}
 
 
 def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
@@ -113,10 +116,7 @@ def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:
         np.array([code.spread for code in codes]),
     )
     far = np.where(encoded.missing > 0, np.nan, (encoded.numbers - middle) / spread)
-    return [
-        {name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)}
-        for row in far.tolist()
-    ]
+    return [_known(dict(zip(names, row, strict=True))) for row in far.tolist()]
 
 
 def _facts(

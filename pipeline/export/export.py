@@ -110,14 +110,7 @@ def onnx_of(
 def _network_increments(graph: Graph, model: Layered, inputs: Inputs) -> str:
     """Give the networks their numbers, and their own codes for the values of a category."""
     known = [code for group in model.encoder.groups for code in group.categories]
-    own = {
-        code.name: {value: place + FIRST_KNOWN for place, value in enumerate(code.vocabulary)}
-        for code in known
-    }
-    tables = [
-        [MISSING, UNKNOWN, *(own[name].get(value, UNKNOWN) for value in inputs.categories[name])]
-        for name in own
-    ]
+    tables = [_codes(code.vocabulary, inputs.categories[code.name]) for code in known]
     count = sum(len(group.numbers) for group in model.encoder.groups)
     numbers = graph.add("Slice", "numbers", np.array([0]), np.array([count]), np.array([1]))
     codes = _looked_up(graph, np.arange(len(tables)), tables, np.int64)
@@ -131,19 +124,24 @@ def _boosting_inputs(graph: Graph, inputs: Inputs, columns: Columns) -> str:
     """
     places = np.array([inputs.numbers.index(name) for name in columns.numbers], dtype=np.int64)
     numbers = graph.cast(graph.add("Gather", "numbers", places, axis=1), np.float32)
-    own = {
-        name: {value: rank for rank, value in enumerate(values)}
-        for name, values in columns.categories.items()
-    }
-    tables = [
-        [np.nan, len(ranks), *(ranks.get(value, len(ranks)) for value in inputs.categories[name])]
-        for name, ranks in own.items()
-    ]
+    own = columns.categories
+    tables = [_ranks(values, inputs.categories[name]) for name, values in own.items()]
     order = list(inputs.categories)
-    ranks = _looked_up(
-        graph, np.array([order.index(name) for name in own], dtype=np.int64), tables, np.float32
-    )
+    chosen = np.array([order.index(name) for name in own], dtype=np.int64)
+    ranks = _looked_up(graph, chosen, tables, np.float32)
     return graph.add("Concat", numbers, ranks, axis=1)
+
+
+def _codes(vocabulary: Sequence[str], values: Sequence[str]) -> list[int]:
+    """The networks' code of missing, of unknown, and of each value."""
+    known = {value: place + FIRST_KNOWN for place, value in enumerate(vocabulary)}
+    return [MISSING, UNKNOWN, *(known.get(value, UNKNOWN) for value in values)]
+
+
+def _ranks(frequent: Sequence[str], values: Sequence[str]) -> list[float]:
+    """The boosting's rank of missing, of unknown, and of each value."""
+    known = {value: rank for rank, value in enumerate(frequent)}
+    return [np.nan, len(known), *(known.get(value, len(known)) for value in values)]
 
 
 def _looked_up(

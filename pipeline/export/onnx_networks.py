@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from pipeline.export.onnx_graph import Array, Graph
 from pipeline.models.layered.network import CATEGORY_WIDTH, LayeredNetwork
@@ -23,7 +24,7 @@ def add_networks(graph: Graph, networks: Sequence[LayeredNetwork], numbers: str,
     increments [B, K].
     """
     shape, states = networks[0], [network.state_dict() for network in networks]
-    weights = {name: np.stack([state[name].numpy() for state in states]) for name in states[0]}
+    weights = {name: _stacked(states, name) for name in states[0]}
     missing = graph.add("IsNaN", numbers)
     columns = _columns(graph, weights, shape.numbers, signed_log(graph, numbers), missing)
     texts = _texts(graph, weights, shape.codes, codes)
@@ -39,6 +40,11 @@ def add_networks(graph: Graph, networks: Sequence[LayeredNetwork], numbers: str,
             else vector
         )
     return _heads(graph, weights, known)
+
+
+def _stacked(states: Sequence[Mapping[str, Tensor]], name: str) -> Array:
+    """One weight of all seeds, [S, ...]."""
+    return np.stack([state[name].numpy() for state in states])
 
 
 def signed_log(graph: Graph, numbers: str) -> str:

@@ -37,10 +37,8 @@ class Scorer:
         facts = json.loads((Path(folder) / "preprocessing.json").read_text(encoding="utf-8"))
         self.stages: tuple[str, ...] = tuple(facts["stages"])
         self.numbers: tuple[str, ...] = tuple(facts["numbers"])
-        self.codes: dict[str, dict[str, int]] = {
-            name: {value: place + FIRST_KNOWN for place, value in enumerate(values)}
-            for name, values in facts["categories"].items()
-        }
+        categories = facts["categories"].items()
+        self.codes: dict[str, dict[str, int]] = {name: _codes(known) for name, known in categories}
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(
@@ -54,14 +52,13 @@ class Scorer:
         """
         inputs = self.inputs(rows)
         count = len(inputs["numbers"])
-        blocks = [
-            self.session.run(
-                None, {name: values[start : start + BLOCK] for name, values in inputs.items()}
-            )
-            for start in range(0, count, BLOCK)
-        ]
+        blocks = [self._scored(inputs, start) for start in range(0, count, BLOCK)]
         nothing = [np.empty(0), np.empty(0), np.empty((0, len(self.stages)))]
         return Scores(*(np.concatenate(parts) for parts in zip(nothing, *blocks, strict=True)))
+
+    def _scored(self, inputs: Mapping[str, npt.NDArray[Any]], start: int) -> list[Any]:
+        block = {name: values[start : start + BLOCK] for name, values in inputs.items()}
+        return list(self.session.run(None, block))
 
     def inputs(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         """What the graph takes: numbers [B, N] and the codes of the categories [B, C]."""
@@ -87,6 +84,11 @@ class Scorer:
             "numbers": _numbers({name: rows[name] for name in self.numbers}, count),
             "codes": codes,
         }
+
+
+def _codes(values: Sequence[str]) -> dict[str, int]:
+    """The code of each known value of a category."""
+    return {value: place + FIRST_KNOWN for place, value in enumerate(values)}
 
 
 def _numbers(columns: Rows, count: int) -> FloatArray:

@@ -36,9 +36,7 @@ def own_facts(groups: Sequence[Group]) -> Group:
     [True, True, False]
     """
     declared = all_features(groups)
-    own = [
-        name for name in _numbers(groups) if all(_is_own(one) for one in ordered(declared, [name]))
-    ]
+    own = [name for name in _numbers(groups) if all(map(_is_own, ordered(declared, [name])))]
     needed = ordered(declared, own) if own else []
     features = tuple(one if one.name in own else hidden(one) for one in needed)
     return Group(
