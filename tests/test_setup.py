@@ -68,10 +68,12 @@ def project(tmp_path: Path) -> Path:
 
 
 def make(project: Path, target: str, *, python: str = sys.executable) -> "subprocess.Popen[str]":
+    """The set-up as from a shell, also where make itself runs the tests and tells its children."""
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MAKE")}
     return subprocess.Popen(
         ["make", target, f"PYTHON={python}", "LOADED=torch"],
         cwd=project,
-        env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "wheels")},
+        env=environment | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project / "wheels")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
