@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.ingest.ingest import Ingested
     from pipeline.progress import Progress
     from pipeline.train.report import Trained
@@ -83,14 +85,20 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
 
 @cli.command()
 @PORTFOLIO
-def ingest(portfolio: Path) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would come of it, and take nothing in.")
+@click.option("--again", is_flag=True, help="Read files that were taken before, as corrections.")
+@click.option("--accept", is_flag=True, help="Take in as it is what would be stopped.")
+def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
     workspace = open_workspace(portfolio)
-    done = take_in(workspace)
+    done = take_in(workspace, dry_run=dry_run, again=again, accept=accept)
+    for remark in remarks(done):
+        click.echo(remark, err=True)
     click.echo(f"{counted(done)}, labels {done.labels:,}")
-    if done.quarantined:
+    failed = done.quarantined - done.waiting + done.torn
+    if failed and not dry_run:
         raise click.ClickException(
-            f"{done.quarantined:,} of {done.read:,} rows went to quarantine, e.g. because {done.examples[0]}; "
+            f"{failed:,} of {done.read:,} records went to quarantine, e.g. because {done.examples[0]}; "
             f"mend them in the source and ingest again (all other rows were taken in)"
         )
 
@@ -385,11 +393,33 @@ def train_and_record(
     return trained, record(workspace.registry, trained, progress=teller).number
 
 
-def take_in(workspace: "Workspace") -> "Ingested":
+def take_in(
+    workspace: "Workspace", *, dry_run: bool = False, again: bool = False, accept: bool = False
+) -> "Ingested":
     """Ingest what the source has."""
     from pipeline.ingest.ingest import ingest as run
 
-    return run(workspace.portfolio, workspace.lake, now=now(), progress=progress())
+    return run(
+        workspace.portfolio,
+        workspace.lake,
+        now=now(),
+        progress=progress(),
+        dry_run=dry_run,
+        again=again,
+        accept=accept,
+    )
+
+
+def remarks(done: "Ingested") -> "Iterator[str]":
+    """What was found out, is missing or waits, a line each."""
+    yield from done.doubts
+    for lost in done.missing:
+        yield f"missing: {lost.sentence}, in {lost.count:,} rows, which were taken without it"
+    yield from done.waiting_files
+    if done.waiting:
+        yield f"{done.waiting:,} rows are ahead of the clock; they come in once their time has come"
+    if done.corrected:
+        yield f"{done.corrected:,} of the rows taken correct what an earlier delivery said"
 
 
 def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:
@@ -417,12 +447,13 @@ def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int
 def counted(done: "Ingested") -> str:
     """What became of the rows read."""
     fates = {
-        "read": done.read,
         "taken": done.taken,
-        "already known": done.known,
+        "known": done.known,
+        "left out": done.left_out,
         "quarantined": done.quarantined,
+        "torn": done.torn,
     }
-    return ", ".join(f"{name} {count:,}" for name, count in fates.items())
+    return f"read {done.read:,} = " + " + ".join(f"{name} {n:,}" for name, n in fates.items())
 
 
 def program() -> str:

@@ -124,7 +124,7 @@ def prepare(task: Task, way: str, folder: Path) -> Path:
 
     Returns the portfolio file.
     """
-    rows = task.rows
+    rows = task.rows.assign(label_known_at=pd.Series(dtype="datetime64[us, UTC]"))
     if way == "never":
         is_training = rows["event_time"] < task.test_from
         known_at = rows["event_time"].mask(is_training, task.test_from).where(is_training)

@@ -3,6 +3,7 @@
 Read from portfolio.toml, whose tables stand in `pipeline.portfolio_tables`.
 """
 
+import json
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -29,12 +30,17 @@ from pipeline.portfolio_tables import (
 
 __all__ = ["Portfolio", "PortfolioError", "read_portfolio"]
 
-OWN_NAMES = ("as_of", "row_digest")  # columns of the lake beside those of the schema
+OWN_NAMES = (
+    "as_of",
+    "row_digest",
+    "delivery",
+    "corrected_at",
+)  # columns of the lake beside those of the schema
 
 
 @dataclass(frozen=True, kw_only=True)
 class Portfolio:
-    """One data set: source, columns (theirs to ours), groups in order, labels, reviews, rules.
+    """One data set: source, columns (ours to theirs), groups in order, labels, reviews, rules.
 
     `prices` are of one look-up of a group, in the portfolio's currency. With
     `is_ordered_by_information` a training decides the order, and `order` is empty.
@@ -63,12 +69,21 @@ class Portfolio:
         return _delay(self.source.delay)
 
     @property
+    def settle(self) -> timedelta:
+        """How long a file whose last line is not ended must have been unchanged."""
+        return _delay(self.source.settle)
+
+    @property
     def extra_kinds(self) -> dict[str, Kind]:
         """Arrow kinds of the portfolio's own columns."""
         return {
             name: "number" if extra.kind == "number" else "text"
             for name, extra in self.extra.items()
         }
+
+    def kind(self, name: str) -> Kind:
+        """What a column of Strata's, or one of the portfolio's own, holds."""
+        return BY_NAME[name].kind if name in BY_NAME else self.extra_kinds[name]
 
     def groups(self, columns: list[str]) -> tuple[Group, ...]:
         """The groups of facts that data with these columns has."""
@@ -124,14 +139,22 @@ def _delay(span: str) -> timedelta:
 def _check_columns(portfolio: Portfolio, file: Path) -> None:
     known = [*BY_NAME, *portfolio.extra]
     choice = f"choose from {', '.join(BY_NAME)} or declare it in [groups.extra]"
-    ours_of = list(portfolio.columns.values())
-    for theirs, ours in portfolio.columns.items():
-        if ours not in known:
-            mapped = f"{theirs!r} in [columns] of {file} is mapped to {ours!r}"
-            hint = close_to(ours, known, otherwise=choice)
-            raise PortfolioError(f"{mapped}, which is no column of Strata; {hint}")
-        if ours_of.count(ours) > 1:
-            raise PortfolioError(f"[columns] of {file} maps two columns to {ours!r}; map one")
+    for ours, theirs in portfolio.columns.items():
+        if ours in known:
+            continue
+        if theirs in known:
+            raise PortfolioError(_turned_round(portfolio.columns, known, file))
+        mapped = f"{ours!r} in [columns] of {file}, mapped to {theirs!r}, is no column of Strata"
+        raise PortfolioError(f"{mapped}; {close_to(ours, known, otherwise=choice)}")
+
+
+def _turned_round(columns: dict[str, str], known: list[str], file: Path) -> str:
+    """The sentence for columns that are written theirs = ours, as release 0.1 had them."""
+    old = {theirs: ours for theirs, ours in columns.items() if ours in known}
+    lines = "\n".join(f"{ours} = {json.dumps(theirs)}" for theirs, ours in old.items())
+    first = next(iter(old))
+    found = f"[columns] of {file} has {json.dumps(first)} = {json.dumps(old[first])}, theirs = ours"
+    return f"{found}; since release 0.2 it is ours = theirs, so write:\n{lines}"
 
 
 def _check_source(source: Source, file: Path) -> None:

@@ -46,7 +46,8 @@ def _sentence(wrong: ErrorDetails, text: Mapping[str, Any], file: Path) -> str:
             remedy = "give it one of lower-case letters, digits, - and _"
             return f"the name of {file} is {text.get('name')!r}; {remedy}"
         case ("columns", _):
-            return f"{key!r} in {where} is mapped to {value!r}; map it to the name of a column"
+            remedy = "map it to the name of a column of the source, or to SQL over its columns"
+            return f"{key} in {where} is mapped to {value!r}; {remedy}"
         case ("groups", "order", *_):
             remedy = f"write it as a list of group names, or as {AUTO!r}"
             return f"order in [groups] of {file} is {text['groups']['order']!r}; {remedy}"

@@ -19,14 +19,14 @@ name = "shop"
 path = "payments.csv"               # beside this file
 delay = "1h"                        # a row may reach us an hour late
 
-[columns]                           # theirs = ours
-TransactionID = "transaction_id"
-Time = "event_time"
-Card = "account_id"
-Amount = "amount"
-Shop = "merchant_id"
-Basket = "basket_size"
-Chargeback = "is_fraud"
+[columns]                           # ours = theirs, a column's name or SQL over their columns
+transaction_id = "TransactionID"
+event_time = "Time"
+account_id = "coalesce(Card, Email)"
+amount = "replace(Amount, '$', '')"
+merchant_id = "Shop"
+basket_size = "Basket"
+is_fraud = "Chargeback"
 
 [groups]
 order = ["amount", "clock", "sender", "retailer"]
@@ -60,10 +60,11 @@ facts are those of [the features](features.md).
 COLUMNS_TEXT = """
 ## `[columns]`
 
-Theirs = ours. A column of the source that has our name already need not be mapped; one that
-neither has our name nor is mapped is not read. A row that lacks a required value, or has a value
-that cannot be read or may not be, goes to quarantine with the reason. Our columns are these, and
-those of `[groups.extra]`:
+Ours = theirs: the name of a column of the source, exactly as it stands there, or SQL over its
+columns. Only what is mapped is read; where there is no `[columns]` at all, the columns that have our
+names already are. A row that lacks a required value, or has one that cannot be read or may not be,
+goes to quarantine with the reason. An optional value that cannot be read is missing, and counted.
+Our columns are these, and those of `[groups.extra]`:
 
 """
 Schema = dict[str, Any]  # JSON schema, as pydantic writes it

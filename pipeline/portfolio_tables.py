@@ -5,6 +5,7 @@ from them.
 """
 
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,13 +13,24 @@ from features.declarations import microseconds
 from features.groups.catalogue import ExtraKind
 
 NO_DELAY = "0s"
-AUTO: Literal["auto"] = "auto"  # the order of the groups is left to a training
+AUTO: Literal["auto"] = "auto"  # left to the data: the order of groups, the form of a file
+EPOCH_UNITS = ("seconds", "milliseconds", "microseconds")  # what a time_format may count
 
 
 def _span(text: str) -> str:
     """Refuse what is no span of time; none at all is one."""
     if text != NO_DELAY:
         microseconds(text)
+    return text
+
+
+def _zone(text: str) -> str:
+    """Refuse what is no time zone of the IANA list."""
+    try:
+        ZoneInfo(text)
+    except (ValueError, OSError, LookupError):
+        known = "name one of the IANA list, such as Europe/Paris"
+        raise ValueError(f"{text!r} is no time zone; {known}") from None
     return text
 
 
@@ -32,27 +44,99 @@ class PortfolioTable(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Source(PortfolioTable):
-    """Where rows come from: a file, or a database by its URL and a query."""
+class Csv(PortfolioTable):
+    """How the source's csv files are written; `"auto"` is found out from each file, and said."""
 
-    path: str = Field(default="", description="csv or parquet file, relative to portfolio.toml")
+    delimiter: str = Field(default=AUTO, min_length=1, description="sign between two fields")
+    quote: str = Field(
+        default='"', max_length=1, description='sign around a field; `""` where there is none'
+    )
+    decimal: Literal["auto", ".", ","] = Field(
+        default=AUTO, description="sign before the decimals of a number"
+    )
+    thousands: Literal["auto", "", ",", ".", "'", " "] = Field(
+        default=AUTO, description="sign between the thousands of a number"
+    )
+    encoding: str = Field(default=AUTO, description="such as utf-8, utf-16, latin-1, cp1252")
+    nulls: list[str] = Field(default=[], description="further words for a value that is missing")
+    header: Literal["auto", "yes", "no"] = Field(
+        default=AUTO,
+        description="whether names stand above the rows; without, they are column0, column1, ...",
+    )
+
+
+class Source(PortfolioTable):
+    """Where rows come from: files, or a database by its URL and a query; and how they are read."""
+
+    path: str = Field(
+        default="",
+        description="file, folder or pattern, relative to portfolio.toml: csv, tsv, json lines or "
+        "Parquet, plain or as gzip, zstd or zip",
+    )
     # may carry a password
     url: str = Field(default="", repr=False, description="address of a database, instead of `path`")
     query: str = Field(default="", description="SQL that returns the rows, with `url`")
+    where: str = Field(
+        default="", description="SQL over their columns: which rows are payments; others stay out"
+    )
+    csv: Csv = Csv()
+    time_format: str = Field(
+        default="",
+        description="how times are written: `seconds`, `milliseconds` or `microseconds` since "
+        "1970, or a pattern such as `%d.%m.%Y %H:%M`; ISO 8601 needs none",
+    )
+    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="the zone of times that have no offset"
+    )
+    amount_unit: Literal["major", "minor"] = Field(
+        default="major", description="minor: cents, by the currency's own number of decimals"
+    )
+    identity: list[str] = Field(
+        default=[],
+        description="their columns that tell one row from another, where there is no "
+        "transaction_id; `[]` is all that are mapped, but for the label",
+    )
     delay: Span = Field(
         default=NO_DELAY,
         description="how late a row may reach us and still stand at its event_time in history",
+    )
+    settle: Span = Field(
+        default="60s",
+        description="how long a file whose last line is not ended must have been unchanged",
     )
     feed: bool = Field(
         default=False,
         description="rows are known from their ingestion on, not from their event_time",
     )
+    on_change: Literal["correct", "keep", "refuse"] = Field(
+        default="correct",
+        description="a row that comes again with other content: a correction, passed over, or "
+        "sent to quarantine",
+    )
+    max_bad_share: NotNegative = Field(
+        default=0.01,
+        le=1,
+        description="share of a file's rows, from 20 on, that may lack a required value for one "
+        "reason; beyond it the file waits whole",
+    )
+
+
+class LabelValues(PortfolioTable):
+    """What the source's labels say, as text; true and false, yes and no, 1 and 0 need not stand."""
+
+    fraud: list[str] = Field(default=[], description="values that mean fraud")
+    legitimate: list[str] = Field(default=[], description="values that mean legitimate")
+    unlabelled: list[str] = Field(default=[], description="values that mean no label yet")
 
 
 class Labels(PortfolioTable):
-    """When the label of a transaction is known, where the source does not say."""
+    """When the label of a transaction is known, and how it is written."""
 
-    delay: Span = Field(default="7d", description="how long after its transaction a label is known")
+    delay: Span = Field(
+        default="7d",
+        description="how long after its transaction a label is known that says no time",
+    )
+    values: LabelValues = LabelValues()
 
 
 class ExtraColumn(PortfolioTable):
@@ -110,7 +194,8 @@ class PortfolioTables(PortfolioTable):
     )
     source: Source = Source()
     columns: dict[str, str] = Field(
-        default={}, description="the source's columns, each with the name that Strata gives it"
+        default={},
+        description="Strata's columns, each with theirs: a column's name, or SQL over their columns",
     )
     groups: Groups = Groups()
     labels: Labels = Labels()

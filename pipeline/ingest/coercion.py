@@ -1,85 +1,224 @@
-"""A source's column, of whatever type it has there, in the type that Strata gives the column.
+"""SQL that brings a source's value, of whatever type it has there, into the type Strata gives it.
 
-Null where it cannot be.
+Null where it cannot be. A time without an offset is read in the connection's time zone.
 """
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-from features.schema import ARROW_TYPES, Kind, SchemaError
+import duckdb
 
-NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
-# a whole date at least: "now" and a bare year would be read as times, too
-TIME = r"^\d{4}-\d{2}-\d{2}"
-TRUE = pa.array(["1", "true", "t", "1.0"])
-FALSE = pa.array(["0", "false", "f", "0.0"])
+from features.schema import Kind
+from pipeline.ingest.expressions import Value, present_text
+from pipeline.ingest.readers import Delivery, first_row, literal
+from pipeline.portfolio import Portfolio
+from pipeline.portfolio_tables import AUTO, EPOCH_UNITS, Csv, LabelValues
+
+# ISO 4217: currencies whose minor unit is not a hundredth
+NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+THREE_DECIMALS = "BHD IQD JOD KWD LYD OMR TND"
+FOUR_DECIMALS = "CLF UYW"
 
 
-def convert(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
-    """Return the values in the kind's Arrow type; blanks and what cannot be read become null.
+TRUE, FALSE = ("1", "true", "t", "yes", "y", "1.0"), ("0", "false", "f", "no", "n", "0.0")
+NO_ID = ("NA", "na", "Na", "undefined")  # beside the words for null: never an account
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+INTEGERS += tuple(f"U{name}" for name in INTEGERS)
+NO_VALUES = LabelValues()
+PER_SECOND = dict(zip(EPOCH_UNITS, (1, 1_000, 1_000_000), strict=True))
+# numbers that can be read in one way alone, by their decimal sign; "1,234" and "1.234" cannot
+UNMISTAKABLE = {
+    ".": r"[+-]?([0-9]{1,3}(,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(,[0-9]{3}){2,}|[0-9]*\.([0-9]{1,2}|[0-9]{4,}))",
+    ",": r"[+-]?([0-9]{1,3}(\.[0-9]{3})+,[0-9]+|[0-9]{1,3}(\.[0-9]{3}){2,}|[0-9]*,([0-9]{1,2}|[0-9]{4,}))",
+}
+APART = {"'": "[0-9]'[0-9]{3}", " ": r"[0-9][ \x{00a0}\x{202f}][0-9]{3}"}
 
-    >>> convert(pa.chunked_array([["12.50", " ", "cheap", "inf"]]), "number").to_pylist()
-    [12.5, None, None, None]
+
+@dataclass(frozen=True, kw_only=True)
+class NumberFormat:
+    """The signs in a number that is text."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+
+PLAIN_NUMBER = NumberFormat()
+
+
+def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -> NumberFormat:
+    """How a column of text writes its numbers: as the portfolio says, else as its values show.
+
+    What can be read in two ways ("1,234" and no other) is not guessed, nor are values that show
+    both: then a comma is no part of a number.
     """
-    return {"text": as_text, "number": _numbers, "time": _times, "flag": _flags}[kind](values)
+    said = portfolio.source.csv
+    if value.kind != "VARCHAR" or AUTO not in (said.decimal, said.thousands):
+        return _as_said(said, NumberFormat())
+    text = present_text(value.sql, said.nulls)
+    forms = [*UNMISTAKABLE.values(), *(f".*{form}.*" for form in APART.values())]
+    asked = [f"bool_or(regexp_full_match({text}, {literal(form)}))" for form in forms]
+    asked.append(f"bool_or(contains({text}, ','))")
+    found = first_row(delivery.connection, f"SELECT {', '.join(asked)} FROM source")
+    point, comma, apostrophe, space, has_commas = found
+    apart = "'" if apostrophe else " " if space else ""
+    if comma and not point:
+        return _as_said(said, NumberFormat(decimal=",", thousands=apart or "."))
+    return _as_said(
+        said, NumberFormat(thousands=apart or ("," if has_commas and point and not comma else ""))
+    )
 
 
-def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the values as text, null where there is none: a null, a NaN or blanks.
+def _as_said(said: Csv, found: NumberFormat) -> NumberFormat:
+    return NumberFormat(
+        decimal=found.decimal if said.decimal == AUTO else said.decimal,
+        thousands=found.thousands if said.thousands == AUTO else said.thousands,
+    )
 
-    >>> as_text(pa.chunked_array([[7.0, float("nan"), None]])).to_pylist()
-    ['7', None, None]
+
+def as_text(value: str, kind: str, nulls: Sequence[str] = ()) -> str:
+    """SQL for a value as text, null where there is none; whole numbers have no decimals."""
+    if kind == "VARCHAR":
+        return present_text(value, nulls)
+    if kind.startswith("ENUM") or kind in ("JSON", "UUID"):
+        return present_text(f"CAST({value} AS VARCHAR)", nulls)
+    if kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        finite = f"CASE WHEN isfinite(CAST({value} AS DOUBLE)) THEN {value} END"
+        is_whole = f"{finite} = trunc({finite}) AND abs({finite}) < 1e18"
+        whole = f"CAST(CAST({finite} AS BIGINT) AS VARCHAR)"
+        return f"CASE WHEN {is_whole} THEN {whole} ELSE CAST({finite} AS VARCHAR) END"
+    return f"CAST({value} AS VARCHAR)"
+
+
+def as_identifier(value: str, kind: str, nulls: Sequence[str] = ()) -> str:
+    """SQL for a value as the name of somebody: what only says that there is none is null."""
+    return as_text(value, kind, (*nulls, *NO_ID))
+
+
+def as_number(value: str, kind: str, *, form: NumberFormat = PLAIN_NUMBER) -> str:
+    """SQL for a value as a finite number."""
+    if kind in INTEGERS or kind in ("FLOAT", "DOUBLE") or kind.startswith("DECIMAL"):
+        return _finite(f"CAST({value} AS DOUBLE)")
+    if kind != "VARCHAR":
+        return "NULL::DOUBLE"
+    text = present_text(value)
+    if form.thousands == " ":
+        text = f"replace(replace(replace({text}, ' ', ''), chr(160), ''), chr(8239), '')"
+    elif form.thousands:
+        text = f"replace({text}, {literal(form.thousands)}, '')"
+    if form.decimal != ".":
+        text = f"replace(CASE WHEN NOT contains({text}, '.') THEN {text} END, ',', '.')"
+    return _finite(f"TRY_CAST(CASE WHEN NOT contains({text}, '_') THEN {text} END AS DOUBLE)")
+
+
+def _finite(number: str) -> str:
+    return f"CASE WHEN isfinite({number}) THEN {number} END"
+
+
+def as_time(value: str, kind: str, *, time_format: str = "") -> str:
+    """SQL for a value as a moment; what is finer than a microsecond is cut off."""
+    if kind.startswith("TIMESTAMP") or kind == "DATE":
+        plain = f"CAST({value} AS TIMESTAMP)" if kind.startswith("TIMESTAMP_") else value
+        return _finite(f"CAST({plain} AS TIMESTAMPTZ)")
+    if time_format in PER_SECOND:
+        return _since_1970(value, kind, PER_SECOND[time_format])
+    if kind != "VARCHAR":
+        return "NULL::TIMESTAMPTZ"
+    text = present_text(value)
+    # a whole date at least: a bare year, "now" or "infinity" would be read as times, too
+    is_date = f"{text}[5] = '-' AND {text}[8] = '-'"
+    iso = f"TRY_CAST(CASE WHEN {is_date} THEN {text} END AS TIMESTAMPTZ)"
+    if not time_format:
+        return iso
+    parsed = f"CAST(TRY_STRPTIME({text}, {literal(time_format)}) AS TIMESTAMPTZ)"
+    return f"coalesce({parsed}, {iso})"
+
+
+def _since_1970(value: str, kind: str, per_second: int) -> str:
+    number = as_number(value, kind)
+    microseconds = f"CAST(round({number} * {1_000_000 // per_second}) AS BIGINT)"
+    # what lies beyond the year 9999 is no time of a payment
+    return f"CASE WHEN abs({number}) < {253402300800 * per_second} THEN make_timestamptz({microseconds}) END"
+
+
+def as_flag(value: str, kind: str, *, values: LabelValues = NO_VALUES) -> str:
+    """SQL for a value as true or false."""
+    text = f"lower({as_text(value, kind)})"
+    true, false = (*values.fraud, *TRUE), (*values.legitimate, *FALSE)
+    if values.fraud or values.legitimate:
+        true = values.fraud or tuple(word for word in TRUE if word not in values.legitimate)
+        false = values.legitimate or tuple(word for word in FALSE if word not in values.fraud)
+    return f"CASE WHEN {text} IN ({_words(true)}) THEN true WHEN {text} IN ({_words(false)}) THEN false END"
+
+
+def _words(words: Sequence[str]) -> str:
+    return ", ".join(literal(word.lower()) for word in words)
+
+
+def as_major_units(amount: str, currency: str) -> str:
+    """SQL for an amount in minor units as one in major units of its currency."""
+    return f"({amount} / pow(10, {decimals(currency)}))"
+
+
+@cache
+def country_codes() -> dict[str, str]:
+    """Alpha-2 codes by alpha-3 code and by name, in capitals.
+
+    >>> country_codes()["USA"], country_codes()["GERMANY"], country_codes()["UK"]
+    ('US', 'DE', 'GB')
     """
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), None, values)
-    text = values.cast(pa.string())
-    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), None, text)
+    text = files("pipeline.ingest").joinpath("countries.csv").read_text(encoding="utf-8")
+    found = {}
+    for line in text.splitlines()[1:]:
+        code, *others = line.split(";")
+        found |= {name.upper(): code for name in others if name}
+    return found
 
 
-def check_type(name: str, kind: pa.DataType) -> None:
-    """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
-    is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    if is_binary or pa.types.is_nested(kind) or pa.types.is_duration(kind):
-        raise SchemaError(
-            f"the source's column {name!r} is of type {kind}; "
-            "give it as text, a number, a time or true and false"
-        )
+def decimals(currency: str) -> str:
+    """SQL for how many decimals a currency's amounts have."""
+
+    def listed(codes: str) -> str:
+        return ", ".join(f"'{code}'" for code in codes.split())
+
+    return (
+        f"CASE WHEN {currency} IN ({listed(NO_DECIMALS)}) THEN 0 "
+        f"WHEN {currency} IN ({listed(THREE_DECIMALS)}) THEN 3 "
+        f"WHEN {currency} IN ({listed(FOUR_DECIMALS)}) THEN 4 ELSE 2 END"
+    )
 
 
-def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_boolean(values.type) or pa.types.is_temporal(values.type):
-        return _nulls(values, "number")
-    is_real = pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
-    if not (is_real or pa.types.is_integer(values.type)):
-        text = pc.utf8_trim_whitespace(as_text(values))
-        values = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
-    numbers = values.cast(ARROW_TYPES["number"], safe=False)
-    return pc.if_else(pc.is_finite(numbers), numbers, None)
+def as_country(text: str) -> str:
+    """SQL for a country's alpha-2 code, from that, its alpha-3 code or its name."""
+    found = country_codes()
+    names = ", ".join(literal(name) for name in found)
+    codes = ", ".join(literal(code) for code in found.values())
+    known = f"map([{names}], [{codes}])[upper({text})]"
+    return f"CASE WHEN length({text}) = 2 THEN upper({text}) ELSE coalesce({known}, {text}) END"
 
 
-def _times(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A time without an offset is UTC; what is finer than a microsecond is cut off."""
-    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        return values.cast(ARROW_TYPES["time"], safe=False)
-    if pa.types.is_boolean(values.type) or pa.types.is_primitive(values.type):
-        return _nulls(values, "time")
-    text = pc.utf8_trim_whitespace(as_text(values))
-    text = pc.if_else(pc.match_substring_regex(text, TIME), text, None)
-    text = pc.replace_substring_regex(text, r"(\.\d{6})\d+", r"\1")
-    times = pd.to_datetime(text.to_pandas(), errors="coerce", utc=True, format="ISO8601")
-    microseconds = times.astype("datetime64[us, UTC]")
-    return pa.chunked_array([pa.array(microseconds, ARROW_TYPES["time"])])
+def as_category(text: str) -> str:
+    """SQL for a merchant category code, with the zeros before it that a number lost."""
+    return f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,3}}') THEN lpad({text}, 4, '0') ELSE {text} END"
 
 
-def _flags(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = pc.utf8_lower(pc.utf8_trim_whitespace(as_text(values)))
-    is_true = pc.is_in(text, TRUE)
-    is_flag = pc.or_(is_true, pc.is_in(text, FALSE))
-    return pc.if_else(is_flag, is_true, pa.scalar(None, pa.bool_()))
+FORMS: dict[str, Callable[[str], str]] = {
+    "country": as_country,
+    "merchant_country": as_country,
+    "merchant_category": as_category,
+    "currency": lambda text: f"upper({text})",
+}
+CONVERSIONS: dict[Kind, Callable[[str, str], str]] = {
+    "text": as_text,
+    "number": as_number,
+    "time": as_time,
+    "flag": as_flag,
+}
 
 
-def _nulls(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(len(values), ARROW_TYPES[kind])])
+def convert(connection: duckdb.DuckDBPyConnection, value: object, kind: Kind) -> object:
+    """A single value, for the examples of the tests."""
+    (source,) = first_row(connection, "SELECT typeof(?)", [value])
+    sql = CONVERSIONS[kind]("value", str(source))
+    return first_row(connection, f"SELECT {sql} FROM (SELECT ? AS value)", [value])[0]

@@ -1,76 +1,132 @@
-"""Rows in: each source row ends in one of transactions or quarantine, however often it comes.
+"""Rows in: each record of a source is taken, known, left out, quarantined or torn, once.
 
 A row is known by its transaction_id and the digest of what it says. Said again, it changes nothing;
-saying something else under a known id, it goes to quarantine. Batches are appended one commit each,
-so a killed run is simply run again.
+saying something else under a known id, it is a correction. A file is read whole and checked before
+any of it is taken; then its rows are appended in commits, and at last the file is remembered, so
+that a killed run is simply run again.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
-import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.schema import ARROW_TYPES, BY_NAME, REQUIRED, Kind, SchemaError, transactions_schema
-from pipeline.ingest.coercion import check_type, convert
+from features.schema import SchemaError, transactions_schema
+from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
+from pipeline.ingest.files import (
+    SourceFile,
+    Taken,
+    delivery_number,
+    find_taken,
+    read_deliveries,
+    remember,
+    source_files,
+)
 from pipeline.ingest.labels import keep_labels
-from pipeline.ingest.quarantine import as_quarantine_rows, quarantine_rows, release
-from pipeline.ingest.readers import BATCH_ROWS, source_batches
-from pipeline.ingest.row_digest import row_digests
-from pipeline.ingest.validation import failures
+from pipeline.ingest.quarantine import (
+    due_rows,
+    failed_rows,
+    hold_back,
+    keep_failed,
+    release,
+    release_due,
+)
+from pipeline.ingest.readers import (
+    Delivery,
+    count_of,
+    literal,
+    quoted,
+    read_file,
+    read_query,
+    read_tables,
+    shut,
+    workbench,
+)
+from pipeline.ingest.staging import Checked, check
+from pipeline.ingest.validation import Reason, counted, stopping
 from pipeline.lake.tables import Lake
-from pipeline.portfolio import Portfolio
+from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
 
 WRITER = "ingest"
-LABEL_NAMES = ("is_fraud", "label_known_at")
+BATCH_ROWS = 500_000
 
-# Of each row: is its transaction new, known (said before, in the lake or further up), or does it
-# contradict what was said?
-ROW_STATUS = """
-    SELECT CASE WHEN s.row_digest IS NULL AND g.copy = 1 THEN 'new'
-                WHEN g.row_digest = coalesce(s.row_digest, g.first_digest) THEN 'known'
-                ELSE 'contradicts' END AS row_status
-    FROM (SELECT *, row_number() OVER same AS copy,
-                 first_value(row_digest) OVER same AS first_digest
-          FROM good WINDOW same AS (PARTITION BY transaction_id ORDER BY place)) g
-    LEFT JOIN stored s USING (transaction_id) ORDER BY g.place
-"""
+
+class StoppedError(PortfolioError):
+    """A delivery waits whole: too many of its rows fail, or it may have swallowed some."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """What became of the rows: read = taken + known + quarantined; `examples` are reasons."""
+    """What became of the records: read = taken + known + left_out + quarantined + torn.
+
+    `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
+    themselves. `examples` are reasons, `missing` optional values by column and rule, `doubts` and
+    `waiting_files` sentences.
+    """
 
     read: int = 0
     taken: int = 0
     known: int = 0
+    left_out: int = 0
     quarantined: int = 0
+    torn: int = 0
     labels: int = 0
+    corrected: int = 0
+    waiting: int = 0
     examples: tuple[str, ...] = ()
+    missing: tuple[Reason, ...] = ()
+    doubts: tuple[str, ...] = ()
+    waiting_files: tuple[str, ...] = ()
 
     def __add__(self, other: "Ingested") -> "Ingested":
         return Ingested(
             read=self.read + other.read,
             taken=self.taken + other.taken,
             known=self.known + other.known,
+            left_out=self.left_out + other.left_out,
             quarantined=self.quarantined + other.quarantined,
+            torn=self.torn + other.torn,
             labels=self.labels + other.labels,
+            corrected=self.corrected + other.corrected,
+            waiting=self.waiting + other.waiting,
             examples=(*self.examples, *other.examples)[:3],
+            missing=_summed((*self.missing, *other.missing)),
+            doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
+            waiting_files=(*self.waiting_files, *other.waiting_files),
         )
 
 
+def _summed(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """The reasons, one for each column and rule, those that hit most first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], Reason] = {}
+    for reason in reasons:
+        key = (reason.column, reason.rule)
+        counts[key] += reason.count
+        first.setdefault(key, reason)
+    return tuple(replace(first[key], count=count) for key, count in counts.most_common())
+
+
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One pass over a source; `offered` are the digests of the failed rows met so far."""
+class Run:
+    """What one run of ingest works with; `deliveries` are the files taken before it."""
 
     portfolio: Portfolio
     lake: Lake
     now: datetime
-    offered: set[int] = field(default_factory=set)
+    spill: Path
+    batch_rows: int
+    deliveries: list[Taken] = field(default_factory=list)
+    is_accepted: bool = False
+    is_dry: bool = False
 
 
 def ingest(
@@ -80,185 +136,272 @@ def ingest(
     now: datetime,
     progress: Progress = SILENT,
     batch_rows: int = BATCH_ROWS,
+    again: bool = False,
+    accept: bool = False,
+    dry_run: bool = False,
+    spill: Path | None = None,
 ) -> Ingested:
     """Take in what the portfolio's source has and the lake has not.
 
-    `now` is the moment of ingestion (UTC): nothing may have happened after it. Raises
-    PortfolioError when the source cannot be read, SchemaError when it lacks a required column,
-    LakeBusyError when another process is writing.
+    `now` is the moment of ingestion (UTC): nothing may have happened after it. With `again` files
+    that were taken are read again, as corrections; with `accept` a file that would be stopped is
+    taken as it is; a `dry_run` only says what would come of it. Raises PortfolioError when the
+    source cannot be read or a file is stopped, SchemaError when it lacks a column, LakeBusyError
+    when another process is writing; the other files of a folder are taken all the same.
     """
-    reading, total = Reading(portfolio=portfolio, lake=lake, now=now), Ingested()
-    with progress.step(f"reading {portfolio.name}") as step:
-        for batch in source_batches(portfolio, rows=batch_rows):
-            taken = _ingest_rows(batch.rows, reading)
-            taken += _quarantine_malformed(batch.malformed, reading)
-            step.advance(taken.read)
-            total += taken
+    total, refused = Ingested(), list[Exception]()
+    with TemporaryDirectory(dir=spill) as folder:
+        run = Run(
+            portfolio=portfolio,
+            lake=lake,
+            now=now,
+            spill=Path(folder),
+            batch_rows=batch_rows,
+            deliveries=read_deliveries(lake),
+            is_accepted=accept,
+            is_dry=dry_run,
+        )
+        with progress.step(f"reading {portfolio.name}") as step:
+            for part in _parts(run, again=again):
+                try:
+                    done = part()
+                except (PortfolioError, SchemaError) as error:
+                    refused.append(error)
+                    continue
+                step.advance(done.read)
+                total += done
+    if refused:
+        raise _first_of(refused, total)
     return total
 
 
-def mapped_columns(portfolio: Portfolio, found: list[str]) -> dict[str, str]:
-    """Return theirs -> ours for the source's columns.
-
-    Raises SchemaError when a mapped or required one is not there.
-    """
-    absent = [theirs for theirs in portfolio.columns if theirs not in found]
-    if absent:
-        mapped = f"[columns] of {portfolio.file} maps {absent[0]!r}"
-        raise SchemaError(f"{mapped}, which the source lacks; it has {', '.join(found)}")
-    given = set(portfolio.columns.values())
-    own = {
-        name: name
-        for name in found
-        if (name in BY_NAME or name in portfolio.extra) and name not in given
-    }
-    mapping = own | portfolio.columns
-    if missing := [name for name in (*REQUIRED, *portfolio.extra) if name not in mapping.values()]:
-        lacks = f"the source of {portfolio.name} lacks {', '.join(missing)}"
-        remedy = f"map them in [columns] of {portfolio.file}"
-        raise SchemaError(f"{lacks}; it has {', '.join(found)}; {remedy}")
-    return mapping
+def _first_of(refused: list[Exception], total: Ingested) -> Exception:
+    """The first of the refusals; what became of the other files is said behind it."""
+    first = refused[0]
+    others = f"; {len(refused) - 1} more files are refused" if len(refused) > 1 else ""
+    if total.read:
+        others += f"; of the other files {total.taken:,} of {total.read:,} records were taken"
+    return type(first)(f"{first}{others}") if others else first
 
 
-def _ingest_rows(raw: pa.Table, reading: Reading) -> Ingested:
-    """Take in one batch.
+def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
+    """What is to be taken in, each by itself: rows whose time has come, then file by file."""
+    due = due_rows(run.lake, now=run.now)
+    if due is not None:
+        yield lambda: _take_due(due, run)
+    if run.portfolio.source.url:
+        yield lambda: _take_query(run)
+        return
+    for file in source_files(run.portfolio):
+        yield lambda file=file: _take_file(file, run, again=again)  # type: ignore[misc]
+
+
+def _take_due(due: pa.Table, run: Run) -> Ingested:
+    """Take in what was quarantined because its time had not come; no source says it again."""
+    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    with _opened(run) as connection:
+        delivery = read_tables(iter([due]), "what waited for its time", connection)
+        shut(connection, None)
+        done, _ = _take(delivery, number, run, is_due=True)
+        if not run.is_dry:
+            release_due(delivery, run.lake)
+    return done
+
+
+def _take_query(run: Run) -> Ingested:
+    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    with _opened(run) as connection:
+        delivery = read_query(run.portfolio, connection)
+        shut(connection, None)
+        return _take(delivery, number, run)[0]
+
+
+def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
+    """Take in one file, unless it was taken before."""
+    if not again and (taken := find_taken(file, run.deliveries)):
+        known = taken.records - taken.left_out
+        return Ingested(read=taken.records, known=known, left_out=taken.left_out)
+    size, changed, digest = file.size, file.changed_ns, file.digest()
+    with _opened(run) as connection:
+        delivery = read_file(file, run.portfolio, connection, run.spill)
+        shut(connection, file.path if file.form == "parquet" else None)
+        if waits := _unsettled(file, delivery, run):
+            return Ingested(waiting_files=(waits,))
+        if delivery.stray_quote and not run.is_accepted:
+            raise StoppedError(
+                f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; mend the "
+                'quote, or say quote = "" in [source] csv; --accept takes it as it is'
+            )
+        done, checked = _take(delivery, delivery_number(digest), run)
+    if (size, changed) != (file.size, file.changed_ns):
+        return replace(done, doubts=(*done.doubts, f"{file.name} changed while it was read"))
+    if not run.is_dry:
+        _remember(file, digest, done, checked, run)
+    return done
+
+
+def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, run: Run) -> None:
+    taken = Taken(
+        delivery=delivery_number(digest),
+        name=file.name,
+        digest=digest,
+        size=file.size,
+        changed_ns=file.changed_ns,
+        columns=tuple(checked.facts),
+        records=done.read,
+        left_out=done.left_out,
+        taken_at=run.now,
+    )
+    remember(run.lake, taken, writer=WRITER)
+    run.deliveries.append(taken)
+
+
+def _unsettled(file: SourceFile, delivery: Delivery, run: Run) -> str:
+    """A sentence on a file whose last line may still be written; none where it is whole."""
+    settle = run.portfolio.settle
+    unchanged = run.now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
+    if delivery.is_ended or unchanged >= settle or run.is_accepted:
+        return ""
+    seconds = int(settle.total_seconds())
+    return (
+        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
+        f"for {seconds} s"
+    )
+
+
+@contextmanager
+def _opened(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    with workbench(run.spill) as connection:
+        connection.execute(f"SET TimeZone = {literal(run.portfolio.source.time_zone)}")
+        yield connection
+
+
+def _take(
+    delivery: Delivery, number: int, run: Run, *, is_due: bool = False
+) -> tuple[Ingested, Checked]:
+    """Take in one delivery that was read.
 
     A run killed between two of the appends is completed by the next: each looks at its own table.
     """
-    portfolio, lake = reading.portfolio, reading.lake
-    values, rows, kinds = _converted(raw, portfolio)
-    number = lake.version("transactions") + 1
-    reasons = failures(values, rows, kinds=kinds, now=reading.now)
-    places = _other_rows(rows.num_rows, reasons)
-    good = rows.take(places)
-    row_status = _row_status(good, lake)
-    reasons = pd.concat(
-        [reasons, _contradictions(rows, places.filter(pc.equal(row_status, "contradicts")))]
-    )
-    is_new = pc.equal(row_status, "new")
-    new = good.filter(is_new)
-
-    held = _quarantine(raw, rows["transaction_id"], reasons, reading)
-    if new.num_rows:
-        if lake.count("quarantine"):
-            digests = row_digests(raw.take(places.filter(is_new)))
-            release(
+    connection, lake, portfolio = delivery.connection, run.lake, run.portfolio
+    checked = check(delivery, portfolio, now=run.now)
+    if not (run.is_accepted or is_due):
+        _check_share(delivery, checked, portfolio)
+    transactions = lake.version("transactions") + 1
+    facts = checked.facts
+    find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
+    failed_rows(delivery, number=number, now=run.now)
+    finished = [one.delivery for one in run.deliveries]
+    held = hold_back(connection, lake, finished=finished)
+    labels = 0
+    if not run.is_dry:
+        if not is_due:
+            keep_failed(connection, lake, writer=WRITER)
+        release(delivery, lake)
+        appended = _append_new(delivery, checked, number, transactions, run)
+        _append_corrections(delivery, checked, number, transactions + appended, run)
+        labels = (
+            keep_labels(
+                connection,
                 lake,
-                transaction_ids=new["transaction_id"],
-                digests=digests,
-                offered=reading.offered,
+                has_times="label_known_at" in checked.kinds,
+                delay=None if portfolio.source.feed else portfolio.label_delay,
+                now=run.now,
+                delivery=number,
+                writer=WRITER,
             )
-        lake.append(
-            "transactions",
-            _as_transactions(new, portfolio, reading.now),
-            writer=WRITER,
-            number=number,
+            if "is_fraud" in checked.kinds
+            else 0
         )
-    delay = None if portfolio.source.feed else portfolio.label_delay
-    consistent = good.filter(pc.not_equal(row_status, "contradicts"))
-    labels = keep_labels(consistent, lake, writer=WRITER, delay=delay, now=reading.now)
-    return _became(raw.num_rows, held, taken=new.num_rows, labels=labels)
-
-
-def _became(read: int, held: pa.Table, *, taken: int = 0, labels: int = 0) -> Ingested:
-    count, examples = held.num_rows, tuple(held["reason"][:3].to_pylist())
+    counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
+    taken = counts["new"] + counts["corrected"]
     return Ingested(
-        read=read,
+        read=delivery.records,
         taken=taken,
-        known=read - taken - count,
-        quarantined=count,
+        known=delivery.records - taken - checked.left_out - held.quarantined - held.torn,
+        left_out=checked.left_out,
+        quarantined=held.quarantined,
+        torn=held.torn,
         labels=labels,
-        examples=examples,
+        corrected=counts["corrected"],
+        waiting=held.waiting,
+        examples=held.examples,
+        missing=tuple(counted(connection, "losses")),
+        doubts=tuple(f"{delivery.name}: {one}" for one in (*delivery.doubts, *checked.doubts)),
+    ), checked
+
+
+OUTCOMES = "SELECT outcome, count(*) FROM outcome GROUP BY outcome"
+
+
+def _check_share(delivery: Delivery, checked: Checked, portfolio: Portfolio) -> None:
+    """Stop a delivery of which one reason hits too many rows, or frauds unlike the rest."""
+    has_labels = "is_fraud" in checked.kinds
+    fraud = "coalesce(is_fraud, false)" if has_labels else "false"
+    frauds_of = f"SELECT count(*) FILTER ({fraud}) FROM checked"
+    frauds = count_of(delivery.connection, frauds_of)
+    reasons = counted(delivery.connection, "faults", fraud=fraud)
+    found = stopping(
+        reasons, rows=checked.rows, frauds=frauds, max_share=portfolio.source.max_bad_share
     )
+    if found is not None:
+        raise StoppedError(
+            f"{delivery.name} is stopped: {found.sentence}, in {found.count:,} of "
+            f"{checked.rows:,} rows; {found.remedy}; --accept takes the other rows as they are"
+        )
 
 
-def _other_rows(count: int, reasons: pd.Series) -> pa.Array:
-    """The places of the rows that have no reason to fail."""
-    return pa.array(
-        np.setdiff1d(np.arange(count), reasons.index.to_numpy(dtype="int64"), assume_unique=True)
+def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, run: Run) -> int:
+    """Append the new rows, a commit for each batch; returns how many commits."""
+    known_at = _known_at(checked, run)
+    late = f"known_at > event_time + to_microseconds({run.portfolio.arrival_delay // MICROSECOND})"
+    names = [name for name in checked.facts if name != "known_at"]
+    columns = ", ".join(quoted(name) for name in names)
+    query = (
+        f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
+        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
+        "FROM checked g JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place)"
     )
+    kinds = {name: kind for name, kind in run.portfolio.extra_kinds.items() if name in names}
+    fields = [one for one in transactions_schema(kinds) if one.name in {*names, *ADDED}]
+    schema = pa.schema([*fields, ("delivery", pa.int64())])
+    commits = 0
+    for batch in delivery.connection.sql(query).to_arrow_reader(run.batch_rows):
+        rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+        for start in range(0, rows.num_rows, run.batch_rows):
+            part = rows.slice(start, run.batch_rows)
+            run.lake.append("transactions", part, writer=WRITER, number=first + commits)
+            commits += 1
+    return commits
 
 
-def _converted(
-    raw: pa.Table, portfolio: Portfolio
-) -> tuple[dict[str, pa.ChunkedArray], pa.Table, dict[str, Kind]]:
-    """The source's values by our names, the same in our types with digests, and those types."""
-    mapping = mapped_columns(portfolio, raw.column_names)
-    own: dict[str, Kind] = {column.name: column.kind for column in BY_NAME.values()}
-    known = own | portfolio.extra_kinds
-    kinds = {ours: known[ours] for ours in mapping.values()}
-    for theirs in mapping:
-        check_type(theirs, raw.schema.field(theirs).type)
-    values = {ours: raw[theirs] for theirs, ours in mapping.items()}
-    rows = pa.table({name: convert(column, kinds[name]) for name, column in values.items()})
-    facts = rows.select([name for name in kinds if name not in LABEL_NAMES])
-    return values, rows.append_column("row_digest", row_digests(facts)), kinds
+ADDED = ("known_at", "as_of", "row_digest")
+MICROSECOND = timedelta(microseconds=1)
 
 
-def _row_status(good: pa.Table, lake: Lake) -> pa.ChunkedArray:
-    """Say of each row whether it is new, known, or contradicts a row of its transaction_id."""
-    stored = lake.read("transactions", columns=["transaction_id", "row_digest"])
-    rows = good.select(["transaction_id", "row_digest"]).append_column(
-        "place", pa.array(range(good.num_rows))
+def _known_at(checked: Checked, run: Run) -> str:
+    """SQL for when a row reached us: as it says, else now for a feed, else when it happened."""
+    default = (
+        f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
+        if run.portfolio.source.feed
+        else "event_time"
     )
-    with duckdb.connect() as connection:
-        connection.register("good", rows)
-        connection.register("stored", rows.slice(0, 0) if stored is None else stored)
-        return connection.sql(ROW_STATUS).to_arrow_table()["row_status"]
+    return f"coalesce(g.known_at, {default})" if "known_at" in checked.kinds else default
 
 
-def _contradictions(rows: pa.Table, places: pa.Array) -> pd.Series:
-    names = rows["transaction_id"].take(places).to_pylist()
-    reasons = [
-        f"transaction_id is {name!r}, a duplicate of a row that says something else"
-        for name in names
-    ]
-    return pd.Series(reasons, index=places.to_numpy().astype("int64"), dtype="object")
-
-
-def _as_transactions(good: pa.Table, portfolio: Portfolio, now: datetime) -> pa.Table:
-    """Complete the rows: known_at, and as_of, where each stands in history.
-
-    Columns that the source has not stay out of the lake.
-    """
-    event_time = good["event_time"]
-    known_at = _known_at(good, portfolio, now)
-    late = pc.greater(
-        pc.subtract(known_at, event_time), pa.scalar(portfolio.arrival_delay, pa.duration("us"))
+def _append_corrections(
+    delivery: Delivery, checked: Checked, number: int, first: int, run: Run
+) -> None:
+    """Put the new versions in the place of the old ones, which are kept in `versions`."""
+    found = corrected_rows(
+        delivery.connection,
+        run.lake,
+        run.portfolio,
+        columns=checked.facts,
+        now=run.now,
+        delivery=number,
     )
-    columns = {name: good[name] for name in good.column_names if name not in LABEL_NAMES}
-    columns |= {"known_at": known_at, "as_of": pc.if_else(late, known_at, event_time)}
-    schema = pa.schema(
-        [field for field in transactions_schema(portfolio.extra_kinds) if field.name in columns]
-    )
-    return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _known_at(rows: pa.Table, portfolio: Portfolio, now: datetime) -> pa.ChunkedArray:
-    if "known_at" in rows.column_names:
-        return pc.coalesce(rows["known_at"], rows["event_time"])
-    if portfolio.source.feed:
-        return pa.chunked_array([pa.repeat(pa.scalar(now, ARROW_TYPES["time"]), rows.num_rows)])
-    return rows["event_time"]
-
-
-def _quarantine(
-    raw: pa.Table, transaction_ids: pa.ChunkedArray, reasons: pd.Series, reading: Reading
-) -> pa.Table:
-    """Put the failed rows into quarantine and note that the source offers them.
-
-    Returns those that were not held yet.
-    """
-    digests = row_digests(raw.take(pa.array(reasons.index.to_numpy(dtype="int64"))))
-    reading.offered.update(digests.to_pylist())
-    rows = as_quarantine_rows(raw, transaction_ids, reasons, digests, now=reading.now)
-    return quarantine_rows(rows, reading.lake, writer=WRITER)
-
-
-def _quarantine_malformed(lines: tuple[str, ...], reading: Reading) -> Ingested:
-    raw = pa.table({"line": pa.array(lines, pa.string())})
-    reasons = pd.Series(
-        "the line has too few or too many fields", index=range(len(lines)), dtype="object"
-    )
-    held = _quarantine(raw, pa.chunked_array([pa.nulls(len(lines), pa.string())]), reasons, reading)
-    return _became(len(lines), held)
+    if found is not None:
+        old, new = found
+        keep_versions(run.lake, old, new["corrected_at"], writer=WRITER)
+        run.lake.replace("transactions", new, key="transaction_id", writer=WRITER, number=first)

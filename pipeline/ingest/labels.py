@@ -7,19 +7,26 @@ known_at on.
 from datetime import datetime, timedelta
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from features.schema import ARROW_TYPES, LABELS
+from features.schema import LABELS
+from pipeline.ingest.readers import literal
 from pipeline.lake.tables import Lake
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
-# again says nothing new.
-# A change of mind that comes without a time is known from now on.
+# again says nothing new. A change of mind that comes without a time is known from now on, and so is
+# a label that comes where an earlier delivery of the row had none.
+OFFERED = """
+    CREATE TABLE offered AS SELECT g.transaction_id, g.is_fraud, {stated} AS stated,
+        {matured} AS matured, o.outcome <> 'new' AND NOT {is_of_this_delivery} AS is_late, g.place
+    FROM checked g JOIN outcome o ON o.place = g.place AND o.outcome <> 'contradicts'
+    LEFT JOIN stored s ON s.transaction_id = g.transaction_id
+    WHERE g.is_fraud IS NOT NULL
+"""
 NEW_WORDS = """
     WITH words AS (
-        SELECT transaction_id, is_fraud, label_known_at AS stated, matured, min(place) AS place
-        FROM offered WHERE is_fraud IS NOT NULL GROUP BY ALL
+        SELECT transaction_id, is_fraud, stated, any_value(matured) AS matured,
+               bool_and(is_late) AS is_late, min(place) AS place
+        FROM offered GROUP BY transaction_id, is_fraud, stated
     ), fresh AS (
         SELECT * FROM words w WHERE NOT EXISTS (
             SELECT 1 FROM ledger l
@@ -36,7 +43,8 @@ NEW_WORDS = """
     )
     SELECT transaction_id, is_fraud,
            CASE WHEN stated IS NOT NULL THEN stated
-                WHEN place IN (SELECT place FROM reversing) THEN greatest(matured, $now)
+                WHEN is_late OR place IN (SELECT place FROM reversing)
+                THEN greatest(matured, {now})
                 ELSE matured END AS known_at,
            'source' AS source
     FROM fresh ORDER BY place
@@ -44,49 +52,36 @@ NEW_WORDS = """
 
 
 def keep_labels(
-    rows: pa.Table, lake: Lake, *, writer: str, delay: timedelta | None, now: datetime
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    *,
+    has_times: bool,
+    delay: timedelta | None,
+    now: datetime,
+    delivery: int,
+    writer: str,
 ) -> int:
-    """Append what the source's rows tell and the ledger has not; returns how many.
+    """Append what the rows of `checked` tell and the ledger has not; returns how many.
 
-    `rows` have transaction_id, event_time, is_fraud and perhaps label_known_at. Without the latter
-    a label is known `delay` after its transaction, or now where there is no delay (a feed). A
-    source that takes its word back twice must state the times: without them the third word reads
-    like the first.
+    Without a stated time a label is known `delay` after its transaction, or now where there is no
+    delay (a feed). A source that takes its word back twice must state the times: without them the
+    third word reads like the first.
     """
-    if "is_fraud" not in rows.column_names or not rows.num_rows:
-        return 0
-    number = lake.version("labels") + 1
-    ledger = lake.read("labels")
-    labels = _new_words(rows, LABELS.empty_table() if ledger is None else ledger, delay, now)
-    if labels.num_rows:
-        lake.append("labels", labels, writer=writer, number=number)
-    return int(labels.num_rows)
-
-
-def _new_words(
-    rows: pa.Table, ledger: pa.Table, delay: timedelta | None, now: datetime
-) -> pa.Table:
-    moment = pa.scalar(now, ARROW_TYPES["time"])
-    matured = (
-        pc.add(rows["event_time"], pa.scalar(delay, pa.duration("us")))
-        if delay is not None
-        else pa.repeat(moment, rows.num_rows)
+    moment = f"{literal(now.isoformat())}::TIMESTAMPTZ"
+    microseconds = int(delay.total_seconds() * 1_000_000) if delay is not None else 0
+    matured = f"g.event_time + to_microseconds({microseconds})" if delay is not None else moment
+    names = [name for name, *_ in connection.execute("DESCRIBE stored").fetchall()]
+    own = f"coalesce(s.delivery = {delivery}, false)" if "delivery" in names else "false"
+    connection.execute(
+        OFFERED.format(
+            stated="g.label_known_at" if has_times else "NULL::TIMESTAMPTZ",
+            matured=matured,
+            is_of_this_delivery=own,
+        )
     )
-    stated = (
-        rows["label_known_at"]
-        if "label_known_at" in rows.column_names
-        else pa.nulls(rows.num_rows, ARROW_TYPES["time"])
-    )
-    offered = pa.table(
-        {
-            "transaction_id": rows["transaction_id"],
-            "is_fraud": rows["is_fraud"],
-            "label_known_at": stated,
-            "matured": matured,
-            "place": pa.array(range(rows.num_rows)),
-        }
-    )
-    with duckdb.connect() as connection:
-        connection.register("offered", offered)
-        connection.register("ledger", ledger)
-        return connection.sql(NEW_WORDS, params={"now": now}).to_arrow_table().cast(LABELS)
+    number, ledger = lake.version("labels") + 1, lake.dataset("labels")
+    connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
+    words = connection.sql(NEW_WORDS.format(now=moment)).to_arrow_table().cast(LABELS)
+    if words.num_rows:
+        lake.append("labels", words, writer=writer, number=number)
+    return int(words.num_rows)

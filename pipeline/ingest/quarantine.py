@@ -7,14 +7,18 @@ the source still offers the failed row beside it. A row without a readable trans
 malformed line, and a row that contradicts a transaction already taken in stay as a record.
 """
 
-import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-import pandas as pd
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES
+from pipeline.ingest.corrections import digest_sql
+from pipeline.ingest.readers import PLACE, Delivery, first_row, json_path, literal, numbered, quoted
+from pipeline.ingest.validation import sentence_sql
 from pipeline.lake.tables import Lake
 
 QUARANTINE = pa.schema(
@@ -24,65 +28,178 @@ QUARANTINE = pa.schema(
         ("row", pa.string()),
         ("row_digest", pa.int64()),
         ("quarantined_at", ARROW_TYPES["time"]),
+        ("delivery", pa.int64()),
+        ("wait_until", ARROW_TYPES["time"]),  # of a row whose only fault is that its time comes
     ]
 )
+TORN = "the line has too few or too many fields"
 
 
-def quarantine_rows(rows: pa.Table, lake: Lake, *, writer: str) -> pa.Table:
-    """Keep the failed rows that are not held yet, each once; returns those."""
-    number = lake.version("quarantine") + 1
-    held = lake.read("quarantine", columns=["row_digest"])
-    fresh = ~rows["row_digest"].to_pandas().duplicated()
+def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
+    """Make the table `failed`: the rows of `checked` that cannot be taken, and the torn lines."""
+    raw = RawRow(delivery)
+    duplicate = (
+        "'transaction_id is ''' || g.transaction_id || "
+        "''', a duplicate of a row that says something else'"
+    )
+    reason = f"CASE WHEN g.faults IS NULL THEN {duplicate} ELSE {sentence_sql('g.faults')} END"
+    ahead = "starts_with(split_part(g.faults, chr(31), 2), 'in the future')"
+    is_alone = "len(string_split(g.faults, chr(30))) = 2"  # an entry, and the sign before it
+    delivery.connection.execute(
+        "CREATE TABLE failed AS "
+        f'SELECT g.transaction_id, {reason} AS reason, {raw.text} AS "row", '
+        f"{raw.digest} AS row_digest, {literal(now.isoformat())}::TIMESTAMPTZ AS quarantined_at, "
+        f"{number}::BIGINT AS delivery, "
+        f"CASE WHEN {ahead} AND {is_alone} THEN g.event_time END AS wait_until, "
+        "false AS is_torn, g.place "
+        f"FROM checked g JOIN raw ON raw.{quoted(PLACE)} = g.place "
+        "LEFT JOIN outcome o ON o.place = g.place "
+        "WHERE g.faults IS NOT NULL OR o.outcome = 'contradicts' ORDER BY g.place"
+    )
+    if delivery.torn:
+        delivery.connection.execute(
+            f"INSERT INTO failed SELECT NULL, {literal(TORN)}, "
+            f"json_object('line', line), {digest_sql({'line': 'line'})}, "
+            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, true, "
+            "1000000000000000 + rowid FROM torn"
+        )
+
+
+class RawRow:
+    """SQL for a row as it came: as JSON, and its digest."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        columns = [f"raw.{quoted(numbered(at))}" for at in range(len(delivery.names))]
+        pairs = [
+            f"{literal(name)}, {column}"
+            for name, column in zip(delivery.names, columns, strict=True)
+        ]
+        self.text = f"json_object({', '.join(pairs)})::VARCHAR"
+        texts = {
+            name: f"CAST({_moment(column, kind)} AS VARCHAR)"
+            for name, column, kind in zip(delivery.names, columns, delivery.types, strict=True)
+        }
+        self.digest = digest_sql(texts)
+
+
+def _moment(column: str, kind: str) -> str:
+    return f"epoch_us({column})" if kind.startswith("TIMESTAMP") else column
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """How many rows and torn lines are new in quarantine, how many of them wait, and reasons."""
+
+    quarantined: int
+    torn: int
+    waiting: int
+    examples: tuple[str, ...]
+
+
+def hold_back(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, *, finished: Sequence[int]
+) -> HeldBack:
+    """Say what of `failed` is new in quarantine, each row once.
+
+    What a killed run held is new to the one that finishes its delivery.
+    """
+    held = lake.dataset("quarantine")
+    connection.execute("CREATE TABLE held (row_digest BIGINT, is_told BOOLEAN)")
     if held is not None:
-        fresh &= ~pc.is_in(rows["row_digest"], held["row_digest"].combine_chunks()).to_pandas()
-    rows = rows.filter(pa.array(fresh))
-    if rows.num_rows:
-        lake.append("quarantine", rows, writer=writer, number=number)
-    return rows
-
-
-def as_quarantine_rows(
-    raw: pa.Table,
-    transaction_ids: pa.ChunkedArray,
-    reasons: pd.Series,
-    digests: pa.Array,
-    *,
-    now: datetime,
-) -> pa.Table:
-    """Return the failed rows (those with a reason, in its order) as they came, as JSON."""
-    places = pa.array(reasons.index.to_numpy())
-    rows = raw.take(places).to_pylist()
-    text = [json.dumps(row, default=str, ensure_ascii=False) for row in rows]
-    return pa.table(
-        [
-            transaction_ids.take(places),
-            reasons.tolist(),
-            text,
-            digests,
-            pa.array([now] * len(reasons), ARROW_TYPES["time"]),
-        ],
-        schema=QUARANTINE,
+        connection.register("quarantine", held)
+        done = ", ".join(map(str, finished))
+        told = f"delivery IS NULL OR list_contains([{done}]::BIGINT[], delivery)"
+        told = told if "delivery" in held.schema.names else "true"
+        connection.execute(
+            f"INSERT INTO held SELECT row_digest, bool_or({told}) "
+            "FROM quarantine GROUP BY row_digest"
+        )
+    connection.execute(
+        "CREATE TABLE fresh AS SELECT f.*, h.row_digest IS NOT NULL AS is_held FROM failed f "
+        "LEFT JOIN held h USING (row_digest) WHERE NOT coalesce(h.is_told, false) "
+        "QUALIFY row_number() OVER (PARTITION BY f.row_digest ORDER BY f.place) = 1"
+    )
+    quarantined, torn, waiting = first_row(
+        connection,
+        "SELECT count(*) FILTER (NOT is_torn), count(*) FILTER (is_torn), count(wait_until) "
+        "FROM fresh",
+    )
+    reasons = connection.execute("SELECT reason FROM fresh ORDER BY place LIMIT 3").fetchall()
+    return HeldBack(
+        quarantined=quarantined,
+        torn=torn,
+        waiting=waiting,
+        examples=tuple(reason for (reason,) in reasons),
     )
 
 
-def release(
-    lake: Lake, *, transaction_ids: pa.ChunkedArray, digests: pa.Array, offered: set[int]
-) -> int:
+def keep_failed(connection: duckdb.DuckDBPyConnection, lake: Lake, *, writer: str) -> None:
+    """Append the rows of `fresh` that are not held yet."""
+    names = ", ".join(quoted(name) for name in QUARANTINE.names)
+    number = lake.version("quarantine") + 1
+    rows = connection.sql(
+        f"SELECT {names} FROM fresh WHERE NOT is_held ORDER BY place"
+    ).to_arrow_table()
+    if rows.num_rows:
+        lake.append("quarantine", rows.cast(QUARANTINE), writer=writer, number=number)
+
+
+def release(delivery: Delivery, lake: Lake) -> int:
     """Let go the held rows whose transaction is about to be newly taken in; returns how many.
 
-    `offered` are the digests of failed rows that the source still has. Done before the transactions
-    are appended: a run killed between the two is run again, and takes in what is missing or holds
-    again what fails again.
+    Not those that the source still offers as they failed. Done before the transactions are
+    appended: a run killed between the two is run again, and takes in what is missing or holds again
+    what fails again.
     """
-    held = lake.read("quarantine", columns=["transaction_id", "row_digest"])
-    if held is None or not held.num_rows:
+    held = lake.dataset("quarantine")
+    if held is None or not lake.count("quarantine"):
         return 0
-    taken = pc.or_(
-        pc.is_in(held["transaction_id"], transaction_ids.combine_chunks(), skip_nulls=True),
-        pc.is_in(held["row_digest"], digests),
-    )
-    still_offered = pc.is_in(held["row_digest"], pa.array(list(offered), pa.int64()))
-    gone = held["row_digest"].filter(pc.and_not(taken, still_offered))
+    connection = delivery.connection
+    taken = "SELECT place FROM outcome WHERE outcome IN ('new', 'corrected')"
+    digests = f"SELECT {RawRow(delivery).digest} FROM raw WHERE raw.{quoted(PLACE)} IN ({taken})"
+    names = f"SELECT transaction_id FROM checked WHERE place IN ({taken})"
+    connection.register("quarantine", held)
+    gone = connection.sql(
+        "SELECT DISTINCT row_digest FROM quarantine "
+        f"WHERE (row_digest IN ({digests}) OR transaction_id IN ({names})) "
+        "AND row_digest NOT IN (SELECT row_digest FROM failed)"
+    ).to_arrow_table()["row_digest"]
     if len(gone):
         lake.remove("quarantine", "row_digest", gone.combine_chunks())
     return len(gone)
+
+
+def due_rows(lake: Lake, *, now: datetime) -> pa.Table | None:
+    """The held rows whose time has come by now, as they came, with their digests."""
+    held = lake.dataset("quarantine")
+    if held is None or "wait_until" not in held.schema.names:
+        return None
+    due = pc.field("wait_until") <= pa.scalar(now, ARROW_TYPES["time"])
+    rows = held.to_table(columns=["row", "row_digest"], filter=due)
+    if not rows.num_rows:
+        return None
+    with duckdb.connect() as connection:
+        connection.register("held", rows)
+        keys = connection.execute(
+            'SELECT DISTINCT unnest(json_keys("row")) AS key FROM held ORDER BY key'
+        ).fetchall()
+        values = [
+            f'json_extract_string("row", {literal(json_path(key))}) AS {quoted(key)}'
+            for (key,) in keys
+        ]
+        selected = ", ".join([*values, f"row_digest AS {quoted(HELD)}"])
+        return connection.sql(f"SELECT {selected} FROM held").to_arrow_table()
+
+
+HELD = "strata:held"
+
+
+def release_due(delivery: Delivery, lake: Lake) -> None:
+    """Let go the rows that waited and were taken now, or are known meanwhile."""
+    held = quoted(numbered(delivery.names.index(HELD)))
+    gone = delivery.connection.sql(
+        f"SELECT DISTINCT {held} AS row_digest FROM raw "
+        f"JOIN outcome o ON o.place = raw.{quoted(PLACE)} AND o.outcome <> 'contradicts'"
+    ).to_arrow_table()["row_digest"]
+    if len(gone):
+        lake.remove("quarantine", "row_digest", gone.combine_chunks())

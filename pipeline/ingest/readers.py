@@ -1,125 +1,440 @@
-"""Rows as their source has them, file or database query, in batches, not interpreted yet."""
+"""A delivery, read by DuckDB: its records as they stand, in the view `raw`, and its torn lines.
 
-from collections.abc import Iterator
+`raw` has a record's place and its values by number, so that no name of theirs meets one of ours.
+Once it is read the connection reaches no file any more but this one.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
+from pipeline.ingest.files import SourceFile
+from pipeline.ingest.text_files import TextFile, TornFileError, count_records, open_text
 from pipeline.portfolio import Portfolio, PortfolioError
+from pipeline.portfolio_tables import AUTO, Csv
 
-BATCH_ROWS = 500_000
-BATCH_BYTES = 1 << 25  # of a csv file
+PLACE = "strata:place"
+DELIMITERS = (",", ";", "\t", "|")
+MAX_LINE_BYTES = 1 << 24
+MEMORY = "2GB"
+SAMPLE_LINES = 200
+MAX_FIELD_LINES, MAX_FIELD_BYTES = 20, 1 << 16  # of what is no doubt
+ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceBatch:
-    """Some of a source's rows in its own names.
+class Delivery:
+    """What came at once, a file or the rows of a query, open in a connection.
 
-    Csv values are text, and a csv line with too few or too many fields is malformed.
+    `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
+    found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where the
+    last line may still be written.
     """
 
-    rows: pa.Table
-    malformed: tuple[str, ...] = ()
+    connection: duckdb.DuckDBPyConnection
+    name: str
+    names: tuple[str, ...]
+    types: tuple[str, ...]
+    records: int  # torn ones among them
+    torn: int = 0
+    is_ended: bool = True
+    doubts: tuple[str, ...] = ()
+    stray_quote: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the values in `raw`."""
+        return tuple(numbered(place) for place in range(len(self.names)))
 
 
-def source_batches(
-    portfolio: Portfolio, *, rows: int = BATCH_ROWS, csv_bytes: int = BATCH_BYTES
-) -> Iterator[SourceBatch]:
-    """Yield the source's rows; at least one (possibly empty) batch comes.
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a csv file is written: its sign between fields, its names, the lines above the rows."""
 
-    Raises PortfolioError when the source is missing or cannot be read, or when two of its columns
-    have one name.
+    delimiter: str
+    names: tuple[str, ...]
+    lines_above: int
+    records_above: int
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def numbered(place: int) -> str:
+    """How a column of theirs is called in `raw`."""
+    return f"strata:{place}"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it.
+
+    >>> quoted('a "b"')
+    '"a ""b\"""'
     """
-    for batch in _batches(portfolio, rows, csv_bytes):
-        names = batch.rows.column_names
-        if doubled := [name for name in names if names.count(name) > 1]:
-            found = f"the source of portfolio {portfolio.name} has two columns named {doubled[0]!r}"
-            raise PortfolioError(f"{found}; rename one of them")
-        yield batch
+    return '"' + name.replace('"', '""') + '"'
 
 
-def _batches(portfolio: Portfolio, rows: int, csv_bytes: int) -> Iterator[SourceBatch]:
-    source = portfolio.source
-    if source.url:
-        yield from _query(source.url, source.query, portfolio, rows)
-        return
-    file = portfolio.file.parent / source.path
-    if not file.is_file():
-        raise PortfolioError(
-            f"the source {file} of portfolio {portfolio.name} is no file; "
-            "put it there or mend [source] path"
-        )
+def literal(text: str) -> str:
+    """A text as SQL writes it.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own for one delivery, which lies on disk and is gone afterwards."""
+    file = spill / "delivery.duckdb"
+    with duckdb.connect(file) as connection:
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute(f"SET temp_directory = {literal(str(spill / 'temp'))}")
+        connection.execute("SET enable_progress_bar = false")
+        try:
+            yield connection
+        finally:
+            connection.close()
+            file.unlink(missing_ok=True)
+
+
+def read_file(
+    file: SourceFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection, spill: Path
+) -> Delivery:
+    """Read a file. Raises PortfolioError where it cannot be read, or its records do not add up."""
     try:
-        if file.suffix == ".csv":
-            yield from _csv(file, csv_bytes)
-        elif file.suffix == ".parquet":
-            yield from _parquet(file, rows)
+        if file.form == "parquet":
+            delivery = _parquet(file, connection)
         else:
-            raise PortfolioError(
-                f"the source {file} is neither .csv nor .parquet; "
-                "convert it, or name a database url and query"
-            )
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise PortfolioError(
-            f"the source {file} cannot be read ({reason}); "
-            f"check that it is a whole {file.suffix} file"
+            written = portfolio.source.csv
+            read, quote = (_csv, written.quote) if file.form == "csv" else (_json_lines, "")
+            text = open_text(file, encoding=written.encoding, quote=quote, spill=spill)
+            delivery = read(file, text, portfolio, connection)
+    except duckdb.Error as error:
+        raise TornFileError(
+            f"the source {file.path} cannot be read ({_one_line(error)}); "
+            f"check that it is a whole {file.path.suffix} file"
         ) from error
+    _check_names(delivery, portfolio)
+    return delivery
 
 
-def _parquet(file: Path, rows: int) -> Iterator[SourceBatch]:
-    with pq.ParquetFile(file) as parquet:
-        if parquet.metadata.num_rows == 0:
-            yield SourceBatch(rows=parquet.schema_arrow.empty_table())
-        for batch in parquet.iter_batches(batch_size=rows):
-            yield SourceBatch(rows=pa.Table.from_batches([batch]))
+def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:
+    """Let the connection reach no file any more but this one, for good."""
+    allowed = literal(str(file)) if file else ""
+    connection.execute(f"SET allowed_paths = [{allowed}]")
+    connection.execute("SET enable_external_access = false")
 
 
-def _csv(file: Path, bytes_at_once: int) -> Iterator[SourceBatch]:
-    malformed: list[str] = []
+def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
+    doubled = [name for name, count in Counter(delivery.names).items() if count > 1]
+    if doubled:
+        found = f"the source of portfolio {portfolio.name} has two columns named {doubled[0]!r}"
+        raise PortfolioError(f"{found}; rename one of them")
 
-    def keep(row: "pyarrow.csv.InvalidRow") -> str:
-        malformed.append(row.text)
-        return "skip"
 
-    options = {
-        "read_options": pyarrow.csv.ReadOptions(block_size=bytes_at_once),
-        "parse_options": pyarrow.csv.ParseOptions(invalid_row_handler=keep),
-    }
-    with pyarrow.csv.open_csv(file, **options) as reader:
-        names = reader.schema.names
-    malformed.clear()
-    # Only an empty field is null: "NA" is a country, and "nan" is no number but a mistake.
-    as_text = pyarrow.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+def _parquet(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Delivery:
+    read = f"read_parquet({literal(str(file.path))}, file_row_number = true)"
+    found = connection.sql(f"SELECT * FROM {read} LIMIT 0")
+    names, types = found.columns[:-1], found.types[:-1]
+    renamed = [f"{quoted(name)} AS {quoted(numbered(at))}" for at, name in enumerate(names)]
+    connection.execute(
+        f"CREATE VIEW raw AS SELECT file_row_number AS {quoted(PLACE)}, {', '.join(renamed)} "
+        f"FROM {read}"
     )
-    with pyarrow.csv.open_csv(file, **options, convert_options=as_text) as reader:
-        for batch in reader:
-            lines = tuple(malformed)
-            del malformed[: len(lines)]
-            yield SourceBatch(rows=pa.Table.from_batches([batch]), malformed=lines)
-        yield SourceBatch(rows=reader.schema.empty_table(), malformed=tuple(malformed))
+    footer = (
+        f"SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata({literal(str(file.path))})"
+    )
+    return Delivery(
+        connection=connection,
+        name=file.name,
+        names=tuple(names),
+        types=tuple(str(kind) for kind in types),
+        records=count_of(connection, footer),
+    )
 
 
-def _query(url: str, query: str, portfolio: Portfolio, rows: int) -> Iterator[SourceBatch]:
-    """Pandas brings its own database layer.
+def _csv(
+    file: SourceFile, text: TextFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection
+) -> Delivery:
+    if not text.head.strip():
+        raise TornFileError(f"the source {file.path} cannot be read (it is empty); put rows in it")
+    written = portfolio.source.csv
+    dialect = find_dialect(text.head, written, wanted=tuple(portfolio.columns.values()))
+    width = len(dialect.names)
+    columns = {numbered(place): "VARCHAR" for place in range(width)}
+    _load(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
+    taken = count_of(connection, "SELECT count(*) FROM loaded")
+    torn = count_of(connection, "SELECT count(*) FROM torn")
+    records = text.lines - dialect.records_above
+    if records != taken + torn:
+        counted = count_records(text, delimiter=dialect.delimiter, quote=written.quote)
+        records = counted - dialect.records_above
+    _check_count(file, records, taken, torn)
+    return Delivery(
+        connection=connection,
+        name=file.name,
+        names=dialect.names,
+        types=("VARCHAR",) * width,
+        records=records,
+        torn=torn,
+        is_ended=text.is_ended,
+        doubts=tuple(_found_out(dialect, text, written)),
+        stray_quote=_stray_quote(connection, columns),
+    )
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    text: TextFile,
+    columns: dict[str, str],
+    delimiter: str,
+    quote: str,
+    skip: int,
+) -> None:
+    """Read the lines into `loaded`, each value as it stands, and those of another width: `torn`."""
+    named = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
+    connection.execute(
+        f"CREATE TABLE loaded AS SELECT * FROM read_csv({literal(str(text.path))}, "
+        f"auto_detect = false, delim = {literal(delimiter)}, quote = {literal(quote)}, "
+        f"escape = {literal(quote)}, header = false, skip = {skip}, columns = {{{named}}}, "
+        f"compression = '{text.packing}', ignore_errors = true, store_rejects = true, "
+        f"rejects_limit = 0, strict_mode = true, max_line_size = {MAX_LINE_BYTES})"
+    )
+    connection.execute(
+        "CREATE TABLE torn AS SELECT trim(any_value(csv_line), chr(10) || chr(13)) AS line "
+        "FROM reject_errors GROUP BY line_byte_position, line ORDER BY line_byte_position"
+    )
+    connection.execute(f"CREATE VIEW raw AS SELECT rowid AS {quoted(PLACE)}, * FROM loaded")
+
+
+def _check_count(file: SourceFile, records: int, taken: int, torn: int) -> None:
+    if records != taken + torn:
+        read = f"{taken:,} records and {torn:,} torn lines were read of the source {file.path}"
+        raise PortfolioError(
+            f"{read}, which has {records:,} when it is counted; mend its quotes, or say quote in "
+            "[source] csv as it is written"
+        )
+
+
+def find_dialect(head: str, written: Csv, *, wanted: tuple[str, ...] = ()) -> Dialect:
+    r"""Find how a csv file is written from its beginning, where the portfolio does not say.
+
+    >>> find_dialect("id;amount\n1;2,50\n", Csv()).delimiter
+    ';'
+    """
+    signs = DELIMITERS if written.delimiter == AUTO else (written.delimiter,)
+    found = [_read_head(head, sign, written, wanted) for sign in signs]
+    return max(found, key=lambda one: (_known(one, wanted), _agreeing(one), len(one.names)))
+
+
+def _known(dialect: Dialect, wanted: tuple[str, ...]) -> int:
+    return len({*dialect.names} & {*wanted}) if len(dialect.names) > 1 else 0
+
+
+def _agreeing(dialect: Dialect) -> int:
+    """How many rows of the sample have as many fields as there are names."""
+    width = len(dialect.names)
+    return sum(len(row) == width for row in dialect.rows) if width > 1 else 0
+
+
+def _read_head(head: str, sign: str, written: Csv, wanted: tuple[str, ...]) -> Dialect:
+    lines = head.splitlines(keepends=True)[:SAMPLE_LINES]
+    quoting = csv.QUOTE_MINIMAL if written.quote else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=sign, quotechar=written.quote or None, quoting=quoting)
+    rows: list[tuple[int, tuple[str, ...]]] = []
+    for row in reader:
+        if row:
+            rows.append((reader.line_num, tuple(row)))
+    at = _header_at([row for _, row in rows], written, wanted)
+    if at is None:
+        width = Counter(len(row) for _, row in rows).most_common(1)[0][0]
+        names = tuple(f"column{place}" for place in range(width))
+        return Dialect(
+            delimiter=sign,
+            names=names,
+            lines_above=0,
+            records_above=0,
+            rows=tuple(row for _, row in rows),
+        )
+    return Dialect(
+        delimiter=sign,
+        names=tuple(name.strip() for name in rows[at][1]),
+        lines_above=rows[at][0],
+        records_above=at + 1,
+        rows=tuple(row for _, row in rows[at + 1 :]),
+    )
+
+
+def _header_at(rows: list[tuple[str, ...]], written: Csv, wanted: tuple[str, ...]) -> int | None:
+    """Which record has the names: the one with most of those wanted; None where there is none."""
+    if written.header == "no" or not rows:
+        return None
+    known = [len({name.strip() for name in row} & {*wanted}) for row in rows[:20]]
+    if max(known) > 0:
+        return known.index(max(known))
+    is_data = any(_is_value(field) for field in rows[0])
+    return None if is_data and written.header == AUTO else 0
+
+
+def _is_value(field: str) -> bool:
+    """Whether a field can be no column's name: it is a number or a time."""
+    digits = field.strip().lstrip("+-$").replace(".", "").replace(",", "").replace(":", "")
+    return digits.replace("-", "").isdigit()
+
+
+def _found_out(dialect: Dialect, text: TextFile, written: Csv) -> Iterator[str]:
+    """What was found out of how the file is written and is not the usual."""
+    if text.encoding != "utf-8":
+        yield f"its encoding is taken to be {text.encoding}"
+    if written.delimiter == AUTO and dialect.delimiter != ",":
+        yield f"its fields are taken to be parted by {dialect.delimiter!r}"
+    if dialect.lines_above == 0:
+        yield "it is taken to have no names above its rows, so they are column0, column1, ..."
+    elif dialect.records_above > 1:
+        yield f"the first {dialect.records_above - 1} lines, above the names, are passed over"
+
+
+def _stray_quote(connection: duckdb.DuckDBPyConnection, columns: dict[str, str]) -> str:
+    """A sentence on fields so long that they may have swallowed lines; none where there is none."""
+    longest = ", ".join(f"coalesce(strlen({quoted(name)}), 0)" for name in columns)
+    lines = " + ".join(f"{_line_ends(quoted(name))}" for name in columns)
+    count, first = first_row(
+        connection,
+        f"SELECT count(*), min({quoted(PLACE)}) FROM raw "
+        f"WHERE greatest({longest}, 0) > {MAX_FIELD_LINES} "
+        f"AND ({lines} > {MAX_FIELD_LINES} OR greatest({longest}, 0) > {MAX_FIELD_BYTES})",
+    )
+    is_long = f"{_line_ends('line')} > {MAX_FIELD_LINES}"
+    torn = count_of(connection, f"SELECT count(*) FROM torn WHERE {is_long}")
+    if not count + torn:
+        return ""
+    at = f", the first in record {first + 1:,}" if count else ""
+    return f"{count + torn:,} fields are longer than {MAX_FIELD_LINES} lines or 64 KB{at}"
+
+
+def _line_ends(column: str) -> str:
+    return f"coalesce(strlen({column}) - strlen(replace({column}, chr(10), '')), 0)"
+
+
+def _json_lines(
+    file: SourceFile, text: TextFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection
+) -> Delivery:
+    if text.head.lstrip()[:1] == "[":
+        raise PortfolioError(
+            f"the source {file.path} of portfolio {portfolio.name} is one JSON list; "
+            "write one object a line (jq -c '.[]' does)"
+        )
+    _load(connection, text, {"line": "VARCHAR"}, "\x1f", "", 0)
+    is_object = "json_valid(line) AND json_type(line) = 'OBJECT'"
+    connection.execute(
+        f"INSERT INTO torn SELECT line FROM loaded WHERE NOT coalesce({is_object}, false)"
+    )
+    connection.execute(f"CREATE TABLE objects AS SELECT line FROM loaded WHERE {is_object}")
+    keys = connection.execute(
+        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, rowid AS place FROM objects) "
+        "GROUP BY key ORDER BY min(place), key"
+    ).fetchall()
+    names = tuple(str(key) for (key,) in keys)
+    values = [
+        f"json_extract_string(line, {literal(json_path(name))}) AS {quoted(numbered(at))}"
+        for at, name in enumerate(names)
+    ]
+    columns = ", ".join([f"rowid AS {quoted(PLACE)}", *values])
+    connection.execute(f"CREATE OR REPLACE VIEW raw AS SELECT {columns} FROM objects")
+    taken = count_of(connection, "SELECT count(*) FROM objects")
+    torn = count_of(connection, "SELECT count(*) FROM torn")
+    _check_count(file, text.lines, taken, torn)
+    return Delivery(
+        connection=connection,
+        name=file.name,
+        names=names,
+        types=("VARCHAR",) * len(names),
+        records=text.lines,
+        torn=torn,
+        is_ended=text.is_ended,
+    )
+
+
+def json_path(key: str) -> str:
+    """Where a key's value is in an object, as DuckDB writes it."""
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'$."{escaped}"'
+
+
+def read_query(portfolio: Portfolio, connection: duckdb.DuckDBPyConnection) -> Delivery:
+    """Read what a database's query selects; pandas brings its own database layer.
 
     The URL may carry a password, so no error repeats it, nor is one its cause.
     """
+    url, query = portfolio.source.url, portfolio.source.query
     try:
-        for frame in pd.read_sql_query(query, url, chunksize=rows, dtype_backend="pyarrow"):
-            yield SourceBatch(rows=pa.Table.from_pandas(frame, preserve_index=False))
+        frames = pd.read_sql_query(query, url, chunksize=ROWS_AT_ONCE, dtype_backend="pyarrow")
+        tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in frames)
+        return read_tables(tables, f"the query of {portfolio.name}", connection)
     except Exception as error:  # every driver has its own
         reason = _without_password(
             " ".join(str(getattr(error, "orig", None) or type(error).__name__).split()), url
         )
         failed = f"the query of portfolio {portfolio.name} failed ({reason})"
         raise PortfolioError(f"{failed}; try its url and query in a database client") from None
+
+
+def read_tables(
+    tables: Iterator[pa.Table], name: str, connection: duckdb.DuckDBPyConnection
+) -> Delivery:
+    """Read rows that are in memory, a part at a time."""
+    names: list[str] = []
+    for place, table in enumerate(tables):
+        names = table.column_names
+        part = _typed(table).rename_columns([numbered(at) for at in range(len(names))])
+        connection.register("part", part)
+        start = "CREATE TABLE loaded AS" if place == 0 else "INSERT INTO loaded"
+        connection.execute(f"{start} SELECT * FROM part")
+        connection.unregister("part")
+    connection.execute(f"CREATE VIEW raw AS SELECT rowid AS {quoted(PLACE)}, * FROM loaded")
+    types = connection.sql("SELECT * FROM loaded LIMIT 0").types
+    return Delivery(
+        connection=connection,
+        name=name,
+        names=tuple(names),
+        types=tuple(str(kind) for kind in types),
+        records=count_of(connection, "SELECT count(*) FROM loaded"),
+    )
+
+
+def _typed(table: pa.Table) -> pa.Table:
+    """The table with text where a column has no value, so no type."""
+    fields = [
+        field.with_type(pa.string()) if pa.types.is_null(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def first_row(
+    connection: duckdb.DuckDBPyConnection, query: str, given: Sequence[object] = ()
+) -> tuple[Any, ...]:
+    """The one row of a query that has one."""
+    found: list[tuple[Any, ...]] = connection.execute(query, [*given]).fetchall()
+    return found[0]
+
+
+def count_of(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    """The number that a query answers."""
+    return int(first_row(connection, query)[0])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _without_password(text: str, url: str) -> str:

@@ -1,104 +1,170 @@
-"""The checks that a row must pass, each with the reason it fails by."""
+"""What a value must satisfy: a required one that does not costs its row, an optional one is missing.
 
-from collections.abc import Mapping
-from datetime import datetime
+Each row's faults (of required columns) and losses (of optional ones) stand in a text: column, rule
+and value of each, so that they can be told, counted and grouped.
+"""
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from features.schema import BY_NAME, Column, Kind
-from pipeline.ingest.coercion import as_text
+import duckdb
 
+from features.schema import BY_NAME, REQUIRED, Column, Kind
+from pipeline.ingest.readers import literal, quoted
+
+FIELD, ENTRY = 31, 30  # ASCII's own signs between fields and between records
 WRONG_TYPE: dict[Kind, str] = {
     "text": "no text",
     "number": "no finite number",
     "time": "no ISO 8601 time",
     "flag": "neither true nor false",
 }
-NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
-NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
+MISSING, UNCOMPUTED = "missing", "not to be computed"
+MIN_STOPPED = 20  # rows that one reason hits before a file is stopped
+MIN_FRAUDS = 5  # known frauds that one reason hits
+MAX_FRAUD_TIMES = 5  # how many times more often it may hit them than the other rows
 
 
-def failures(
-    raw: Mapping[str, pa.ChunkedArray], rows: pa.Table, *, kinds: Mapping[str, Kind], now: datetime
-) -> pd.Series:
-    """Return why rows fail, by row number: each column, its value, and the rule it breaks.
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One rule that values of a column break, how often, and the least value that does."""
 
-    `raw` are the source's values and `rows` the converted ones, both by our names.
-    """
-    frame = rows.to_pandas()
-    found = [_wrong_type(name, raw[name], rows[name], kinds[name]) for name in raw]
-    found.append(_failed_checks(frame, now))
-    found += [_before_event(frame, name) for name in NEVER_BEFORE_EVENT if name in frame]
-    reasons = pd.concat([some for some in found if len(some)] or [pd.Series(dtype="object")])
-    joined: pd.Series = reasons.groupby(level=0).agg("; ".join)
-    return joined
+    column: str
+    rule: str
+    count: int
+    example: str
+    frauds: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a quarantined row has it."""
+        if self.rule == MISSING:
+            return f"{self.column} is missing"
+        return f"{self.column} is {self.example}, {self.rule}"
+
+    @property
+    def remedy(self) -> str:
+        """What to write in the portfolio where the data are right and the portfolio is not."""
+        column, rule = self.column, self.rule
+        if rule == MISSING:
+            return f'say where else it stands ({column} = "coalesce(one, other)") or leave it out'
+        if rule.startswith("in the future"):
+            return "say time_zone in [source] where its times are local"
+        if column == "event_time":
+            return (
+                "say time_format in [source], such as '%d.%m.%Y %H:%M' or 'milliseconds', or "
+                'write event_time = "make_timestamp(year, month, day, 0, 0, 0)"'
+            )
+        if rule == WRONG_TYPE["number"]:
+            return (
+                "say decimal and thousands in [source] csv, or write SQL such as "
+                "amount = \"replace(their_amount, '$', '')\""
+            )
+        if rule == "below 0":
+            return 'write amount = "abs(their_amount)", or leave out what is no payment by where'
+        return f"mend {column} in [columns]"
 
 
-def _wrong_type(name: str, raw: pa.ChunkedArray, values: pa.ChunkedArray, kind: Kind) -> pd.Series:
-    """Reasons of the values that could not be converted, and of required ones that lack."""
-    if not values.null_count:
-        return pd.Series(dtype="object")
-    text = as_text(raw)
-    is_lost = pc.and_(pc.is_valid(text), pc.is_null(values))
-    reasons = _series(text, is_lost).map(lambda value: f"{name} is {value!r}, {WRONG_TYPE[kind]}")
-    if name in BY_NAME and BY_NAME[name].required:
-        absent = _series(text, pc.is_null(text))
-        missing = absent.map(lambda _: f"{name} is missing", na_action=None)
-        reasons = pd.concat([reasons, missing])
-    return reasons
+def entry(column: str, rule: str, shown: str, broken: str) -> str:
+    """SQL of a fault or loss: null where `broken` does not hold; `shown` is SQL for the value."""
+    head = f"{literal(column)} || chr({FIELD}) || {literal(rule)} || chr({FIELD})"
+    return f"CASE WHEN {broken} THEN {head} || {shown} END"
 
 
-def _series(values: pa.ChunkedArray, chosen: pa.ChunkedArray) -> pd.Series:
-    """The chosen values by row number."""
-    return pd.Series(
-        values.filter(chosen).to_pylist(),
-        index=pc.indices_nonzero(chosen).to_numpy().astype("int64"),
-        dtype="object",
+def joined(entries: Sequence[str]) -> str:
+    """SQL of a row's faults or losses, null where there is none."""
+    return (
+        f"nullif(concat_ws(chr({ENTRY}), {', '.join([literal(''), *entries])}), '')"
+        if entries
+        else "NULL::VARCHAR"
     )
 
 
-def _failed_checks(rows: pd.DataFrame, now: datetime) -> pd.Series:
-    found = [pd.Series(dtype="object")]
-    for name in rows.columns:
-        if name in BY_NAME:
-            found += _broken_rules(rows[name], BY_NAME[name], now)
-    reasons: pd.Series = pd.concat(found)
-    return reasons
+def shown_text(text: str) -> str:
+    """SQL for how a text is shown in a sentence: quoted, on one line, not too long."""
+    line = f"replace(replace({text}, chr(13), '\\r'), chr(10), '\\n')"
+    return f"'''' || left({line}, 80) || ''''"
 
 
-def _broken_rules(values: pd.Series, column: Column, now: datetime) -> list[pd.Series]:
-    """Reasons of the values that break a rule of their column, a series for each rule."""
-    broken: list[tuple[pd.Series, str]] = []
+def shown(value: str, kind: Kind) -> str:
+    """SQL for how a value is shown in a sentence."""
+    if kind == "text":
+        return shown_text(value)
+    if kind == "time":
+        utc = f"({value} AT TIME ZONE 'UTC')"
+        seconds = f"strftime({utc}, '%Y-%m-%dT%H:%M:%S')"
+        fraction = (
+            f"CASE WHEN epoch_us({value}) % 1000000 = 0 THEN '' ELSE strftime({utc}, '.%f') END"
+        )
+        return f"{seconds} || {fraction} || 'Z'"
+    return f"CAST({value} AS VARCHAR)"
+
+
+def broken_rules(column: Column, value: str) -> Iterator[tuple[str, str]]:
+    """The rules of a column alone: what each says, and SQL for when a value breaks it."""
     if column.least is not None:
-        broken.append((values < column.least, f"below {column.least:g}"))
+        yield f"below {column.least:g}", f"{value} < {column.least}"
     if column.most is not None:
-        broken.append((values > column.most, f"above {column.most:g}"))
+        yield f"above {column.most:g}", f"{value} > {column.most}"
     if column.pattern is not None:
-        fits = values.str.fullmatch(column.pattern, na=True)
-        broken.append((~fits, f"not of the form {column.pattern}"))
-    if column.name in NEVER_IN_FUTURE:
-        broken.append((values > pd.Timestamp(now), f"in the future (now is {_shown(now)})"))
-    return [_reasons(values[is_broken], rule) for is_broken, rule in broken]
+        fits = f"regexp_full_match({value}, {literal(column.pattern)})"
+        yield f"not of the form {column.pattern}", f"NOT {fits}"
 
 
-def _reasons(values: pd.Series, rule: str) -> pd.Series:
-    reasons = [f"{values.name} is {_shown(value)}, {rule}" for value in values]
-    return pd.Series(reasons, index=values.index, dtype="object")
+def is_required(name: str) -> bool:
+    """Whether a row without the value cannot be taken."""
+    return name in REQUIRED
 
 
-def _before_event(rows: pd.DataFrame, name: str) -> pd.Series:
-    """A fact is never known before it happened."""
-    early = rows.loc[rows[name] < rows["event_time"], [name, "event_time"]]
-    reasons = [
-        f"{name} is {_shown(at)}, before event_time {_shown(event)}"
-        for at, event in zip(early[name], early["event_time"], strict=True)
+def rules_of(name: str) -> Column | None:
+    """The column of Strata's with its rules; a portfolio's own has none."""
+    return BY_NAME.get(name)
+
+
+def counted(
+    connection: duckdb.DuckDBPyConnection, what: str, *, fraud: str = "false"
+) -> list[Reason]:
+    """The faults or losses of the table `checked`, those that hit most rows first."""
+    parts = ", ".join(f"split_part(one, chr({FIELD}), {at}) AS {name}" for at, name in NAMED)
+    rows = connection.execute(
+        f"SELECT name, rule, count(*) AS rows, min(value), "
+        f"count(*) FILTER (is_fraud) AS frauds FROM (SELECT {parts}, is_fraud FROM ("
+        f"SELECT unnest(string_split({quoted(what)}, chr({ENTRY}))) AS one, {fraud} AS is_fraud "
+        f"FROM checked WHERE {quoted(what)} IS NOT NULL) WHERE one <> '') "
+        "GROUP BY name, rule ORDER BY rows DESC, name, rule"
+    ).fetchall()
+    return [
+        Reason(column=name, rule=rule, count=count, example=example, frauds=frauds)
+        for name, rule, count, example, frauds in rows
     ]
-    return pd.Series(reasons, index=early.index, dtype="object")
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return repr(value) if isinstance(value, str) else f"{value}"
+def stopping(
+    reasons: Sequence[Reason], *, rows: int, frauds: int, max_share: float
+) -> Reason | None:
+    """The reason that stops a file: it hits too many rows, or known frauds unlike the rest."""
+    for reason in reasons:
+        hits_many = reason.count >= MIN_STOPPED and reason.count > max_share * rows
+        others = (reason.count - reason.frauds) / max(1, rows - frauds)
+        share = reason.frauds / max(1, frauds)
+        hits_frauds = reason.frauds >= MIN_FRAUDS and share > max(
+            max_share, MAX_FRAUD_TIMES * others
+        )
+        if hits_many or hits_frauds:
+            return reason
+    return None
+
+
+NAMED = ((1, "name"), (2, "rule"), (3, "value"))
+
+
+def sentence_sql(faults: str) -> str:
+    """SQL for the sentence of a row's faults."""
+    one = (
+        f"CASE WHEN split_part(f, chr({FIELD}), 2) = '{MISSING}' "
+        f"THEN split_part(f, chr({FIELD}), 1) || ' is missing' "
+        f"ELSE split_part(f, chr({FIELD}), 1) || ' is ' || split_part(f, chr({FIELD}), 3) "
+        f"|| ', ' || split_part(f, chr({FIELD}), 2) END"
+    )
+    entries = f"list_filter(string_split({faults}, chr({ENTRY})), lambda f: f <> '')"
+    return f"array_to_string(list_transform({entries}, lambda f: {one}), '; ')"

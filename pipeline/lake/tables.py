@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
@@ -17,7 +18,7 @@ from features.engines.protocol import Source
 from pipeline.failures import BusyError
 from pipeline.lake.statistics import count_rows
 
-TableName = Literal["transactions", "quarantine", "labels", "scores"]
+TableName = Literal["transactions", "versions", "quarantine", "labels", "scores", "deliveries"]
 
 
 class LakeBusyError(BusyError):
@@ -65,6 +66,10 @@ class Lake:
         return _utc(
             dataset.to_table(columns=list(columns) if columns is not None else None, filter=where)
         )
+
+    def dataset(self, table: TableName) -> ds.Dataset | None:
+        """The table's rows, unread; None where there is no such table."""
+        return DeltaTable(self.uri(table)).to_pyarrow_dataset() if self.exists(table) else None
 
     def bounds(
         self, table: TableName, column: str, *, version: int | None = None
@@ -120,6 +125,32 @@ class Lake:
             write_deltalake(
                 stored, rows, mode="append", schema_mode="merge", commit_properties=carried
             )
+        except CommitFailedError as error:
+            raise self._busy(table) from error
+
+    def replace(
+        self, table: TableName, rows: pa.Table, *, key: str, writer: str, number: int
+    ) -> None:
+        """Put each row in the place of the one with its key, in one commit with the number.
+
+        A column that the table has not is added to it. Raises LakeBusyError as `append` does.
+        """
+        try:
+            stored = DeltaTable(self.uri(table))
+            if _last_number(stored, writer) >= number:
+                raise self._busy(table)
+            carried = CommitProperties(
+                app_transactions=[Transaction(writer, number)], max_commit_retries=0
+            )
+            merge = stored.merge(
+                rows,
+                f"stored.{key} = new.{key}",
+                source_alias="new",
+                target_alias="stored",
+                merge_schema=True,
+                commit_properties=carried,
+            )
+            merge.when_matched_update_all().execute()
         except CommitFailedError as error:
             raise self._busy(table) from error
 

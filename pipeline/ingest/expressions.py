@@ -1,0 +1,233 @@
+"""[columns] as SQL: each of our columns is a column of theirs, or an expression over theirs.
+
+An expression is one value of one row: no subquery, no window, no aggregate. In it a column is a
+number where all its values are numbers that read the same when written again, and text elsewhere;
+blanks and the words for null are null.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import duckdb
+
+from features.schema import BY_NAME, REQUIRED, SchemaError
+from pipeline.ingest.readers import Delivery, first_row, literal, numbered, quoted
+from pipeline.portfolio import Portfolio
+
+INTEGER = r"-?(0|[1-9][0-9]{0,17})"
+# a whole number as a column of floats writes it, in a csv file that somebody else's table became
+WHOLE = r"-?(0|[1-9][0-9]{0,17})(\.0+)?|[1-9](\.[0-9]+)?[eE]\+[0-9]{1,2}"
+NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,14})?"
+NULL_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a")
+NULL_WORDS += ("#N/A", "NaT", "\\N", "(null)")
+BLANKS = " \t\r\n\u00a0\u202f"
+FLOATS = ("FLOAT", "DOUBLE")
+REFUSED = ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA_REF")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What one of our columns is made of: SQL over the view `source`, and theirs it looks at."""
+
+    ours: str
+    said: str
+    sql: str
+    kind: str  # DuckDB's
+    theirs: tuple[str, ...]
+    is_expression: bool
+
+
+def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]:
+    """Ours -> theirs or SQL; without [columns], the columns that have our names.
+
+    Raises SchemaError where a required one, or one of the portfolio's own, is not mapped.
+    """
+    mapping = dict(portfolio.columns)
+    if not mapping:
+        mapping = {name: name for name in found if name in BY_NAME or name in portfolio.extra}
+    named = [name for name in REQUIRED if name != "transaction_id"] + [*portfolio.extra]
+    if missing := [name for name in named if name not in mapping]:
+        lacks = f"the source of {portfolio.name} lacks {', '.join(missing)}"
+        if portfolio.columns:
+            lacks = f"[columns] of {portfolio.file} lacks {', '.join(missing)}"
+        line = f'{missing[0]} = "one of theirs, or SQL over them"'
+        raise SchemaError(f"{lacks}; the source has {_listed(found)}; write {line} in [columns]")
+    return mapping
+
+
+def values(delivery: Delivery, portfolio: Portfolio) -> list[Value]:
+    """Make the view `source` and say what each of our columns is in it.
+
+    Raises SchemaError where theirs is not there, or an expression cannot be understood.
+    """
+    mapping = mapped_columns(portfolio, delivery.names)
+    expressions = {ours: said for ours, said in mapping.items() if not _column(said, delivery)}
+    if portfolio.source.where:
+        expressions["where"] = portfolio.source.where
+    used = {ours: _names_in(ours, said, delivery) for ours, said in expressions.items()}
+    exposed = dict.fromkeys(name for names in used.values() for name in names)
+    _expose(delivery, tuple(exposed), portfolio)
+    found = []
+    for ours, said in mapping.items():
+        if ours in expressions:
+            found.append(_computed(ours, said, used[ours], delivery))
+        else:
+            found.append(_direct(ours, said, delivery, portfolio))
+    return found
+
+
+def where(portfolio: Portfolio, delivery: Delivery) -> str:
+    """SQL over `source` that holds for the rows that are payments."""
+    if not portfolio.source.where:
+        return "true"
+    condition = f"coalesce(({portfolio.source.where}\n)::BOOLEAN, false)"
+    _kind("where", portfolio.source.where, condition, delivery)
+    return condition
+
+
+def _column(said: str, delivery: Delivery) -> str | None:
+    """The column of theirs that a text names: exactly, or but for capitals where one does."""
+    if said in delivery.names:
+        return said
+    alike = [name for name in delivery.names if name.lower() == said.lower()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _names_in(ours: str, said: str, delivery: Delivery) -> tuple[str, ...]:
+    """Their columns that an expression looks at. Raises SchemaError for what is no expression."""
+    query = f"SELECT ({said}\n)"
+    tree = json.loads(first_row(delivery.connection, "SELECT json_serialize_sql(?)", [query])[0])
+    statements = tree.get("statements", [])
+    is_one = len(statements) == 1 and len(statements[0]["node"].get("select_list", [])) == 1
+    if tree.get("error") or not is_one or statements[0]["node"]["from_table"]["type"] != "EMPTY":
+        raise _no_column(ours, said, delivery, str(tree.get("error_message", "")))
+    nodes = list(_nodes(statements[0]["node"]["select_list"][0]))
+    for node in nodes:
+        if node.get("class") in REFUSED:
+            kind = str(node["class"]).lower()
+            refused = f"{ours} = {said!r} in the portfolio has a {kind}"
+            raise SchemaError(f"{refused}; write an expression over the columns of one row")
+    references = [node["column_names"] for node in nodes if node.get("class") == "COLUMN_REF"]
+    return tuple(_referred(ours, said, names, delivery) for names in references)
+
+
+def _nodes(tree: object) -> Iterator[dict[str, object]]:
+    """Every node of a parsed expression."""
+    if isinstance(tree, dict):
+        yield tree
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    for part in parts:
+        yield from _nodes(part)
+
+
+def _referred(ours: str, said: str, names: object, delivery: Delivery) -> str:
+    first = str(names[0]) if isinstance(names, list) else str(names)
+    column = _column(first, delivery)
+    if column is None:
+        raise _no_column(ours, said, delivery, "" if said.strip() == first else f"no {first!r}")
+    return column
+
+
+def _no_column(ours: str, said: str, delivery: Delivery, why: str) -> SchemaError:
+    close = get_close_matches(said, delivery.names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"mend {ours} in [columns]"
+    is_name = not why or said.replace(" ", "").replace("_", "").isalnum()
+    what = "which the source lacks" if is_name else f"which cannot be understood ({why})"
+    has = _listed(delivery.names)
+    return SchemaError(f"{ours} is mapped to {said!r}, {what}; {delivery.name} has {has}; {hint}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - 30
+    return ", ".join(names[:30]) + (f" and {more} more" if more > 0 else "")
+
+
+def _expose(delivery: Delivery, names: tuple[str, ...], portfolio: Portfolio) -> None:
+    """Make the view `source`: the values by number, and by name those that expressions look at."""
+    more = ""
+    for name in names:
+        at = delivery.names.index(name)
+        column, kind = quoted(numbered(at)), delivery.types[at]
+        sql = _as_number(column, kind, delivery, portfolio.source.csv.nulls)
+        more += f", {sql} AS {quoted(name)}"
+    delivery.connection.execute(f"CREATE VIEW source AS SELECT *{more} FROM raw")
+
+
+def _as_number(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -> str:
+    """A column as an expression sees it."""
+    if kind in FLOATS:
+        finite = f"CASE WHEN isfinite({column}) THEN {column} END"
+        is_whole = f"bool_and({finite} = trunc({finite}) AND abs({finite}) < 1e18)"
+        return f"CAST({finite} AS BIGINT)" if _ask(delivery, is_whole)[0] else finite
+    if kind != "VARCHAR":
+        return column
+    present = present_text(column, nulls)
+    forms = (INTEGER, WHOLE, NUMBER)
+    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
+    integer, whole, number = _ask(delivery, ", ".join(asked))
+    if integer:
+        return f"CAST({present} AS BIGINT)"
+    if whole:
+        return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)"
+    return f"CAST({present} AS DOUBLE)" if number else present
+
+
+def _as_text(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -> tuple[str, str]:
+    """A column that is to be text, and its type: whole numbers in a column of floats are whole."""
+    if kind != "VARCHAR":
+        return column, kind
+    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
+    present = present_text(column, nulls)
+    is_whole = f"bool_and(regexp_full_match({present}, {literal(WHOLE)}))"
+    if any(_ask(delivery, f"bool_or({is_float})")) and any(_ask(delivery, is_whole)):
+        return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)", "BIGINT"
+    return column, kind
+
+
+def present_text(column: str, nulls: Sequence[str] = ()) -> str:
+    """A text without the blanks around it; null where there is none, or a word for null."""
+    words = ", ".join(literal(word) for word in ("", *NULL_WORDS, *nulls))
+    trimmed = f"trim({column}, {literal(BLANKS)})"
+    return f"CASE WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END"
+
+
+def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
+    return first_row(delivery.connection, f"SELECT {what} FROM raw")
+
+
+def _computed(ours: str, said: str, used: tuple[str, ...], delivery: Delivery) -> Value:
+    sql = f"({said}\n)"
+    kind = _kind(ours, said, sql, delivery)
+    return Value(ours=ours, said=said, sql=sql, kind=kind, theirs=used, is_expression=True)
+
+
+def _kind(ours: str, said: str, sql: str, delivery: Delivery) -> str:
+    """The type that an expression has. Raises SchemaError where it has none."""
+    try:
+        return str(delivery.connection.sql(f"SELECT {sql} FROM source LIMIT 0").types[0])
+    except duckdb.Error as error:
+        reason = " ".join(str(error).split("LINE")[0].split())
+        failed = f"{ours} = {said!r} in the portfolio cannot be computed ({reason})"
+        has = _listed(delivery.names)
+        raise SchemaError(f"{failed}; mend it; {delivery.name} has {has}") from error
+
+
+def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> Value:
+    theirs = _column(said, delivery) or said
+    at = delivery.names.index(theirs)
+    column, kind = quoted(numbered(at)), delivery.types[at]
+    _check_type(theirs, kind)
+    if portfolio.kind(ours) == "text":
+        column, kind = _as_text(column, kind, delivery, portfolio.source.csv.nulls)
+    return Value(ours=ours, said=said, sql=column, kind=kind, theirs=(theirs,), is_expression=False)
+
+
+def _check_type(name: str, kind: str) -> None:
+    """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
+    if kind in ("BLOB", "INTERVAL") or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+        raise SchemaError(
+            f"the source's column {name!r} is of type {kind}; "
+            "give it as text, a number, a time or true and false, or write SQL over it"
+        )

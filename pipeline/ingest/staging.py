@@ -1,0 +1,344 @@
+"""A delivery's rows in our columns and types, checked, in the table `checked`.
+
+Beside our columns each row has its place in the delivery, the digest of what it says, its faults
+(of required columns, which send it to quarantine) and its losses (optional values that are missing).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from features.schema import Kind
+from pipeline.ingest.coercion import (
+    FORMS,
+    as_flag,
+    as_identifier,
+    as_major_units,
+    as_number,
+    as_text,
+    as_time,
+    find_number_format,
+)
+from pipeline.ingest.corrections import digest_sql
+from pipeline.ingest.expressions import Value, present_text, values, where
+from pipeline.ingest.readers import PLACE, Delivery, count_of, first_row, literal, numbered, quoted
+from pipeline.ingest.validation import (
+    MISSING,
+    UNCOMPUTED,
+    WRONG_TYPE,
+    broken_rules,
+    entry,
+    is_required,
+    joined,
+    rules_of,
+    shown,
+    shown_text,
+)
+from pipeline.portfolio import Portfolio
+from pipeline.portfolio_tables import EPOCH_UNITS
+
+LABEL_NAMES = ("is_fraud", "label_known_at")
+NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
+NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
+COMPUTING = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
+NOW = "$now"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the table `checked` has: our columns in order with their kinds, and how many rows."""
+
+    kinds: dict[str, Kind]
+    rows: int
+    left_out: int
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> list[str]:
+        """Columns of the transaction itself."""
+        return [name for name in self.kinds if name not in LABEL_NAMES]
+
+
+def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked:
+    """Make the table `checked` of a delivery.
+
+    Raises SchemaError where a column is absent or an expression cannot be understood.
+    """
+    given = values(delivery, portfolio)
+    kinds = {value.ours: portfolio.kind(value.ours) for value in given}
+    kinds = {"transaction_id": "text"} | kinds
+    connection, is_payment = delivery.connection, where(portfolio, delivery)
+    connection.execute(f"SET VARIABLE now = {literal(now.isoformat())}::TIMESTAMPTZ")
+    try:
+        connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, now))
+    except COMPUTING:  # an expression failed on some row: which one is found out row by row
+        # what two expressions share would be computed before, where no TRY holds it
+        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+        connection.execute(
+            _statement(given, kinds, is_payment, delivery, portfolio, now, is_tried=True)
+        )
+    count = count_of(connection, "SELECT count(*) FROM checked")
+    left_out = delivery.records - delivery.torn - count
+    doubts = tuple(_doubts(delivery, portfolio, given, kinds))
+    return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts)
+
+
+def _statement(
+    given: list[Value],
+    kinds: dict[str, Kind],
+    is_payment: str,
+    delivery: Delivery,
+    portfolio: Portfolio,
+    now: datetime,
+    *,
+    is_tried: bool = False,
+) -> str:
+    """The one statement that makes `checked`: values as given, in our types, within the rules."""
+    has_id = any(value.ours == "transaction_id" for value in given)
+    own_id = (
+        [] if has_id else [f"{_identity(given, delivery, portfolio)} AS {_given('transaction_id')}"]
+    )
+    firsts = [*own_id, *(part for value in given for part in _first(value, is_tried))]
+    typed = [part for value in given for part in _typed(value, kinds, delivery, portfolio)]
+    numbered_id = f"{_given('transaction_id')} || CASE WHEN copy > 1 THEN '-' || copy ELSE '' END"
+    if not has_id:
+        typed += [f"{numbered_id} AS {_typed_name('transaction_id')}"]
+    copy = f", row_number() OVER (PARTITION BY {_given('transaction_id')} ORDER BY place) AS copy"
+    fits = {name: _fit(name, kind, kinds, portfolio) for name, kind in kinds.items()}
+    columns = [f"{sql} AS {quoted(name)}" for name, sql in fits.items()]
+    faults, losses = _entries(given, kinds, portfolio, now, is_tried=is_tried)
+    texts = {name: _as_said(name, kind) for name, kind in kinds.items() if name not in LABEL_NAMES}
+    return (
+        f"CREATE OR REPLACE TABLE checked AS WITH given AS ("
+        f"SELECT {quoted(PLACE)} AS place, {', '.join(firsts)} FROM source WHERE {is_payment}"
+        f"), copies AS (SELECT *{'' if has_id else copy} FROM given"
+        f"), typed AS (SELECT *, {', '.join(typed)} FROM copies"
+        f"), fit AS (SELECT place, {', '.join(columns)}, {faults} AS faults, {losses} AS losses "
+        f"FROM typed) SELECT *, {digest_sql(texts)} AS row_digest FROM fit"
+    )
+
+
+def _given(name: str) -> str:
+    return quoted(f"given:{name}")
+
+
+def _text_name(name: str) -> str:
+    return quoted(f"text:{name}")
+
+
+def _typed_name(name: str) -> str:
+    return quoted(f"typed:{name}")
+
+
+def _first(value: Value, is_tried: bool) -> Iterator[str]:
+    """The value as the source has it, or as the expression computes it."""
+    is_hard = is_tried and value.is_expression
+    sql = f"TRY({value.sql})" if is_hard else value.sql
+    yield f"{sql} AS {_given(value.ours)}"
+    if is_hard:
+        seen = [f"{quoted(name)} IS NOT NULL" for name in value.theirs] or ["true"]
+        yield f"({' OR '.join(seen)}) AS {quoted(f'seen:{value.ours}')}"
+
+
+def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> str:
+    """SQL for the id of a row that has none: the digest of what the columns of identity say."""
+    mapped = [value.theirs for value in given if value.ours not in LABEL_NAMES]
+    names = portfolio.source.identity or sorted({name for theirs in mapped for name in theirs})
+    texts = {}
+    for name in names:
+        at = delivery.names.index(name)
+        texts[name] = as_text(quoted(numbered(at)), delivery.types[at])
+    return f"md5({digest_sql(texts)}::VARCHAR || {digest_sql(texts, half='upper')}::VARCHAR)"
+
+
+def _typed(
+    value: Value, kinds: dict[str, Kind], delivery: Delivery, portfolio: Portfolio
+) -> Iterator[str]:
+    """The value in our type, and as text for what is said of it."""
+    source, name, kind = portfolio.source, value.ours, kinds[value.ours]
+    given, nulls = _given(name), source.csv.nulls
+    text = as_identifier if name.endswith("_id") else as_text
+    said = text(given, value.kind, nulls)
+    yield f"{said} AS {_text_name(name)}"
+    if kind == "text":
+        sql = FORMS[name](said) if name in FORMS else said
+    elif kind == "number":
+        sql = as_number(given, value.kind, form=find_number_format(value, delivery, portfolio))
+    elif kind == "time":
+        sql = as_time(given, value.kind, time_format=source.time_format)
+        if name == "label_known_at" and _has_dates_alone(value, portfolio):
+            sql = _end_of_day(sql, given, value.kind)
+    else:
+        sql = as_flag(given, value.kind, values=portfolio.labels.values)
+    yield f"{sql} AS {_typed_name(name)}"
+
+
+def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
+    form = portfolio.source.time_format
+    return value.kind in ("DATE", "VARCHAR") and form not in EPOCH_UNITS and "%H" not in form
+
+
+def _end_of_day(moment: str, given: str, kind: str) -> str:
+    """A report's date without a time is known when that day is over, never before its payment."""
+    is_date = "true" if kind == "DATE" else f"length({present_text(given)}) = 10"
+    return f"CASE WHEN {is_date} THEN {moment} + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND ELSE {moment} END"
+
+
+def _fit(name: str, kind: Kind, kinds: dict[str, Kind], portfolio: Portfolio) -> str:
+    """The value that the lake gets: an optional one that breaks a rule is missing."""
+    typed = _amount(kinds, portfolio) if name == "amount" else _typed_name(name)
+    if is_required(name):
+        return typed
+    broken = " OR ".join(condition for _, condition in _rules(name, kind, kinds, portfolio))
+    if name in NEVER_IN_FUTURE:  # known by now at the latest
+        typed = f"least({typed}, getvariable('now'))"
+    if name in NEVER_BEFORE_EVENT:
+        early = f"{_typed_name(name)} < {_typed_name('event_time')}"
+        return f"CASE WHEN NOT coalesce({early}, false) THEN {typed} END"
+    return f"CASE WHEN NOT coalesce({broken}, false) THEN {typed} END" if broken else typed
+
+
+def _amount(kinds: dict[str, Kind], portfolio: Portfolio) -> str:
+    typed = _typed_name("amount")
+    if portfolio.source.amount_unit == "major":
+        return typed
+    return as_major_units(typed, _typed_name("currency") if "currency" in kinds else "NULL")
+
+
+def _rules(
+    name: str, kind: Kind, kinds: dict[str, Kind], portfolio: Portfolio
+) -> Iterator[tuple[str, str]]:
+    """What each rule says that a value of the column may break, and SQL for when it does."""
+    typed = _amount(kinds, portfolio) if name == "amount" else _typed_name(name)
+    column = rules_of(name)
+    if column is not None:
+        yield from broken_rules(column, typed)
+
+
+def _entries(
+    given: list[Value],
+    kinds: dict[str, Kind],
+    portfolio: Portfolio,
+    now: datetime,
+    *,
+    is_tried: bool,
+) -> tuple[str, str]:
+    """SQL of the faults and of the losses of a row."""
+    faults: list[str] = []
+    losses: list[str] = []
+    for value in given:
+        entries = faults if is_required(value.ours) else losses
+        entries += _value_entries(value, kinds, portfolio, is_tried=is_tried)
+        if value.ours in NEVER_IN_FUTURE:
+            rule = f"in the future (now is {_iso(now)})"
+            typed = _typed_name(value.ours)
+            is_ahead = f"{typed} > getvariable('now')"
+            if value.ours == "label_known_at" and _has_dates_alone(value, portfolio):
+                is_ahead = f"{typed} > getvariable('now') + INTERVAL 1 DAY"
+            entries.append(entry(value.ours, rule, shown(typed, "time"), is_ahead))
+        if value.ours in NEVER_BEFORE_EVENT:
+            entries.append(_early_entry(value.ours))
+    return joined(faults), joined(losses)
+
+
+def _value_entries(
+    value: Value, kinds: dict[str, Kind], portfolio: Portfolio, *, is_tried: bool
+) -> Iterator[str]:
+    """What may be wrong with one value for itself."""
+    name, kind = value.ours, kinds[value.ours]
+    text, typed = _text_name(name), _typed_name(name)
+    is_lost = f"{text} IS NOT NULL AND {typed} IS NULL"
+    if name == "is_fraud" and portfolio.labels.values.unlabelled:
+        words = ", ".join(literal(word.lower()) for word in portfolio.labels.values.unlabelled)
+        is_lost += f" AND lower({text}) NOT IN ({words})"
+    yield entry(name, WRONG_TYPE[kind], shown_text(text), is_lost)
+    is_failed = "false"
+    if is_tried and value.is_expression:
+        is_failed = f"{text} IS NULL AND {quoted(f'seen:{name}')}"
+        yield entry(name, UNCOMPUTED, shown_text(literal(value.said)), is_failed)
+    if is_required(name):
+        yield entry(name, MISSING, "''", f"{text} IS NULL AND NOT ({is_failed})")
+    fit = _amount(kinds, portfolio) if name == "amount" else typed
+    for rule, condition in _rules(name, kind, kinds, portfolio):
+        yield entry(name, rule, shown(text if kind == "text" else fit, kind), condition)
+
+
+def _early_entry(name: str) -> str:
+    typed, event = _typed_name(name), _typed_name("event_time")
+    told = f"{shown(typed, 'time')} || ', before event_time ' || {shown(event, 'time')}"
+    return entry(name, "before event_time", told, f"{typed} < {event}")
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _as_said(name: str, kind: Kind) -> str:
+    """A value as the digest takes it in; a time as microseconds, whatever the session's zone."""
+    column = quoted(name)
+    return f"epoch_us({column})::VARCHAR" if kind == "time" else f"{column}::VARCHAR"
+
+
+def _doubts(
+    delivery: Delivery, portfolio: Portfolio, given: list[Value], kinds: dict[str, Kind]
+) -> Iterator[str]:
+    """What was found in the rows that a person should know of, each with rows that show it."""
+    connection = delivery.connection
+    for name in ("account_id", "merchant_id"):
+        if name in kinds:
+            yield from _zeros_before(connection, name)
+    if portfolio.source.time_zone != "UTC":
+        yield from _doubled_hours(connection, portfolio.source.time_zone)
+    for value in given:
+        yield from _number_doubts(value, kinds, delivery, portfolio)
+    if all(value.ours != "transaction_id" for value in given):
+        copies = (
+            "SELECT count(*), min(transaction_id) FROM checked WHERE contains(transaction_id, '-')"
+        )
+        count, example = first_row(connection, copies)
+        if count:
+            yield f"{count:,} rows say the same as another one in all that tells rows apart, such as {example}"
+
+
+def _number_doubts(
+    value: Value, kinds: dict[str, Kind], delivery: Delivery, portfolio: Portfolio
+) -> Iterator[str]:
+    """How the numbers of a column are taken to be written, where it is not the usual way."""
+    if kinds[value.ours] != "number":
+        return
+    form = find_number_format(value, delivery, portfolio)
+    if form.decimal != ".":
+        yield f"{value.ours} is taken to have {form.decimal!r} before its decimals"
+    if form.thousands:
+        yield f"{value.ours} is taken to have {form.thousands!r} between its thousands"
+
+
+def _zeros_before(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[str]:
+    """Names that are one number, some with zeros before it: perhaps one, perhaps two."""
+    column = quoted(name)
+    count, example = first_row(
+        connection,
+        f"SELECT count(*), min(z.{column}) FROM (SELECT DISTINCT {column} FROM checked "
+        f"WHERE regexp_full_match({column}, '0+[1-9][0-9]*')) z "
+        f"JOIN (SELECT DISTINCT {column} FROM checked) o ON o.{column} = ltrim(z.{column}, '0')",
+    )
+    if count:
+        twin = example.lstrip("0")
+        yield f"{name} has {count:,} values like {example!r} beside {twin!r}; they stay apart"
+
+
+def _doubled_hours(connection: duckdb.DuckDBPyConnection, zone: str) -> Iterator[str]:
+    """Local times that the clock shows twice when it is set back."""
+    local = f"(event_time AT TIME ZONE {literal(zone)})"
+    other = f"((event_time {{}} INTERVAL 1 HOUR) AT TIME ZONE {literal(zone)})"
+    twice = f"{local} = {other.format('+')} OR {local} = {other.format('-')}"
+    count, example = first_row(
+        connection, f"SELECT count(*), min({local})::VARCHAR FROM checked WHERE {twice}"
+    )
+    if count:
+        yield (
+            f"{count:,} event times such as {example} come twice where the clock of {zone} is "
+            "set back; give their offset to tell which"
+        )
