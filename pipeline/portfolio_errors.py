@@ -10,7 +10,13 @@ from pydantic_core import ErrorDetails
 
 from pipeline.portfolio_tables import AUTO, ExtraColumn, PortfolioTables, Rule
 
-TYPES = {"string_type": "str", "bool_type": "bool", "int_type": "int", "float_type": "float"}
+TYPES = {
+    "list_type": "list",
+    "string_type": "str",
+    "bool_type": "bool",
+    "int_type": "int",
+    "float_type": "float",
+}
 NAMED_TABLES: dict[tuple[str, ...], type[BaseModel]] = {
     ("rules",): Rule,
     ("groups", "extra"): ExtraColumn,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def take_in(
     now: datetime = NOW,
     source: str = PARQUET,
     more: str = "",
+    again: bool = False,
 ) -> tuple[Lake, list[Ingested]]:
     """Ingest each batch in turn as the source's whole content into the folder's lake."""
     portfolio = portfolio_of(folder, source=source, more=more)
@@ -61,7 +63,7 @@ def take_in(
     done = []
     for rows in batches:
         write_rows(portfolio, rows)
-        done.append(ingest(portfolio, lake, now=now, batch_rows=batch_rows))
+        done.append(ingest(portfolio, lake, now=now, batch_rows=batch_rows, again=again))
     return lake, done
 
 
@@ -72,8 +74,12 @@ def stored(lake: Lake, table: TableName) -> list[dict[str, Any]]:
 
 
 def end_state(lake: Lake) -> dict[str, list[dict[str, Any]]]:
-    """All that the lake has of the portfolio after ingesting."""
-    return {name: stored(lake, name) for name in ("transactions", "quarantine", "labels")}
+    """All that the lake has of the portfolio after ingesting, however it was delivered."""
+    tables: tuple[TableName, ...] = ("transactions", "quarantine", "labels")
+    rows = {name: stored(lake, name) for name in tables}
+    for row in chain.from_iterable(rows.values()):
+        row.pop("delivery", None)
+    return {name: sorted(found, key=str) for name, found in rows.items()}
 
 
 def reasons(lake: Lake) -> list[str]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-import duckdb
-
 from features.schema import Kind
 from pipeline.ingest.expressions import Value, present_text
 from pipeline.ingest.readers import Delivery, first_row, literal
@@ -215,10 +213,3 @@ CONVERSIONS: dict[Kind, Callable[[str, str], str]] = {
     "time": as_time,
     "flag": as_flag,
 }
-
-
-def convert(connection: duckdb.DuckDBPyConnection, value: object, kind: Kind) -> object:
-    """A single value, for the examples of the tests."""
-    (source,) = first_row(connection, "SELECT typeof(?)", [value])
-    sql = CONVERSIONS[kind]("value", str(source))
-    return first_row(connection, f"SELECT {sql} FROM (SELECT ? AS value)", [value])[0]

@@ -334,7 +334,7 @@ def _json_lines(
             "write one object a line (jq -c '.[]' does)"
         )
     _load(connection, text, {"line": "VARCHAR"}, "\x1f", "", 0)
-    is_object = "json_valid(line) AND json_type(line) = 'OBJECT'"
+    is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
     connection.execute(
         f"INSERT INTO torn SELECT line FROM loaded WHERE NOT coalesce({is_object}, false)"
     )

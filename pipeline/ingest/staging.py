@@ -25,6 +25,7 @@ from pipeline.ingest.corrections import digest_sql
 from pipeline.ingest.expressions import Value, present_text, values, where
 from pipeline.ingest.readers import PLACE, Delivery, count_of, first_row, literal, numbered, quoted
 from pipeline.ingest.validation import (
+    EARLY,
     MISSING,
     UNCOMPUTED,
     WRONG_TYPE,
@@ -43,7 +44,6 @@ LABEL_NAMES = ("is_fraud", "label_known_at")
 NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")
 NEVER_BEFORE_EVENT = ("known_at", "label_known_at")
 COMPUTING = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
-NOW = "$now"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +193,8 @@ def _fit(name: str, kind: Kind, kinds: dict[str, Kind], portfolio: Portfolio) ->
         return typed
     broken = " OR ".join(condition for _, condition in _rules(name, kind, kinds, portfolio))
     if name in NEVER_IN_FUTURE:  # known by now at the latest
-        typed = f"least({typed}, getvariable('now'))"
+        now = "getvariable('now')"
+        typed = f"CASE WHEN {typed} > {now} THEN {now} ELSE {typed} END"
     if name in NEVER_BEFORE_EVENT:
         early = f"{_typed_name(name)} < {_typed_name('event_time')}"
         return f"CASE WHEN NOT coalesce({early}, false) THEN {typed} END"
@@ -268,7 +269,7 @@ def _value_entries(
 def _early_entry(name: str) -> str:
     typed, event = _typed_name(name), _typed_name("event_time")
     told = f"{shown(typed, 'time')} || ', before event_time ' || {shown(event, 'time')}"
-    return entry(name, "before event_time", told, f"{typed} < {event}")
+    return entry(name, EARLY, told, f"{typed} < {event}")
 
 
 def _iso(moment: datetime) -> str:

@@ -57,6 +57,8 @@ def open_text(file: SourceFile, *, encoding: str, quote: str, spill: Path) -> Te
     """
     try:
         found = _encoding(file) if encoding == AUTO else _named(encoding)
+        if encoding != AUTO and found == "utf-8":
+            _check_utf8(file)
         is_copied = found != "utf-8" or file.packing == "zip"
         copy = spill / f"{file.path.name}.utf-8" if is_copied else None
         return _count(file, found, quote, copy)
@@ -87,16 +89,24 @@ def _encoding(file: SourceFile) -> str:
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             return name
-    decoder, seen = codecs.getincrementaldecoder("utf-8")(), set[int]()
+    try:
+        _check_utf8(file)
+    except UnicodeDecodeError:
+        return _of_windows(file)
+    return "utf-8"
+
+
+def _check_utf8(file: SourceFile) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     with _opened(file) as stream:
-        try:
-            for block in _blocks(stream):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            pass
-        else:
-            return "utf-8"
+        for block in _blocks(stream):
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
+
+
+def _of_windows(file: SourceFile) -> str:
+    """What Windows writes in the West, unless a byte is none of its letters."""
+    seen = set[int]()
     with _opened(file) as stream:
         for block in _blocks(stream):
             seen.update(NOT_CP1252.intersection(block))
@@ -133,9 +143,9 @@ def _as_utf8(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
     if encoding == "utf-8":
         yield from _blocks(stream)
         return
-    text = io.TextIOWrapper(stream, encoding, newline="")
-    while block := text.read(BLOCK):
-        yield (block + text.readline(BLOCK)).encode()
+    with io.TextIOWrapper(stream, encoding, newline="") as text:
+        while block := text.read(BLOCK):
+            yield (block + text.readline(BLOCK)).encode()
 
 
 def _count(file: SourceFile, encoding: str, quote: str, copy: Path | None) -> TextFile:

@@ -20,6 +20,7 @@ WRONG_TYPE: dict[Kind, str] = {
     "flag": "neither true nor false",
 }
 MISSING, UNCOMPUTED = "missing", "not to be computed"
+EARLY = "before event_time"  # the value that breaks it says the rest
 MIN_STOPPED = 20  # rows that one reason hits before a file is stopped
 MIN_FRAUDS = 5  # known frauds that one reason hits
 MAX_FRAUD_TIMES = 5  # how many times more often it may hit them than the other rows
@@ -40,7 +41,8 @@ class Reason:
         """The reason as a quarantined row has it."""
         if self.rule == MISSING:
             return f"{self.column} is missing"
-        return f"{self.column} is {self.example}, {self.rule}"
+        rule = "" if self.rule == EARLY else f", {self.rule}"
+        return f"{self.column} is {self.example}{rule}"
 
     @property
     def remedy(self) -> str:

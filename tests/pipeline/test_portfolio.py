@@ -31,8 +31,8 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
         delay = "1h"
         feed = true
         [columns]
-        TX_AMOUNT = "amount"
-        BASKET = "basket_size"
+        amount = "TX_AMOUNT"
+        basket_size = "lower(BASKET)"
         [groups]
         order = ["amount", "retailer"]
         [groups.extra.basket_size]
@@ -143,24 +143,45 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             id="extra column with a blank",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 'amout'",
-            r"'A' in \[columns\].*'amout'.*did you mean 'amount'\?",
+            GOOD + "[columns]\namout = 'A'",
+            r"'amout' in \[columns\].*did you mean 'amount'\?",
             id="typo in a column",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 'zzz'",
+            GOOD + "[columns]\nzzz = 'A'",
             r"'zzz'.*choose from transaction_id, .*groups.extra",
             id="unknown column",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 3",
-            r"'A' in \[columns\].*is mapped to 3; map it to the name",
+            GOOD + "[columns]\namount = 3",
+            r"amount in \[columns\].*is mapped to 3; map it to the name",
             id="a number for a column",
         ),
         pytest.param(
-            GOOD + "[columns]\nA = 'amount'\nB = 'amount'",
-            r"maps two columns to 'amount'; map one",
-            id="two columns to one",
+            GOOD + "[columns]\n'Sum total' = 'amount'\nWho = 'account_id'",
+            r'"Sum total" = "amount", theirs = ours; .*write:\namount = "Sum total"\n'
+            r'account_id = "Who"$',
+            id="columns written the other way round",
+        ),
+        pytest.param(
+            GOOD + "time_zone = 'Europe/Atlantis'",
+            r"time_zone in \[source\].*'Europe/Atlantis' is no time zone; name one of the IANA",
+            id="a time zone that is none",
+        ),
+        pytest.param(
+            GOOD + "max_bad_share = 2",
+            r"max_bad_share in \[source\].*is 2; it must be from 0 to 1",
+            id="a share beyond all",
+        ),
+        pytest.param(
+            GOOD + "[source.csv]\nseparator = ';'",
+            r"\[source.csv\].*'separator', which means nothing to Strata; it knows decimal, del",
+            id="unknown key of csv",
+        ),
+        pytest.param(
+            GOOD + "[labels.values]\nfraud = 'yes'",
+            r"fraud in \[labels.values\].*is 'yes'; it must be of type list",
+            id="a word for a list of words",
         ),
         pytest.param(
             GOOD.replace('name = "small"', ""),

@@ -64,6 +64,6 @@ def test_the_example_is_a_portfolio(tmp_path: Path) -> None:
     file = tmp_path / "portfolio.toml"
     file.write_text(EXAMPLE, encoding="utf-8")
     portfolio = read_portfolio(file)
-    assert portfolio.columns["Card"] == "account_id"
+    assert portfolio.columns["account_id"] == "coalesce(Card, Email)"
     assert portfolio.extra_kinds == {"basket_size": "number"}
     assert portfolio.rules["huge_amount"].action == "alert"

@@ -34,15 +34,16 @@ def test_a_feeds_label_is_known_when_it_comes_and_a_stated_time_goes_first(tmp_p
     lake, _ = take_in(
         tmp_path / "stated", [row(is_fraud="1", label_known_at="2025-05-09")], source=FEED
     )
-    assert words(lake) == [(True, datetime(2025, 5, 9, tzinfo=UTC))]
+    end_of_day = datetime(2025, 5, 10, tzinfo=UTC) - timedelta(microseconds=1)
+    assert words(lake) == [(True, end_of_day)]
 
 
-def test_a_label_that_comes_after_its_transaction_is_added_and_the_row_is_known(
+def test_a_label_that_comes_after_its_transaction_is_known_when_it_comes(
     tmp_path: Path,
 ) -> None:
     lake, (first, second) = take_in(tmp_path, [row(is_fraud=None)], [row(is_fraud="0")])
     assert (first.labels, second.taken, second.known, second.labels) == (0, 0, 1, 1)
-    assert words(lake) == [(False, HAPPENED + timedelta(days=7))]
+    assert words(lake) == [(False, NOW)]
 
 
 def test_a_label_taken_back_is_known_from_then_on_and_said_again_changes_nothing(
@@ -64,7 +65,7 @@ def test_stated_times_can_take_a_word_back_twice(tmp_path: Path) -> None:
     assert (first.taken, first.known, first.labels, again.labels) == (1, 2, 3, 0)
 
 
-@pytest.mark.parametrize("batch_rows", [1, 10], ids=["in two batches", "in one batch"])
+@pytest.mark.parametrize("batch_rows", [1, 10], ids=["in two commits", "in one commit"])
 def test_two_words_on_one_transaction_without_times_are_both_kept_and_settle(
     tmp_path: Path, batch_rows: int
 ) -> None:

@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
-from tests.ingest_examples import NOW, end_state, portfolio_of, row, stored, take_in, write_rows
+from tests.ingest_examples import (
+    NOW,
+    PARQUET,
+    end_state,
+    portfolio_of,
+    row,
+    stored,
+    take_in,
+    write_rows,
+)
 
 ROOT = Path(__file__).parents[3]
 INGEST = """
@@ -39,13 +48,14 @@ while True:
         print("busy", flush=True)
 """
 
+ANY = f"{PARQUET}\nmax_bad_share = 1.0"  # however many of the drawn rows fail
 AMOUNTS = {"1": 1.0, "2.50": 2.5, "-3": None, "cheap": None, None: None}
 TIMES: dict[str, datetime | None] = {
     "2025-05-01": datetime(2025, 5, 1, tzinfo=UTC),
     "2025-05-02T10:00:00+02:00": datetime(2025, 5, 2, 8, tzinfo=UTC),
 }
 TIMES |= {"2031-01-01": None, "yesterday": None}
-PLACES = {None: None, "51.5": 51.5, "-91": -91.0}
+PLACES = {None: None, "51.5": 51.5, "-91": None}
 LABELS = ["0", "true", None]
 
 
@@ -81,9 +91,13 @@ def test_any_order_and_any_split_over_files_and_batches_give_the_same_end_state(
     shuffled = chance.sample(rows, len(rows))
     cut = chance.randint(0, len(rows))
     with TemporaryDirectory() as folder:
-        whole, _ = take_in(Path(folder) / "whole", rows)
+        whole, _ = take_in(Path(folder) / "whole", rows, source=ANY)
         parts, _ = take_in(
-            Path(folder) / "parts", shuffled[:cut], shuffled[cut:], batch_rows=batch_rows
+            Path(folder) / "parts",
+            shuffled[:cut],
+            shuffled[cut:],
+            batch_rows=batch_rows,
+            source=ANY,
         )
         assert end_state(parts) == end_state(whole)
 
@@ -94,8 +108,8 @@ def test_each_row_ends_in_exactly_one_place_and_offering_all_again_changes_nothi
     rows: list[dict[str, Any]], batch_rows: int
 ) -> None:
     with TemporaryDirectory() as folder:
-        lake, (first, again) = take_in(Path(folder), rows, rows, batch_rows=batch_rows)
-        once, _ = take_in(Path(folder) / "once", rows, batch_rows=batch_rows)
+        lake, (first, again) = take_in(Path(folder), rows, rows, batch_rows=batch_rows, source=ANY)
+        once, _ = take_in(Path(folder) / "once", rows, batch_rows=batch_rows, source=ANY)
         assert end_state(lake) == end_state(once)
         taken = [
             (t["transaction_id"], t["event_time"], t["amount"], t["latitude"])
@@ -126,7 +140,7 @@ class Killed(BaseException):
 def kill_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
     """End the run just after it changed the lake that many times: just before its next change."""
     seen: list[str] = []
-    for name in ("append", "remove"):
+    for name in ("append", "remove", "replace"):
         real: Callable[..., None] = getattr(Lake, name)
 
         def counted(*args: Any, real: Callable[..., None] = real, **options: Any) -> None:
@@ -138,7 +152,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
         monkeypatch.setattr(Lake, name, counted)
 
 
-FORMERLY = [row("t1", amount="-1"), row("t2", event_time="never")]
+FORMERLY = [row("t1", amount="-1"), row("t2", event_time="never"), row("t6")]
 NOWADAYS = [
     row("t1"),
     row("t2", is_fraud=None),
@@ -146,26 +160,28 @@ NOWADAYS = [
     row("t4", is_fraud="1"),
     row("t4", amount="9"),
     row("t5"),
+    row("t6", amount="7"),
 ]
 
 
 def test_killed_after_any_change_and_run_again_the_end_state_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, _ = take_in(tmp_path / "whole", FORMERLY, NOWADAYS, batch_rows=4)
+    whole, _ = take_in(tmp_path / "whole", FORMERLY, NOWADAYS, batch_rows=2)
     assert [held["transaction_id"] for held in stored(whole, "quarantine")] == ["t3", "t4"]
-    # held rows, settled ones, transactions and labels of two batches, the second with nothing to
-    # settle
-    changes = 7
+    # held rows, released ones, two commits of transactions, the version that a correction replaces,
+    # the correction, labels, the delivery
+    changes = 8
     for killed_after in range(1, changes + 1):
         folder = tmp_path / f"killed after {killed_after}"
-        lake, _ = take_in(folder, FORMERLY, batch_rows=4)
+        lake, _ = take_in(folder, FORMERLY, batch_rows=2)
         with monkeypatch.context() as patch:
             kill_after(patch, killed_after)
             with pytest.raises(Killed):
-                take_in(folder, NOWADAYS, batch_rows=4)
-        take_in(folder, NOWADAYS, batch_rows=4)
+                take_in(folder, NOWADAYS, batch_rows=2)
+        take_in(folder, NOWADAYS, batch_rows=2)
         assert end_state(lake) == end_state(whole), folder.name
+        assert [old["amount"] for old in stored(lake, "versions")] == [12.5]
 
 
 def started(portfolio_file: Path, lake_url: Path, batch_rows: int) -> "subprocess.Popen[str]":
@@ -181,7 +197,7 @@ def started(portfolio_file: Path, lake_url: Path, batch_rows: int) -> "subproces
 
 def many_rows(count: int) -> list[dict[str, Any]]:
     return [
-        row(f"t{n}", amount="-1" if n % 7 == 0 else f"{n}", is_fraud=str(n % 2))
+        row(f"t{n}", amount="-1" if n % 200 == 0 else f"{n}", is_fraud=str(n % 2))
         for n in range(count)
     ]
 
@@ -208,7 +224,7 @@ def test_a_process_killed_at_random_moments_and_run_again_ends_like_one_that_was
 
 
 def test_two_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
-    rows = many_rows(600)
+    rows = many_rows(6000)
     whole, _ = take_in(tmp_path / "whole", rows)
     portfolio = portfolio_of(tmp_path / "both")
     write_rows(portfolio, rows)

@@ -10,6 +10,8 @@ from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, portfolio_of, reasons, row, stored, take_in
 
+COLUMNS = '[columns]\nevent_time = "event_time"\naccount_id = "account_id"\n'
+
 
 def test_the_same_bad_row_twice_is_held_once(tmp_path: Path) -> None:
     lake, (done,) = take_in(tmp_path, [row(amount="-1"), row(amount="-1")])
@@ -58,9 +60,15 @@ def test_a_row_whose_time_has_come_leaves_quarantine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param('A = "amount"', 'B = "amount"', id="the amount"),
         pytest.param(
-            'B = "amount"\nI = "transaction_id"', 'B = "amount"', id="the id, which was null"
+            'amount = "A"\ntransaction_id = "transaction_id"',
+            'amount = "B"\ntransaction_id = "transaction_id"',
+            id="the amount",
+        ),
+        pytest.param(
+            'amount = "B"\ntransaction_id = "I"',
+            'amount = "B"\ntransaction_id = "transaction_id"',
+            id="the id, which was null",
         ),
     ],
 )
@@ -68,9 +76,9 @@ def test_a_row_leaves_quarantine_when_its_portfolio_is_mended(
     tmp_path: Path, before: str, after: str
 ) -> None:
     rows = [{**row("t1"), "A": "much", "B": "3", "I": ""}]
-    lake, _ = take_in(tmp_path, rows, more=f"[columns]\n{before}")
+    lake, _ = take_in(tmp_path, rows, more=f"{COLUMNS}{before}")
     assert len(reasons(lake)) == 1
-    take_in(tmp_path, rows, more=f"[columns]\n{after}")
+    take_in(tmp_path, rows, more=f"{COLUMNS}{after}", again=True)
     assert (reasons(lake), [taken["amount"] for taken in stored(lake, "transactions")]) == (
         [],
         [3.0],
@@ -85,7 +93,7 @@ def test_torn_csv_lines_are_held_once_and_the_others_go_in(tmp_path: Path) -> No
     )
     lake = Lake(str(tmp_path / "lake"), "small")
     first, again = (ingest(portfolio, lake, now=NOW) for _ in range(2))
-    assert (first.read, first.taken, first.quarantined) == (3, 2, 1)
-    assert (again.read, again.known, again.quarantined) == (3, 3, 0)
+    assert (first.read, first.taken, first.quarantined, first.torn) == (3, 2, 0, 1)
+    assert (again.read, again.known, again.torn) == (3, 3, 0)
     assert reasons(lake) == ["the line has too few or too many fields"]
     assert json.loads(stored(lake, "quarantine")[0]["row"]) == {"line": "t2,2025-05-01"}

@@ -1,80 +1,208 @@
-"""Rows come from csv, parquet or a database as they are there, or one sentence says why not."""
+"""Rows come from files or a database as they are there, or one sentence says why not."""
 
+import gzip
 import sqlite3
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest.readers import SourceBatch, source_batches
+from pipeline.ingest.files import source_files
+from pipeline.ingest.readers import Delivery, read_file, read_query, workbench
+from pipeline.ingest.text_files import LineCounter
 from pipeline.portfolio import Portfolio, PortfolioError
 from tests.ingest_examples import portfolio_of
 
-
-def csv_portfolio(folder: Path, content: bytes) -> Portfolio:
-    (folder / "rows.csv").write_bytes(content)
-    return portfolio_of(folder, source='path = "rows.csv"')
+Rows = list[dict[str, Any]]
+NAMES = b"id,amount\n"
 
 
-def read(portfolio: Portfolio, *, rows: int = 2, csv_bytes: int = 1 << 20) -> SourceBatch:
-    """All batches as one."""
-    batches = list(source_batches(portfolio, rows=rows, csv_bytes=csv_bytes))
-    assert batches
-    return SourceBatch(
-        rows=pa.concat_tables([b.rows for b in batches]),
-        malformed=tuple(line for b in batches for line in b.malformed),
-    )
+def portfolio_with(
+    folder: Path, content: bytes, *, name: str = "rows.csv", more: str = ""
+) -> Portfolio:
+    (folder / name).write_bytes(content)
+    return portfolio_of(folder, source=f'path = "{name}"\n{more}')
+
+
+def read(portfolio: Portfolio) -> tuple[Rows, list[str], Delivery]:
+    """The rows and the torn lines of all files, and the last delivery."""
+    rows: Rows = []
+    torn: list[str] = []
+    folder = portfolio.file.parent
+    for file in [None] if portfolio.source.url else source_files(portfolio):
+        with workbench(folder) as connection:
+            delivery = (
+                read_query(portfolio, connection)
+                if file is None
+                else read_file(file, portfolio, connection, folder)
+            )
+            found = connection.execute("SELECT * FROM raw").fetchall()
+            rows += [dict(zip(delivery.names, row[1:], strict=True)) for row in found]
+            if delivery.torn:
+                torn += [line for (line,) in connection.execute("SELECT line FROM torn").fetchall()]
+    return rows, torn, delivery
 
 
 def test_csv_values_are_text_as_they_stand_and_only_an_empty_field_is_null(tmp_path: Path) -> None:
-    rows = read(csv_portfolio(tmp_path, b"id,amount,country\n007,1.50,NA\n8,nan,\n")).rows
-    assert rows.to_pydict() == {
-        "id": ["007", "8"],
-        "amount": ["1.50", "nan"],
-        "country": ["NA", None],
-    }
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
-    assert read(csv_portfolio(tmp_path, b"\xef\xbb\xbfid,amount\n1,2\n")).rows.column_names == [
-        "id",
-        "amount",
+    rows, *_ = read(portfolio_with(tmp_path, b"id,amount,country\n007,1.50,NA\n8,nan,\n"))
+    assert rows == [
+        {"id": "007", "amount": "1.50", "country": "NA"},
+        {"id": "8", "amount": "nan", "country": None},
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [
+        pytest.param(b"\xef\xbb\xbfid,name\n1,Zo\xc3\xab\n", "", id="a mark of UTF-8"),
+        pytest.param("id,name\n1,Zoë\n".encode("utf-16"), "", id="UTF-16"),
+        pytest.param(b"id,name\n1,Zo\xeb\n", "", id="Latin-1"),
+        pytest.param(b"id;name\r\n1;Zo\xeb\r\n", "", id="semicolons and Windows' line ends"),
+        pytest.param(b"id\tname\n1\tZo\xc3\xab\n", "", id="tabs"),
+        pytest.param(b"id|name\n1|Zo\xc3\xab\n", "", id="bars"),
+        pytest.param(b"id~name\n1~Zo\xc3\xab\n", 'csv = { delimiter = "~" }', id="as is said"),
+        pytest.param(b"id,name\n1,Zo\x89\n", 'csv = { encoding = "cp437" }', id="DOS"),
+        pytest.param(
+            b"export of Monday\n\nid,name\n1,Zo\xc3\xab\n",
+            '[columns]\ntransaction_id = "id"',
+            id="lines above the names",
+        ),
+        pytest.param(b'"id","name"\n"1","Zo\xc3\xab"\n', "", id="quotes"),
+        pytest.param(b"id,name\n\n1,Zo\xc3\xab\n\n", "", id="blank lines"),
+        pytest.param(b"id,name\n1,Zo\xc3\xab", "", id="no last line end"),
+    ],
+)
+def test_a_csv_file_is_read_however_it_is_written(
+    tmp_path: Path, content: bytes, more: str
+) -> None:
+    rows, torn, delivery = read(portfolio_with(tmp_path, content, more=more))
+    assert (rows, torn, delivery.records) == ([{"id": "1", "name": "Zoë"}], [], 1)
+
+
+def test_the_euro_sign_of_windows_is_read(tmp_path: Path) -> None:
+    rows, _, delivery = read(portfolio_with(tmp_path, b"id,amount\n1,5 \x80\n"))
+    assert rows == [{"id": "1", "amount": "5 €"}]
+    assert delivery.doubts == ("its encoding is taken to be cp1252",)
+
+
+def test_a_csv_without_names_has_numbered_ones(tmp_path: Path) -> None:
+    rows, _, delivery = read(portfolio_with(tmp_path, b"7,2025-05-01,12.5\n8,2025-05-02,3\n"))
+    assert [row["column2"] for row in rows] == ["12.5", "3"]
+    assert "no names above its rows" in delivery.doubts[0]
+
+
+def zipped(folder: Path, content: bytes) -> Path:
+    with zipfile.ZipFile(folder / "rows.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rows.csv", content)
+    return folder / "rows.zip"
+
+
+def gzipped(folder: Path, content: bytes) -> Path:
+    (folder / "rows.csv.gz").write_bytes(gzip.compress(content))
+    return folder / "rows.csv.gz"
+
+
+def zstandard(folder: Path, content: bytes) -> Path:
+    file = folder / "rows.csv.zst"
+    with pa.CompressedOutputStream(str(file), "zstd") as stream:
+        stream.write(content)
+    return file
+
+
+def gzipped_without_saying(folder: Path, content: bytes) -> Path:
+    return gzipped(folder, content).rename(folder / "rows.csv")
+
+
+@pytest.mark.parametrize("pack", [zipped, gzipped, zstandard, gzipped_without_saying])
+def test_a_packed_file_is_read_as_the_file_in_it(
+    tmp_path: Path, pack: Callable[[Path, bytes], Path]
+) -> None:
+    file = pack(tmp_path, NAMES + b"1,2\n3\n")
+    rows, torn, _ = read(portfolio_of(tmp_path, source=f'path = "{file.name}"'))
+    assert (rows, torn) == ([{"id": "1", "amount": "2"}], ["3"])
+
+
+def test_json_lines_come_with_the_names_that_any_of_them_has(tmp_path: Path) -> None:
+    lines = b'{"id": 1, "amount": 2.5}\n{"id": "x", "at": null}\nnot json\n[1]\n{"a \\"b": true}\n'
+    rows, torn, _ = read(portfolio_with(tmp_path, lines, name="rows.jsonl"))
+    assert rows == [
+        {"id": "1", "amount": "2.5", "at": None, 'a "b': None},
+        {"id": "x", "amount": None, "at": None, 'a "b': None},
+        {"id": None, "amount": None, "at": None, 'a "b': "true"},
+    ]
+    assert sorted(torn) == ["[1]", "not json"]
 
 
 def test_torn_csv_lines_come_beside_the_whole_ones(tmp_path: Path) -> None:
-    batch = read(csv_portfolio(tmp_path, b"id,amount\n1,2\n3\n4,5,6\n7,8\n"))
-    assert batch.rows["id"].to_pylist() == ["1", "7"]
-    assert batch.malformed == ("3", "4,5,6")
+    rows, torn, delivery = read(portfolio_with(tmp_path, NAMES + b"1,2\n3\n4,5,6\n7,8\n"))
+    assert [row["id"] for row in rows] == ["1", "7"]
+    assert (torn, delivery.records) == (["3", "4,5,6"], 4)
 
 
-def test_a_long_csv_comes_in_several_batches_with_all_its_lines(tmp_path: Path) -> None:
-    lines = b"".join(b"%d,x\n" % n if n % 10 else b"%d\n" % n for n in range(1000))
-    portfolio = csv_portfolio(tmp_path, b"id,name\n" + lines)
-    assert len(list(source_batches(portfolio, csv_bytes=1000))) > 3
-    batch = read(portfolio, csv_bytes=1000)
-    assert sorted([*batch.rows["id"].to_pylist(), *batch.malformed], key=int) == [
-        str(n) for n in range(1000)
-    ]
+def test_a_long_csv_has_all_its_lines(tmp_path: Path) -> None:
+    lines = b"".join(b"%d,x\n" % n if n % 10 else b"%d\n" % n for n in range(20_000))
+    rows, torn, delivery = read(portfolio_with(tmp_path, b"id,name\n" + lines))
+    assert sorted([int(row["id"]) for row in rows] + [*map(int, torn)]) == [*range(20_000)]
+    assert delivery.records == 20_000
+
+
+def test_a_quoted_field_may_have_signs_and_line_ends_in_it(tmp_path: Path) -> None:
+    rows, torn, delivery = read(
+        portfolio_with(tmp_path, NAMES + b'"a ""b"",\n\nc",2\nd\'s 5" pipe,3\n')
+    )
+    assert [row["id"] for row in rows] == ['a "b",\n\nc', "d's 5\" pipe"]
+    assert (torn, delivery.records) == ([], 2)
+
+
+def test_a_stray_quote_that_swallows_lines_is_a_doubt(tmp_path: Path) -> None:
+    lines = b'1,"2\n' + b"3,4\n" * 30 + b'5,6"\n7,8\n'
+    *_, delivery = read(portfolio_with(tmp_path, NAMES + lines))
+    assert (
+        delivery.stray_quote == "1 fields are longer than 20 lines or 64 KB, the first in record 1"
+    )
+
+
+def test_lines_are_counted_over_any_split_of_a_file() -> None:
+    content = b'a,"b\n\n""c"\n\r\n\nd,e\n"f\ng",h\n'
+    lines = content.splitlines(keepends=True)
+    for cut in range(len(lines) + 1):
+        counter = LineCounter('"')
+        counter.add(b"".join(lines[:cut]))
+        counter.add(b"".join(lines[cut:]))
+        assert counter.lines == 3
 
 
 def test_a_csv_with_a_header_alone_has_its_columns_and_no_rows(tmp_path: Path) -> None:
-    rows = read(csv_portfolio(tmp_path, b"id,amount\n")).rows
-    assert (rows.column_names, rows.num_rows) == (["id", "amount"], 0)
+    rows, _, delivery = read(portfolio_with(tmp_path, NAMES))
+    assert (rows, delivery.names, delivery.records) == ([], ("id", "amount"), 0)
 
 
-def test_parquet_comes_in_batches_of_its_own_types(tmp_path: Path) -> None:
-    portfolio = portfolio_of(tmp_path)
+def test_parquet_comes_in_its_own_types(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1, None, 9007199254740993]}), tmp_path / "rows.parquet")
-    assert [batch.rows.num_rows for batch in source_batches(portfolio, rows=2)] == [2, 1]
-    assert read(portfolio).rows["id"].to_pylist() == [1, None, 9007199254740993]
+    rows, _, delivery = read(portfolio_of(tmp_path))
+    assert [row["id"] for row in rows] == [1, None, 9007199254740993]
+    assert (delivery.types, delivery.records) == (("BIGINT",), 3)
 
 
 def test_a_parquet_without_rows_has_its_columns(tmp_path: Path) -> None:
-    portfolio = portfolio_of(tmp_path)
     pq.write_table(pa.table({"id": pa.array([], pa.int64())}), tmp_path / "rows.parquet")
-    assert read(portfolio).rows.column_names == ["id"]
+    rows, _, delivery = read(portfolio_of(tmp_path))
+    assert (rows, delivery.names) == ([], ("id",))
+
+
+def test_the_files_of_a_folder_and_of_a_pattern_come_by_name(tmp_path: Path) -> None:
+    for name in ("2.csv", "1.csv", ".3.csv", "4.csv.part", "notes.md", "deep/5.tsv"):
+        file = tmp_path / "drop" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"id,amount\n{name},1\n")
+    whole, *_ = read(portfolio_of(tmp_path, source='path = "drop"'))
+    named, *_ = read(portfolio_of(tmp_path, source='path = "drop/[12].csv"'))
+    assert [row["id"] for row in whole] == ["1.csv", "2.csv", "deep/5.tsv"]
+    assert [row["id"] for row in named] == ["1.csv", "2.csv"]
 
 
 def test_a_database_gives_what_its_query_selects(tmp_path: Path) -> None:
@@ -86,10 +214,8 @@ def test_a_database_gives_what_its_query_selects(tmp_path: Path) -> None:
     connection.close()
     query = "select id, amount from payments order by rowid"
     source = f'url = "sqlite:///{tmp_path}/bank.db"\nquery = "{query}"'
-    assert read(portfolio_of(tmp_path, source=source), rows=10).rows.to_pydict() == {
-        "id": [1, None, 3],
-        "amount": [2.5, 3.0, None],
-    }
+    rows, *_ = read(portfolio_of(tmp_path, source=source))
+    assert [(row["id"], row["amount"]) for row in rows] == [(1, 2.5), (None, 3.0), (3, None)]
 
 
 def test_a_failed_query_says_why_and_keeps_the_password(tmp_path: Path) -> None:
@@ -117,12 +243,18 @@ def test_no_error_of_a_database_shows_the_password(tmp_path: Path, url: str) -> 
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        pytest.param("rows.csv", b"", r"rows.csv cannot be read .*Empty", id="an empty csv"),
+        pytest.param("rows.csv", b"", r"rows.csv cannot be read .*empty", id="an empty csv"),
         pytest.param(
-            "rows.csv",
-            b"id,name\n1,Caf\xe9\n",
-            r"rows.csv cannot be read .*UTF8",
-            id="a csv that is not UTF-8",
+            "rows.csv.gz",
+            gzip.compress(NAMES * 9)[:-4],
+            r"rows.csv.gz cannot be read .*whole file",
+            id="a gzip without its end",
+        ),
+        pytest.param(
+            "rows.json",
+            b'[{"id": 1}]',
+            r"is one JSON list; write one object a line",
+            id="a JSON list",
         ),
         pytest.param(
             "rows.csv",
@@ -140,13 +272,13 @@ def test_no_error_of_a_database_shows_the_password(tmp_path: Path, url: str) -> 
         pytest.param(
             "rows.xlsx",
             b"PK",
-            r"rows.xlsx is neither .csv nor .parquet; convert it",
+            r"rows.xlsx is of a form that Strata does not read; it reads .csv, ",
             id="another kind of file",
         ),
         pytest.param(
             "rows.csv",
             None,
-            r"rows.csv of portfolio small is no file; put it there",
+            r"rows.csv of portfolio small names no file; put one there",
             id="a missing file",
         ),
     ],
@@ -160,7 +292,15 @@ def test_what_cannot_be_read_is_refused_with_its_name(
         read(portfolio_of(tmp_path, source=f'path = "{name}"'))
 
 
-def test_a_folder_is_no_source(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").mkdir()
-    with pytest.raises(PortfolioError, match="is no file"):
-        read(portfolio_of(tmp_path, source='path = "rows.csv"'))
+def test_an_encoding_that_a_file_is_not_written_in_is_refused(tmp_path: Path) -> None:
+    more = 'csv = { encoding = "utf-8" }'
+    with pytest.raises(PortfolioError, match=r"is not written in utf-8 .*; mend encoding"):
+        read(portfolio_with(tmp_path, b"id,name\n1,Caf\xe9\n", more=more))
+
+
+def test_a_zip_of_several_files_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.writestr("a.csv", "id\n1\n")
+        archive.writestr("b.csv", "id\n2\n")
+    with pytest.raises(PortfolioError, match=r"holds a.csv, b.csv; give a zip with one file"):
+        read(portfolio_of(tmp_path, source='path = "rows.zip"'))

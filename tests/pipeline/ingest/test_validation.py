@@ -1,11 +1,16 @@
-"""A row that breaks a rule goes to quarantine with column, value and rule, the good one goes in."""
+"""A required value that breaks a rule costs its row; an optional one is missing, and counted."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.ingest_examples import Row, reasons, row, stored, take_in
+from pipeline.ingest.ingest import StoppedError, ingest
+from pipeline.lake.tables import Lake
+from tests.ingest_examples import NOW, PARQUET, Row, portfolio_of, reasons, row, stored, take_in
+
+HAPPENED = datetime(2025, 5, 1, 10, tzinfo=UTC)
 
 IN_FUTURE = r"in the future (now is 2025-06-01T00:00:00Z)"
 
@@ -17,7 +22,7 @@ IN_FUTURE = r"in the future (now is 2025-06-01T00:00:00Z)"
         pytest.param(
             {"amount": "cheap"}, "amount is 'cheap', no finite number", id="text for a number"
         ),
-        pytest.param({"amount": "nan"}, "amount is 'nan', no finite number", id="nan"),
+        pytest.param({"amount": "nan"}, "amount is missing", id="nan"),
         pytest.param({"amount": "inf"}, "amount is 'inf', no finite number", id="infinite"),
         pytest.param(
             {"amount": "1e999"}, "amount is '1e999', no finite number", id="too great a number"
@@ -49,56 +54,8 @@ IN_FUTURE = r"in the future (now is 2025-06-01T00:00:00Z)"
             id="future time",
         ),
         pytest.param(
-            {"known_at": "2031-01-01"},
-            f"known_at is 2031-01-01T00:00:00Z, {IN_FUTURE}",
-            id="known in the future",
-        ),
-        pytest.param(
-            {"known_at": "2025-05-01"},
-            "known_at is 2025-05-01T00:00:00Z, before event_time 2025-05-01T10:00:00Z",
-            id="known before it was",
-        ),
-        pytest.param(
-            {"label_known_at": "2025-05-01"},
-            "label_known_at is 2025-05-01T00:00:00Z, before event_time 2025-05-01T10:00:00Z",
-            id="label before it was",
-        ),
-        pytest.param({"latitude": "90.1"}, "latitude is 90.1, above 90", id="latitude"),
-        pytest.param(
-            {"merchant_longitude": "-181"},
-            "merchant_longitude is -181.0, below -180",
-            id="longitude",
-        ),
-        pytest.param(
-            {"country": "Germany"}, "country is 'Germany', not of the form [A-Z]{2}", id="country"
-        ),
-        pytest.param(
-            {"country": "DE\n"},
-            "country is 'DE\\n', not of the form [A-Z]{2}",
-            id="country with a line end",
-        ),
-        pytest.param(
-            {"merchant_category": "541"},
-            "merchant_category is '541', not of the form [0-9]{4}",
-            id="category",
-        ),
-        pytest.param(
-            {"currency": "eur"}, "currency is 'eur', not of the form [A-Z]{3}", id="currency"
-        ),
-        pytest.param(
-            {"is_fraud": "maybe"}, "is_fraud is 'maybe', neither true nor false", id="label"
-        ),
-        pytest.param(
-            {"is_fraud": "2"}, "is_fraud is '2', neither true nor false", id="a number for a label"
-        ),
-        pytest.param(
-            {"account_opened_at": "?"},
-            "account_opened_at is '?', no ISO 8601 time",
-            id="an optional time",
-        ),
-        pytest.param(
-            {"amount": "-5", "country": "x"},
-            "amount is -5.0, below 0; country is 'x', not of the form [A-Z]{2}",
+            {"amount": "-5", "event_time": "x", "country": "x"},
+            "event_time is 'x', no ISO 8601 time; amount is -5.0, below 0",
             id="two failures",
         ),
     ],
@@ -109,6 +66,7 @@ def test_a_bad_row_is_held_with_its_reason_and_the_good_one_beside_it_goes_in(
     bad = row("bad", **changes)
     lake, (done,) = take_in(tmp_path, [row("good"), bad])
     assert reasons(lake) == [reason] == list(done.examples)
+    assert (done.read, done.taken, done.quarantined) == (2, 1, 1)
     (held,) = stored(lake, "quarantine")
     assert held["transaction_id"] == "bad"
     assert {
@@ -121,3 +79,156 @@ def test_a_bad_row_is_held_with_its_reason_and_the_good_one_beside_it_goes_in(
 def test_a_malformed_ip_address_is_no_reason(tmp_path: Path, address: str) -> None:
     lake, (done,) = take_in(tmp_path, [row(ip_address=address)])
     assert (done.taken, reasons(lake)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "sentence"),
+    [
+        pytest.param(
+            {"known_at": "2031-01-01"},
+            NOW,
+            f"known_at is 2031-01-01T00:00:00Z, {IN_FUTURE}",
+            id="known in the future",
+        ),
+        pytest.param(
+            {"known_at": "2025-05-01"},
+            HAPPENED,
+            "known_at is 2025-05-01T00:00:00Z, before event_time 2025-05-01T10:00:00Z",
+            id="known before it was",
+        ),
+        pytest.param({"latitude": "90.1"}, None, "latitude is 90.1, above 90", id="latitude"),
+        pytest.param(
+            {"merchant_longitude": "-181"},
+            None,
+            "merchant_longitude is -181.0, below -180",
+            id="longitude",
+        ),
+        pytest.param(
+            {"country": "Mordor"},
+            None,
+            "country is 'Mordor', not of the form [A-Z]{2}",
+            id="country",
+        ),
+        pytest.param(
+            {"merchant_category": "54x"},
+            None,
+            "merchant_category is '54x', not of the form [0-9]{4}",
+            id="category",
+        ),
+        pytest.param(
+            {"currency": "E\nR"},
+            None,
+            r"currency is 'E\nR', not of the form [A-Z]{3}",
+            id="currency",
+        ),
+        pytest.param(
+            {"account_opened_at": "?"},
+            None,
+            "account_opened_at is '?', no ISO 8601 time",
+            id="an optional time",
+        ),
+    ],
+)
+def test_an_optional_value_that_may_not_be_is_missing_and_counted(
+    tmp_path: Path, changes: Row, expected: object, sentence: str
+) -> None:
+    lake, (done,) = take_in(tmp_path, [row("good"), row("bad", **changes)])
+    (name,) = changes
+    bad, _ = stored(lake, "transactions")
+    assert (done.taken, done.quarantined, bad[name]) == (2, 0, expected)
+    assert [(lost.sentence, lost.count) for lost in done.missing] == [(sentence, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "known_at", "sentence"),
+    [
+        pytest.param(
+            {"label_known_at": "2025-05-01T09:00:00Z"},
+            HAPPENED + timedelta(days=7),
+            "label_known_at is 2025-05-01T09:00:00Z, before event_time 2025-05-01T10:00:00Z",
+            id="before its payment",
+        ),
+        pytest.param(
+            {"label_known_at": "2031-01-01"},
+            NOW,
+            f"label_known_at is 2031-01-01T23:59:59.999999Z, {IN_FUTURE}",
+            id="in the future",
+        ),
+        pytest.param(
+            {"is_fraud": "maybe"}, None, "is_fraud is 'maybe', neither true nor false", id="a word"
+        ),
+        pytest.param(
+            {"is_fraud": "2"}, None, "is_fraud is '2', neither true nor false", id="a number"
+        ),
+    ],
+)
+def test_a_label_that_may_not_be_never_costs_its_payment(
+    tmp_path: Path, changes: Row, known_at: datetime | None, sentence: str
+) -> None:
+    lake, (done,) = take_in(tmp_path, [row(**{"is_fraud": "1", **changes})])
+    assert (done.taken, [lost.sentence for lost in done.missing]) == (1, [sentence])
+    assert [label["known_at"] for label in stored(lake, "labels")] == (
+        [known_at] if known_at else []
+    )
+
+
+def test_a_report_of_the_same_day_without_a_time_is_known_when_the_day_is_over(
+    tmp_path: Path,
+) -> None:
+    lake, (done,) = take_in(tmp_path, [row(is_fraud="1", label_known_at="2025-05-01")])
+    (label,) = stored(lake, "labels")
+    end_of_day = datetime(2025, 5, 2, tzinfo=UTC) - timedelta(microseconds=1)
+    assert (done.missing, label["known_at"]) == ((), end_of_day)
+
+
+def failing(count: int, *, good: int, **changes: object) -> list[Row]:
+    return [*(row(f"b{n}", **changes) for n in range(count)), *(row(f"g{n}") for n in range(good))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        pytest.param(
+            failing(20, good=100, amount="$7"),
+            r"rows.parquet is stopped: amount is '\$7', no finite number, in 20 of 120 rows; say "
+            r"decimal and thousands .*; --accept takes",
+            id="a form of numbers",
+        ),
+        pytest.param(
+            failing(30, good=2, event_time="1/5/2025"),
+            r"event_time is '1/5/2025', no ISO 8601 time, in 30 of 32 rows; say time_format",
+            id="a form of times",
+        ),
+        pytest.param(
+            failing(25, good=9, account_id="nan"),
+            r"account_id is missing, in 25 of 34 rows; say where else it stands",
+            id="guests",
+        ),
+        pytest.param(
+            failing(5, good=900, amount="1,5", is_fraud="1"),
+            r"amount is '1,5', no finite number, in 5 of 905 rows",
+            id="the known frauds",
+        ),
+    ],
+)
+def test_a_file_of_which_one_reason_hits_many_rows_stops_whole(
+    tmp_path: Path, rows: list[Row], sentence: str
+) -> None:
+    with pytest.raises(StoppedError, match=sentence):
+        take_in(tmp_path, rows)
+    assert not (tmp_path / "lake").exists()
+    portfolio = portfolio_of(tmp_path)
+    lake = Lake(str(tmp_path / "lake"), portfolio.name)
+    done = ingest(portfolio, lake, now=NOW, accept=True)
+    assert done.read == done.taken + done.quarantined == len(rows)
+
+
+def test_fewer_bad_rows_than_twenty_stop_no_file(tmp_path: Path) -> None:
+    _, (done,) = take_in(tmp_path, failing(19, good=1, amount="$7"))
+    assert (done.taken, done.quarantined) == (1, 19)
+
+
+def test_a_greater_share_may_be_allowed(tmp_path: Path) -> None:
+    rows = failing(30, good=70, amount="$7")
+    _, (done,) = take_in(tmp_path, rows, source=f"{PARQUET}\nmax_bad_share = 0.3")
+    assert (done.taken, done.quarantined) == (70, 30)
