@@ -22,8 +22,8 @@ FOUR_DECIMALS = "CLF UYW"
 
 TRUE, FALSE = ("1", "true", "t", "yes", "y", "1.0"), ("0", "false", "f", "no", "n", "0.0")
 NO_ID = ("NA", "na", "Na", "undefined")  # beside the words for null: never an account
-INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-INTEGERS += tuple(f"U{name}" for name in INTEGERS)
+SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+INTEGERS = (*SIGNED, *(f"U{name}" for name in SIGNED))
 NO_VALUES = LabelValues()
 PER_SECOND = dict(zip(EPOCH_UNITS, (1, 1_000, 1_000_000), strict=True))
 # numbers that can be read in one way alone, by their decimal sign; "1,234" and "1.234" cannot
@@ -143,10 +143,8 @@ def _since_1970(value: str, kind: str, per_second: int) -> str:
 def as_flag(value: str, kind: str, *, values: LabelValues = NO_VALUES) -> str:
     """SQL for a value as true or false."""
     text = f"lower({as_text(value, kind)})"
-    true, false = (*values.fraud, *TRUE), (*values.legitimate, *FALSE)
-    if values.fraud or values.legitimate:
-        true = values.fraud or tuple(word for word in TRUE if word not in values.legitimate)
-        false = values.legitimate or tuple(word for word in FALSE if word not in values.fraud)
+    true = values.fraud or [word for word in TRUE if word not in values.legitimate]
+    false = values.legitimate or [word for word in FALSE if word not in values.fraud]
     return f"CASE WHEN {text} IN ({_words(true)}) THEN true WHEN {text} IN ({_words(false)}) THEN false END"
 
 
@@ -167,7 +165,7 @@ def country_codes() -> dict[str, str]:
     ('US', 'DE', 'GB')
     """
     text = files("pipeline.ingest").joinpath("countries.csv").read_text(encoding="utf-8")
-    found = {}
+    found: dict[str, str] = {}
     for line in text.splitlines()[1:]:
         code, *others = line.split(";")
         found |= {name.upper(): code for name in others if name}

@@ -6,9 +6,11 @@ blanks and the words for null are null.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import duckdb
 
@@ -20,10 +22,18 @@ INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 # a whole number as a column of floats writes it, in a csv file that somebody else's table became
 WHOLE = r"-?(0|[1-9][0-9]{0,17})(\.0+)?|[1-9](\.[0-9]+)?[eE]\+[0-9]{1,2}"
 NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,14})?"
-NULL_WORDS = ("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a")
-NULL_WORDS += ("#N/A", "NaT", "\\N", "(null)")
+NULL_WORDS = (
+    *("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a"),
+    *("#N/A", "NaT", "\\N", "(null)"),
+)
 BLANKS = " \t\r\n\u00a0\u202f"
 FLOATS = ("FLOAT", "DOUBLE")
+PLAIN_TYPES = {
+    *("VARCHAR", "ENUM", "JSON", "UUID", "BOOLEAN", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME"),
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
+    *("UBIGINT", "UHUGEINT", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", '"NULL"'),
+    "TIMESTAMP WITH TIME ZONE",
+}
 REFUSED = ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA_REF")
 
 
@@ -57,34 +67,101 @@ def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]
     return mapping
 
 
-def values(delivery: Delivery, portfolio: Portfolio) -> list[Value]:
-    """Make the view `source` and say what each of our columns is in it.
+def values(
+    delivery: Delivery, portfolio: Portfolio, *, is_tried: bool = False
+) -> tuple[list[Value], str]:
+    """Make the view `source`; returns what each of our columns is in it, and which rows count.
 
-    Raises SchemaError where theirs is not there, or an expression cannot be understood.
+    With `is_tried` an expression that fails on a row is null there. Raises SchemaError where theirs
+    is not there, or an expression cannot be understood.
     """
     mapping = mapped_columns(portfolio, delivery.names)
-    expressions = {ours: said for ours, said in mapping.items() if not _column(said, delivery)}
-    if portfolio.source.where:
-        expressions["where"] = portfolio.source.where
-    used = {ours: _names_in(ours, said, delivery) for ours, said in expressions.items()}
-    exposed = dict.fromkeys(name for names in used.values() for name in names)
-    _expose(delivery, tuple(exposed), portfolio)
+    layers = Layers(delivery, portfolio.source.csv.nulls, is_tried=is_tried)
     found = []
     for ours, said in mapping.items():
-        if ours in expressions:
-            found.append(_computed(ours, said, used[ours], delivery))
-        else:
+        if _column(said, delivery):
             found.append(_direct(ours, said, delivery, portfolio))
-    return found
+        else:
+            found.append(layers.add(ours, said))
+    is_payment = "true"
+    if portfolio.source.where:
+        is_payment = f"coalesce({layers.add('where', portfolio.source.where).sql}::BOOLEAN, false)"
+    delivery.connection.execute(f"CREATE OR REPLACE VIEW source AS SELECT * FROM {layers.top}")
+    return found, is_payment
 
 
-def where(portfolio: Portfolio, delivery: Delivery) -> str:
-    """SQL over `source` that holds for the rows that are payments."""
-    if not portfolio.source.where:
-        return "true"
-    condition = f"coalesce(({portfolio.source.where}\n)::BOOLEAN, false)"
-    _kind("where", portfolio.source.where, condition, delivery)
-    return condition
+class Layers:
+    """Views one above the other, each with one expression more, over columns of its own types."""
+
+    def __init__(self, delivery: Delivery, nulls: Sequence[str], *, is_tried: bool) -> None:
+        self.top = "raw"
+        self._delivery, self._nulls, self._is_tried = delivery, nulls, is_tried
+
+    def add(self, ours: str, said: str) -> Value:
+        """Compute one more column; where numbers do not fit into the expression, of texts."""
+        said_as, used = _names_in(ours, said, self._delivery)
+        refusals: list[duckdb.Error] = []
+        for sight in (self._numbers, self._texts, self._empty_as_numbers):
+            seen = {name: sight(name) for name in dict.fromkeys(used)}
+            try:
+                return self._layer(ours, said, said_as, seen)
+            except (duckdb.BinderException, duckdb.CatalogException) as error:
+                refusals.append(error)
+        raise self._refused(ours, said, refusals[0])
+
+    def _layer(self, ours: str, said: str, said_as: str, seen: dict[str, str]) -> Value:
+        view, column = f"layer_{ours}", f"strata:computed {ours}"
+        exposed = "".join(f", {sql} AS {quoted(name)}" for name, sql in seen.items())
+        names = ", ".join(quoted(name) for name in seen)
+        kept = f"* EXCLUDE ({names})" if names else "*"
+        is_seen = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in seen) or "true"
+        computed = f"TRY(({said_as}\n))" if self._is_tried else f"({said_as}\n)"
+        self._delivery.connection.execute(
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {kept}, {computed} AS {quoted(column)}, "
+            f"({is_seen}) AS {quoted(seen_name(ours))} FROM (SELECT *{exposed} FROM {self.top})"
+        )
+        kind = str(self._delivery.connection.sql(f"SELECT {quoted(column)} FROM {view}").types[0])
+        _check_type(said, kind)
+        self.top = view
+        return Value(
+            ours=ours,
+            said=said,
+            sql=quoted(column),
+            kind=kind,
+            theirs=tuple(seen),
+            is_expression=True,
+        )
+
+    def _numbers(self, name: str) -> str:
+        at = self._delivery.names.index(name)
+        return _as_number(
+            quoted(numbered(at)), self._delivery.types[at], self._delivery, self._nulls
+        )
+
+    def _texts(self, name: str) -> str:
+        number = self._numbers(name)
+        at = self._delivery.names.index(name)
+        is_whole = number.endswith("AS BIGINT)") or self._delivery.types[at] not in ("VARCHAR",)
+        if is_whole:
+            return f"CAST({number} AS VARCHAR)"
+        return present_text(quoted(numbered(at)), self._nulls)
+
+    def _empty_as_numbers(self, name: str) -> str:
+        """A column without any value takes whatever type is asked of it."""
+        number = self._numbers(name)
+        (count,) = _ask(self._delivery, f"count({present_text(number + '::VARCHAR')})")
+        return number if count else "NULL::DOUBLE"
+
+    def _refused(self, ours: str, said: str, error: duckdb.Error) -> SchemaError:
+        reason = " ".join(str(error).split("LINE")[0].split())
+        failed = f"{ours} = {said!r} in the portfolio cannot be computed ({reason})"
+        has = _listed(self._delivery.names)
+        return SchemaError(f"{failed}; mend it; {self._delivery.name} has {has}")
+
+
+def seen_name(ours: str) -> str:
+    """The column that says whether an expression had anything to look at."""
+    return f"strata:seen {ours}"
 
 
 def _column(said: str, delivery: Delivery) -> str | None:
@@ -95,14 +172,21 @@ def _column(said: str, delivery: Delivery) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _names_in(ours: str, said: str, delivery: Delivery) -> tuple[str, ...]:
-    """Their columns that an expression looks at. Raises SchemaError for what is no expression."""
-    query = f"SELECT ({said}\n)"
-    tree = json.loads(first_row(delivery.connection, "SELECT json_serialize_sql(?)", [query])[0])
+def _names_in(ours: str, said: str, delivery: Delivery) -> tuple[str, tuple[str, ...]]:
+    """An expression and their columns that it looks at.
+
+    A column whose name is a word of SQL, such as `at`, need not be quoted. Raises SchemaError for
+    what is no expression.
+    """
+    tree = _parsed(said, delivery)
+    if tree.get("error"):
+        quoted_said = WORDS.sub(lambda found: _quoted_word(found[0], delivery), said)
+        retried = _parsed(quoted_said, delivery)
+        said, tree = (said, tree) if retried.get("error") else (quoted_said, retried)
     statements = tree.get("statements", [])
     is_one = len(statements) == 1 and len(statements[0]["node"].get("select_list", [])) == 1
     if tree.get("error") or not is_one or statements[0]["node"]["from_table"]["type"] != "EMPTY":
-        raise _no_column(ours, said, delivery, str(tree.get("error_message", "")))
+        raise _no_column(ours, said, delivery, str(tree.get("error_message", "several values")))
     nodes = list(_nodes(statements[0]["node"]["select_list"][0]))
     for node in nodes:
         if node.get("class") in REFUSED:
@@ -110,7 +194,21 @@ def _names_in(ours: str, said: str, delivery: Delivery) -> tuple[str, ...]:
             refused = f"{ours} = {said!r} in the portfolio has a {kind}"
             raise SchemaError(f"{refused}; write an expression over the columns of one row")
     references = [node["column_names"] for node in nodes if node.get("class") == "COLUMN_REF"]
-    return tuple(_referred(ours, said, names, delivery) for names in references)
+    return said, tuple(_referred(ours, said, names, delivery) for names in references)
+
+
+WORDS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\b[A-Za-z_]\w*""")
+
+
+def _parsed(said: str, delivery: Delivery) -> dict[str, Any]:
+    query = f"SELECT ({said}\n)"
+    (found,) = first_row(delivery.connection, "SELECT json_serialize_sql(?)", [query])
+    tree: dict[str, Any] = json.loads(found)
+    return tree
+
+
+def _quoted_word(word: str, delivery: Delivery) -> str:
+    return quoted(word) if word in delivery.names else word
 
 
 def _nodes(tree: object) -> Iterator[dict[str, object]]:
@@ -142,17 +240,6 @@ def _no_column(ours: str, said: str, delivery: Delivery, why: str) -> SchemaErro
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - 30
     return ", ".join(names[:30]) + (f" and {more} more" if more > 0 else "")
-
-
-def _expose(delivery: Delivery, names: tuple[str, ...], portfolio: Portfolio) -> None:
-    """Make the view `source`: the values by number, and by name those that expressions look at."""
-    more = ""
-    for name in names:
-        at = delivery.names.index(name)
-        column, kind = quoted(numbered(at)), delivery.types[at]
-        sql = _as_number(column, kind, delivery, portfolio.source.csv.nulls)
-        more += f", {sql} AS {quoted(name)}"
-    delivery.connection.execute(f"CREATE VIEW source AS SELECT *{more} FROM raw")
 
 
 def _as_number(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -> str:
@@ -197,23 +284,6 @@ def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
     return first_row(delivery.connection, f"SELECT {what} FROM raw")
 
 
-def _computed(ours: str, said: str, used: tuple[str, ...], delivery: Delivery) -> Value:
-    sql = f"({said}\n)"
-    kind = _kind(ours, said, sql, delivery)
-    return Value(ours=ours, said=said, sql=sql, kind=kind, theirs=used, is_expression=True)
-
-
-def _kind(ours: str, said: str, sql: str, delivery: Delivery) -> str:
-    """The type that an expression has. Raises SchemaError where it has none."""
-    try:
-        return str(delivery.connection.sql(f"SELECT {sql} FROM source LIMIT 0").types[0])
-    except duckdb.Error as error:
-        reason = " ".join(str(error).split("LINE")[0].split())
-        failed = f"{ours} = {said!r} in the portfolio cannot be computed ({reason})"
-        has = _listed(delivery.names)
-        raise SchemaError(f"{failed}; mend it; {delivery.name} has {has}") from error
-
-
 def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> Value:
     theirs = _column(said, delivery) or said
     at = delivery.names.index(theirs)
@@ -226,8 +296,8 @@ def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> V
 
 def _check_type(name: str, kind: str) -> None:
     """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
-    if kind in ("BLOB", "INTERVAL") or kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
+    if kind.split("(")[0] not in PLAIN_TYPES or kind.endswith("]"):
         raise SchemaError(
-            f"the source's column {name!r} is of type {kind}; "
+            f"{name!r} is of type {kind} in the source; "
             "give it as text, a number, a time or true and false, or write SQL over it"
         )

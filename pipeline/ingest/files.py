@@ -112,7 +112,8 @@ def _form(name: str) -> Form | None:
 def _source_file(file: Path, folder: Path) -> SourceFile:
     with file.open("rb") as opened:
         head = opened.read(4)
-    packing = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), "none")
+    found = [kind for magic, kind in MAGIC.items() if head.startswith(magic)]
+    packing: Packing = found[0] if found else "none"
     form = "parquet" if head == b"PAR1" else _form(file.name)
     if form is None and packing == "zip" and file.suffix.lower() == ".zip":
         form = "csv"  # what is in it says more, once it is opened

@@ -4,7 +4,6 @@
 Once it is read the connection reaches no file any more but this one.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline.ingest.files import SourceFile
-from pipeline.ingest.text_files import TextFile, TornFileError, count_records, open_text
+from pipeline.ingest.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
 
@@ -248,8 +247,7 @@ def _agreeing(dialect: Dialect) -> int:
 
 def _read_head(head: str, sign: str, written: Csv, wanted: tuple[str, ...]) -> Dialect:
     lines = head.splitlines(keepends=True)[:SAMPLE_LINES]
-    quoting = csv.QUOTE_MINIMAL if written.quote else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=sign, quotechar=written.quote or None, quoting=quoting)
+    reader = csv_rows(lines, delimiter=sign, quote=written.quote)
     rows: list[tuple[int, tuple[str, ...]]] = []
     for row in reader:
         if row:

@@ -22,7 +22,7 @@ from pipeline.ingest.coercion import (
     find_number_format,
 )
 from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.expressions import Value, present_text, values, where
+from pipeline.ingest.expressions import Value, present_text, seen_name, values
 from pipeline.ingest.readers import PLACE, Delivery, count_of, first_row, literal, numbered, quoted
 from pipeline.ingest.validation import (
     EARLY,
@@ -66,16 +66,17 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
 
     Raises SchemaError where a column is absent or an expression cannot be understood.
     """
-    given = values(delivery, portfolio)
-    kinds = {value.ours: portfolio.kind(value.ours) for value in given}
-    kinds = {"transaction_id": "text"} | kinds
-    connection, is_payment = delivery.connection, where(portfolio, delivery)
+    given, is_payment = values(delivery, portfolio)
+    kinds: dict[str, Kind] = {"transaction_id": "text"}
+    kinds |= {value.ours: portfolio.kind(value.ours) for value in given}
+    connection = delivery.connection
     connection.execute(f"SET VARIABLE now = {literal(now.isoformat())}::TIMESTAMPTZ")
     try:
         connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, now))
     except COMPUTING:  # an expression failed on some row: which one is found out row by row
         # what two expressions share would be computed before, where no TRY holds it
         connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+        given, is_payment = values(delivery, portfolio, is_tried=True)
         connection.execute(
             _statement(given, kinds, is_payment, delivery, portfolio, now, is_tried=True)
         )
@@ -134,12 +135,9 @@ def _typed_name(name: str) -> str:
 
 def _first(value: Value, is_tried: bool) -> Iterator[str]:
     """The value as the source has it, or as the expression computes it."""
-    is_hard = is_tried and value.is_expression
-    sql = f"TRY({value.sql})" if is_hard else value.sql
-    yield f"{sql} AS {_given(value.ours)}"
-    if is_hard:
-        seen = [f"{quoted(name)} IS NOT NULL" for name in value.theirs] or ["true"]
-        yield f"({' OR '.join(seen)}) AS {quoted(f'seen:{value.ours}')}"
+    yield f"{value.sql} AS {_given(value.ours)}"
+    if is_tried and value.is_expression:
+        yield f"{quoted(seen_name(value.ours))} AS {quoted(f'seen:{value.ours}')}"
 
 
 def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> str:

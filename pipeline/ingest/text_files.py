@@ -11,16 +11,19 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 
 from pipeline.ingest.files import Packing, SourceFile
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 BLOCK = 1 << 22
 HEAD = 1 << 20  # of a file, to find out how it is written
@@ -118,7 +121,7 @@ def _opened(file: SourceFile) -> IO[bytes]:
         return cast(IO[bytes], gzip.open(file.path))
     if file.packing == "zstd":
         stream = pa.CompressedInputStream(str(file.path), "zstd")
-        return io.BufferedReader(stream, BLOCK)  # type: ignore[type-var]  # it reads as one does
+        return io.BufferedReader(stream, BLOCK)
     if file.packing == "zip":
         return _only_member(file.path)
     return file.path.open("rb")
@@ -202,8 +205,13 @@ def count_records(text: TextFile, *, delimiter: str, quote: str) -> int:
     """
     csv.field_size_limit(1 << 30)
     file = SourceFile(path=text.path, name="", form="csv", packing=text.packing)
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    with _opened(file) as stream:
-        lines = io.TextIOWrapper(stream, "utf-8", newline="")
-        rows = csv.reader(lines, delimiter=delimiter, quotechar=quote or None, quoting=quoting)
+    with io.TextIOWrapper(_opened(file), "utf-8", newline="") as lines:
+        rows = csv_rows(lines, delimiter=delimiter, quote=quote)
         return sum(1 for row in rows if row)
+
+
+def csv_rows(lines: Iterable[str], *, delimiter: str, quote: str) -> "Reader":
+    """The rows of csv lines by the rules of Python's own reader."""
+    if not quote:
+        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=delimiter, quotechar=quote)
