@@ -1,6 +1,7 @@
 """SQL that brings a source's value, of whatever type it has there, into the type Strata gives it.
 
-Null where it cannot be. A time without an offset is read in the connection's time zone.
+Text is taken as `as_text` leaves it: without blanks around it, null where there is none. A value is
+null where it cannot be. A time without an offset is read in the connection's time zone.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ def as_number(value: str, kind: str, *, form: NumberFormat = PLAIN_NUMBER) -> st
         return _finite(f"CAST({value} AS DOUBLE)")
     if kind != "VARCHAR":
         return "NULL::DOUBLE"
-    text = present_text(value)
+    text = value
     if form.thousands == " ":
         text = f"replace(replace(replace({text}, ' ', ''), chr(160), ''), chr(8239), '')"
     elif form.thousands:
@@ -123,7 +124,7 @@ def as_time(value: str, kind: str, *, time_format: str = "") -> str:
         return _since_1970(value, kind, PER_SECOND[time_format])
     if kind != "VARCHAR":
         return "NULL::TIMESTAMPTZ"
-    text = present_text(value)
+    text = value
     # a whole date at least: a bare year, "now" or "infinity" would be read as times, too
     is_date = f"{text}[5] = '-' AND {text}[8] = '-'"
     iso = f"TRY_CAST(CASE WHEN {is_date} THEN {text} END AS TIMESTAMPTZ)"
@@ -142,7 +143,7 @@ def _since_1970(value: str, kind: str, per_second: int) -> str:
 
 def as_flag(value: str, kind: str, *, values: LabelValues = NO_VALUES) -> str:
     """SQL for a value as true or false."""
-    text = f"lower({as_text(value, kind)})"
+    text = f"lower({value if kind == 'VARCHAR' else as_text(value, kind)})"
     true = values.fraud or [word for word in TRUE if word not in values.legitimate]
     false = values.legitimate or [word for word in FALSE if word not in values.fraud]
     return f"CASE WHEN {text} IN ({_words(true)}) THEN true WHEN {text} IN ({_words(false)}) THEN false END"

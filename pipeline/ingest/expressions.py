@@ -26,6 +26,7 @@ NULL_WORDS = (
     *("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a"),
     *("#N/A", "NaT", "\\N", "(null)"),
 )
+TIDY = "[!-~]([ -~]*[!-~])?"
 BLANKS = " \t\r\n\u00a0\u202f"
 FLOATS = ("FLOAT", "DOUBLE")
 PLAIN_TYPES = {
@@ -275,9 +276,16 @@ def _as_text(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -
 
 def present_text(column: str, nulls: Sequence[str] = ()) -> str:
     """A text without the blanks around it; null where there is none, or a word for null."""
-    words = ", ".join(literal(word) for word in ("", *NULL_WORDS, *nulls))
+    known = ("", *NULL_WORDS, *nulls)
+    words = ", ".join(literal(word) for word in known)
+    longest = max(len(word.encode()) for word in known)
     trimmed = f"trim({column}, {literal(BLANKS)})"
-    return f"CASE WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END"
+    # most values have no blank around them and are longer than any word: they cost one look
+    return (
+        f"CASE WHEN NOT regexp_full_match({column}, {literal(TIDY)}) "
+        f"THEN CASE WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END "
+        f"WHEN strlen({column}) > {longest} OR {column} NOT IN ({words}) THEN {column} END"
+    )
 
 
 def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
@@ -296,7 +304,7 @@ def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> V
 
 def _check_type(name: str, kind: str) -> None:
     """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
-    if kind.split("(")[0] not in PLAIN_TYPES or kind.endswith("]"):
+    if kind.split("(", maxsplit=1)[0] not in PLAIN_TYPES or kind.endswith("]"):
         raise SchemaError(
             f"{name!r} is of type {kind} in the source; "
             "give it as text, a number, a time or true and false, or write SQL over it"

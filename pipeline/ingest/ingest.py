@@ -47,6 +47,7 @@ from pipeline.ingest.readers import (
     read_query,
     read_tables,
     shut,
+    unreadable,
     workbench,
 )
 from pipeline.ingest.staging import Checked, check
@@ -232,7 +233,12 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
                 f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; mend the "
                 'quote, or say quote = "" in [source] csv; --accept takes it as it is'
             )
-        done, checked = _take(delivery, delivery_number(digest), run)
+        try:
+            done, checked = _take(delivery, delivery_number(digest), run)
+        except duckdb.Error as error:
+            if file.form != "parquet":  # all else was read before
+                raise
+            raise unreadable(file, error) from error
     if (size, changed) != (file.size, file.changed_ns):
         return replace(done, doubts=(*done.doubts, f"{file.name} changed while it was read"))
     if not run.is_dry:

@@ -118,12 +118,17 @@ def read_file(
             text = open_text(file, encoding=written.encoding, quote=quote, spill=spill)
             delivery = read(file, text, portfolio, connection)
     except duckdb.Error as error:
-        raise TornFileError(
-            f"the source {file.path} cannot be read ({_one_line(error)}); "
-            f"check that it is a whole {file.path.suffix} file"
-        ) from error
+        raise unreadable(file, error) from error
     _check_names(delivery, portfolio)
     return delivery
+
+
+def unreadable(file: SourceFile, error: Exception) -> TornFileError:
+    """What to say of a file whose bytes are not what they should be."""
+    return TornFileError(
+        f"the source {file.path} cannot be read ({_one_line(error)}); "
+        f"check that it is a whole {file.path.suffix} file"
+    )
 
 
 def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:
@@ -177,7 +182,7 @@ def _csv(
     if records != taken + torn:
         counted = count_records(text, delimiter=dialect.delimiter, quote=written.quote)
         records = counted - dialect.records_above
-    _check_count(file, records, taken, torn)
+    check_count(str(file.path), records, taken, torn)
     return Delivery(
         connection=connection,
         name=file.name,
@@ -215,9 +220,10 @@ def _load(
     connection.execute(f"CREATE VIEW raw AS SELECT rowid AS {quoted(PLACE)}, * FROM loaded")
 
 
-def _check_count(file: SourceFile, records: int, taken: int, torn: int) -> None:
+def check_count(name: str, records: int, taken: int, torn: int) -> None:
+    """Refuse a source of which not as many records were read as it has, counted a second way."""
     if records != taken + torn:
-        read = f"{taken:,} records and {torn:,} torn lines were read of the source {file.path}"
+        read = f"{taken:,} records and {torn:,} torn lines were read of the source {name}"
         raise PortfolioError(
             f"{read}, which has {records:,} when it is counted; mend its quotes, or say quote in "
             "[source] csv as it is written"
@@ -350,7 +356,7 @@ def _json_lines(
     connection.execute(f"CREATE OR REPLACE VIEW raw AS SELECT {columns} FROM objects")
     taken = count_of(connection, "SELECT count(*) FROM objects")
     torn = count_of(connection, "SELECT count(*) FROM torn")
-    _check_count(file, text.lines, taken, torn)
+    check_count(str(file.path), text.lines, taken, torn)
     return Delivery(
         connection=connection,
         name=file.name,

@@ -13,6 +13,7 @@ import duckdb
 from features.schema import Kind
 from pipeline.ingest.coercion import (
     FORMS,
+    NumberFormat,
     as_flag,
     as_identifier,
     as_major_units,
@@ -22,8 +23,17 @@ from pipeline.ingest.coercion import (
     find_number_format,
 )
 from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.expressions import Value, present_text, seen_name, values
-from pipeline.ingest.readers import PLACE, Delivery, count_of, first_row, literal, numbered, quoted
+from pipeline.ingest.expressions import Value, mapped_columns, seen_name, values
+from pipeline.ingest.readers import (
+    PLACE,
+    Delivery,
+    check_count,
+    count_of,
+    first_row,
+    literal,
+    numbered,
+    quoted,
+)
 from pipeline.ingest.validation import (
     EARLY,
     MISSING,
@@ -69,20 +79,25 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
     given, is_payment = values(delivery, portfolio)
     kinds: dict[str, Kind] = {"transaction_id": "text"}
     kinds |= {value.ours: portfolio.kind(value.ours) for value in given}
+    numbers = [value for value in given if kinds[value.ours] == "number"]
+    forms = {value.ours: find_number_format(value, delivery, portfolio) for value in numbers}
     connection = delivery.connection
     connection.execute(f"SET VARIABLE now = {literal(now.isoformat())}::TIMESTAMPTZ")
     try:
-        connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, now))
+        connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, forms, now))
     except COMPUTING:  # an expression failed on some row: which one is found out row by row
         # what two expressions share would be computed before, where no TRY holds it
         connection.execute("SET disabled_optimizers = 'common_subexpressions'")
         given, is_payment = values(delivery, portfolio, is_tried=True)
         connection.execute(
-            _statement(given, kinds, is_payment, delivery, portfolio, now, is_tried=True)
+            _statement(given, kinds, is_payment, delivery, portfolio, forms, now, is_tried=True)
         )
     count = count_of(connection, "SELECT count(*) FROM checked")
-    left_out = delivery.records - delivery.torn - count
-    doubts = tuple(_doubts(delivery, portfolio, given, kinds))
+    left_out = 0
+    if is_payment != "true":
+        left_out = count_of(connection, f"SELECT count(*) FROM source WHERE NOT {is_payment}")
+    check_count(delivery.name, delivery.records, count + left_out, delivery.torn)
+    doubts = tuple(_doubts(delivery, portfolio, kinds, forms))
     return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts)
 
 
@@ -92,6 +107,7 @@ def _statement(
     is_payment: str,
     delivery: Delivery,
     portfolio: Portfolio,
+    forms: dict[str, NumberFormat],
     now: datetime,
     *,
     is_tried: bool = False,
@@ -102,7 +118,8 @@ def _statement(
         [] if has_id else [f"{_identity(given, delivery, portfolio)} AS {_given('transaction_id')}"]
     )
     firsts = [*own_id, *(part for value in given for part in _first(value, is_tried))]
-    typed = [part for value in given for part in _typed(value, kinds, delivery, portfolio)]
+    texts_of = [_text(value, portfolio) for value in given]
+    typed = [_typed(value, kinds, portfolio, forms.get(value.ours)) for value in given]
     numbered_id = f"{_given('transaction_id')} || CASE WHEN copy > 1 THEN '-' || copy ELSE '' END"
     if not has_id:
         typed += [f"{numbered_id} AS {_typed_name('transaction_id')}"]
@@ -115,7 +132,8 @@ def _statement(
         f"CREATE OR REPLACE TABLE checked AS WITH given AS ("
         f"SELECT {quoted(PLACE)} AS place, {', '.join(firsts)} FROM source WHERE {is_payment}"
         f"), copies AS (SELECT *{'' if has_id else copy} FROM given"
-        f"), typed AS (SELECT *, {', '.join(typed)} FROM copies"
+        f"), texts AS (SELECT *, {', '.join(texts_of)} FROM copies"
+        f"), typed AS (SELECT *, {', '.join(typed)} FROM texts"
         f"), fit AS (SELECT place, {', '.join(columns)}, {faults} AS faults, {losses} AS losses "
         f"FROM typed) SELECT *, {digest_sql(texts)} AS row_digest FROM fit"
     )
@@ -151,26 +169,30 @@ def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> s
     return f"md5({digest_sql(texts)}::VARCHAR || {digest_sql(texts, half='upper')}::VARCHAR)"
 
 
+def _text(value: Value, portfolio: Portfolio) -> str:
+    """The value as text: what is said of it, and what is converted where it is text."""
+    text = as_identifier if value.ours.endswith("_id") else as_text
+    said = text(_given(value.ours), value.kind, portfolio.source.csv.nulls)
+    return f"{said} AS {_text_name(value.ours)}"
+
+
 def _typed(
-    value: Value, kinds: dict[str, Kind], delivery: Delivery, portfolio: Portfolio
-) -> Iterator[str]:
-    """The value in our type, and as text for what is said of it."""
+    value: Value, kinds: dict[str, Kind], portfolio: Portfolio, form: NumberFormat | None
+) -> str:
+    """The value in our type."""
     source, name, kind = portfolio.source, value.ours, kinds[value.ours]
-    given, nulls = _given(name), source.csv.nulls
-    text = as_identifier if name.endswith("_id") else as_text
-    said = text(given, value.kind, nulls)
-    yield f"{said} AS {_text_name(name)}"
+    given = _text_name(name) if value.kind == "VARCHAR" else _given(name)
     if kind == "text":
-        sql = FORMS[name](said) if name in FORMS else said
+        sql = FORMS[name](_text_name(name)) if name in FORMS else _text_name(name)
     elif kind == "number":
-        sql = as_number(given, value.kind, form=find_number_format(value, delivery, portfolio))
+        sql = as_number(given, value.kind, form=form or NumberFormat())
     elif kind == "time":
         sql = as_time(given, value.kind, time_format=source.time_format)
         if name == "label_known_at" and _has_dates_alone(value, portfolio):
             sql = _end_of_day(sql, given, value.kind)
     else:
         sql = as_flag(given, value.kind, values=portfolio.labels.values)
-    yield f"{sql} AS {_typed_name(name)}"
+    return f"{sql} AS {_typed_name(name)}"
 
 
 def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
@@ -180,7 +202,7 @@ def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
 
 def _end_of_day(moment: str, given: str, kind: str) -> str:
     """A report's date without a time is known when that day is over, never before its payment."""
-    is_date = "true" if kind == "DATE" else f"length({present_text(given)}) = 10"
+    is_date = "true" if kind == "DATE" else f"length({given}) = 10"
     return f"CASE WHEN {is_date} THEN {moment} + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND ELSE {moment} END"
 
 
@@ -281,7 +303,10 @@ def _as_said(name: str, kind: Kind) -> str:
 
 
 def _doubts(
-    delivery: Delivery, portfolio: Portfolio, given: list[Value], kinds: dict[str, Kind]
+    delivery: Delivery,
+    portfolio: Portfolio,
+    kinds: dict[str, Kind],
+    forms: dict[str, NumberFormat],
 ) -> Iterator[str]:
     """What was found in the rows that a person should know of, each with rows that show it."""
     connection = delivery.connection
@@ -290,9 +315,9 @@ def _doubts(
             yield from _zeros_before(connection, name)
     if portfolio.source.time_zone != "UTC":
         yield from _doubled_hours(connection, portfolio.source.time_zone)
-    for value in given:
-        yield from _number_doubts(value, kinds, delivery, portfolio)
-    if all(value.ours != "transaction_id" for value in given):
+    for name, form in forms.items():
+        yield from _number_doubts(name, form)
+    if "transaction_id" not in mapped_columns(portfolio, delivery.names):
         copies = (
             "SELECT count(*), min(transaction_id) FROM checked WHERE contains(transaction_id, '-')"
         )
@@ -301,17 +326,12 @@ def _doubts(
             yield f"{count:,} rows say the same as another one in all that tells rows apart, such as {example}"
 
 
-def _number_doubts(
-    value: Value, kinds: dict[str, Kind], delivery: Delivery, portfolio: Portfolio
-) -> Iterator[str]:
+def _number_doubts(name: str, form: NumberFormat) -> Iterator[str]:
     """How the numbers of a column are taken to be written, where it is not the usual way."""
-    if kinds[value.ours] != "number":
-        return
-    form = find_number_format(value, delivery, portfolio)
     if form.decimal != ".":
-        yield f"{value.ours} is taken to have {form.decimal!r} before its decimals"
+        yield f"{name} is taken to have {form.decimal!r} before its decimals"
     if form.thousands:
-        yield f"{value.ours} is taken to have {form.thousands!r} between its thousands"
+        yield f"{name} is taken to have {form.thousands!r} between its thousands"
 
 
 def _zeros_before(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pipeline.ingest.coercion import (
     as_identifier,
     as_major_units,
     as_number,
+    as_text,
     as_time,
     country_codes,
 )
@@ -42,7 +43,9 @@ def answer(sql: str, value: object = None, *, zone: str = "UTC") -> Any:
 
 def converted(value: object, kind: Kind) -> object:
     """The value in Strata's type, from whatever type it has."""
-    return answer(CONVERSIONS[kind]("value", str(answer("typeof(value)", value))), value)
+    source = str(answer("typeof(value)", value))
+    given = as_text("value", source) if source == "VARCHAR" else "value"
+    return answer(CONVERSIONS[kind](given, source), value)
 
 
 @pytest.mark.parametrize(
