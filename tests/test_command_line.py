@@ -62,7 +62,7 @@ def assert_one_sentence(outcome: tuple[int, str, str], sentence: str, *, code: i
     [
         pytest.param(
             {"amount": "cheap"},
-            r"1 of 2 rows went to quarantine.*amount is 'cheap', no finite number; mend them",
+            r"1 of 2 records went to quarantine.*amount is 'cheap', no finite number; mend them",
             id="wrong type",
         ),
         pytest.param(
@@ -87,7 +87,7 @@ def test_a_bad_row_goes_to_quarantine_and_the_good_ones_of_its_file_go_in(
 ) -> None:
     outcome = run("ingest", portfolio(tmp_path, row("good"), row("bad", **changes)), into=tmp_path)
     assert_one_sentence(outcome, sentence)
-    assert "read 2, taken 1, already known 0, quarantined 1" in outcome[1]
+    assert "read 2 = taken 1 + known 0 + left out 0 + quarantined 1 + torn 0" in outcome[1]
     lake = Lake(str(tmp_path / "lake"), "small")
     assert [taken["transaction_id"] for taken in stored(lake, "transactions")] == ["good"]
     assert len(reasons(lake)) == 1
@@ -99,12 +99,12 @@ def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_kn
     file = portfolio(tmp_path, row("t1"), row("t2"))
     assert run("ingest", file, into=tmp_path) == (
         0,
-        "read 2, taken 2, already known 0, quarantined 0, labels 2\n",
+        "read 2 = taken 2 + known 0 + left out 0 + quarantined 0 + torn 0, labels 2\n",
         "",
     )
     assert run("ingest", file, into=tmp_path) == (
         0,
-        "read 2, taken 0, already known 2, quarantined 0, labels 0\n",
+        "read 2 = taken 0 + known 2 + left out 0 + quarantined 0 + torn 0, labels 0\n",
         "",
     )
 
@@ -115,14 +115,20 @@ def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_kn
         pytest.param(
             "",
             b"transaction_id,event_time,amount\nt1,2025-05-01,3\n",
-            r"lacks account_id; it has .*; map them in",
+            r"lacks account_id; the source has .*; write account_id =",
             id="missing column",
         ),
         pytest.param(
-            "", b"", r"rows\.csv cannot be read .*; check that it is a whole", id="unreadable file"
+            "",
+            b"",
+            r"rows\.csv cannot be read \(it is empty\); put rows in it",
+            id="unreadable file",
         ),
         pytest.param(
-            "", None, r"rows\.csv of portfolio small is no file; put it there", id="missing source"
+            "",
+            None,
+            r"rows\.csv of portfolio small names no file; put one there",
+            id="missing source",
         ),
         pytest.param(
             "[colums]",

@@ -44,13 +44,15 @@ def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
     )
     reason = f"CASE WHEN g.faults IS NULL THEN {duplicate} ELSE {sentence_sql('g.faults')} END"
     ahead = "starts_with(split_part(g.faults, chr(31), 2), 'in the future')"
+    # a clock may be ahead by hours, a year of 2031 is a mistake
+    is_near = f"g.event_time <= {literal(now.isoformat())}::TIMESTAMPTZ + INTERVAL 1 DAY"
     is_alone = "len(string_split(g.faults, chr(30))) = 2"  # an entry, and the sign before it
     delivery.connection.execute(
         "CREATE TABLE failed AS "
         f'SELECT g.transaction_id, {reason} AS reason, {raw.text} AS "row", '
         f"{raw.digest} AS row_digest, {literal(now.isoformat())}::TIMESTAMPTZ AS quarantined_at, "
         f"{number}::BIGINT AS delivery, "
-        f"CASE WHEN {ahead} AND {is_alone} THEN g.event_time END AS wait_until, "
+        f"CASE WHEN {ahead} AND {is_alone} AND {is_near} THEN g.event_time END AS wait_until, "
         "false AS is_torn, g.place "
         f"FROM checked g JOIN raw ON raw.{quoted(PLACE)} = g.place "
         "LEFT JOIN outcome o ON o.place = g.place "

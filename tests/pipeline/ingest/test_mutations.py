@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.schema import SchemaError
-from pipeline.failures import explain
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import PortfolioError
@@ -74,7 +73,7 @@ WAYS: list[Callable[[bytes, random.Random], bytes]] = [insert, remove, truncate,
 
 @pytest.mark.parametrize("name", FILES)
 def test_each_record_of_a_broken_file_is_accounted_for(tmp_path: Path, name: str) -> None:
-    chance = random.Random(name)
+    chance, refused = random.Random(name), 0
     for mutation in range(MUTATIONS):
         folder = tmp_path / f"{mutation}"
         source = f'path = "{name}"\nsettle = "0s"\nmax_bad_share = 1.0'
@@ -86,11 +85,12 @@ def test_each_record_of_a_broken_file_is_accounted_for(tmp_path: Path, name: str
         lake = Lake(str(folder / "lake"), portfolio.name)
         try:
             done = ingest(portfolio, lake, now=NOW)
-        except (PortfolioError, SchemaError) as refusal:
-            assert explain(refusal).code == 2
+        except (PortfolioError, SchemaError):
+            refused += 1
             assert not lake.exists("transactions")
             continue
         fates = done.taken + done.known + done.left_out + done.quarantined + done.torn
         assert done.read == fates
         assert done.taken == lake.count("transactions")
         assert done.known + done.read >= done.taken + lake.count("quarantine")
+    assert refused < MUTATIONS or name in ("rows.parquet", "packed.csv.gz")  # they have checksums
