@@ -282,7 +282,7 @@ def _header_at(rows: list[tuple[str, ...]], written: Csv, wanted: tuple[str, ...
     """Which record has the names: the one with most of those wanted; None where there is none."""
     if written.header == "no" or not rows:
         return None
-    known = [len({name.strip() for name in row} & {*wanted}) for row in rows[:20]]
+    known = [len({*wanted}.intersection(map(str.strip, row))) for row in rows[:20]]
     if max(known) > 0:
         return known.index(max(known))
     is_data = any(_is_value(field) for field in rows[0])
