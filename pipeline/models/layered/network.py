@@ -138,7 +138,8 @@ class GroupEncoder(nn.Module):
         present = _is_present(missing, codes)
         if self.training and self.group_dropout > 0:
             present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
-        return torch.where(present, vector, self.absent)
+        known = present.to(vector.dtype)
+        return torch.addmm(vector * known, 1 - known, self.absent.unsqueeze(0))
 
     def from_typical(
         self, numbers: Tensor, missing: Tensor, codes: Tensor
