@@ -1,4 +1,4 @@
-"""How a stage's increment is shared out among the facts of its group: integrated gradients inside the stage.
+"""What each fact adds to its stage's increment: integrated gradients inside the stage.
 
 A group's vector is linear in the codes of its facts: the way from a usual vector to the row's own
 is a sum of one step a fact. The gradient of the stage's increment, averaged along that straight
@@ -19,10 +19,11 @@ STEPS = 64  # points on the way
 
 @dataclass(frozen=True, kw_only=True)
 class StageAttributions:
-    """Of one stage: what each of a group's n numbers and c categories adds to the log-odds, [R, n + c], and the rest, [R].
+    """What each fact of one stage adds to the log-odds, and the rest of its increment.
 
-    The rest is what the stage would say of these rows if all the group's facts were usual, or
-    absent where they are absent.
+    Shape: facts [R, n + c] for the group's n numbers and c categories, rest [R]. The rest is what
+    the stage would say of these rows if all the group's facts were usual, or absent where they are
+    absent.
     """
 
     facts: Tensor
@@ -58,7 +59,10 @@ def stage_attributions(
 def _shares(
     network: LayeredNetwork, stage: int, before: Tensor, usual: Tensor, moves: Tensor, steps: int
 ) -> StageAttributions:
-    """Shares of one stage: `usual` [R, D] is where the way begins, `moves` [R, n + c, D] add up to the way."""
+    """Attributions of one stage: the way begins at `usual` [R, D].
+
+    Shape: `moves` [R, n + c, D], which add up to the way.
+    """
     way = moves.sum(dim=1)
     gradient = torch.zeros_like(usual)
     for step in range(steps):
@@ -74,7 +78,10 @@ def _shares(
 
 
 def _missed(shares: Tensor, whole: Tensor) -> Tensor:
-    """What the points miss of the whole where the way has a kink, some hundredths at most, in proportion to the shares."""
+    """What the points miss of the whole, in proportion to the attributions.
+
+    Where the way has a kink they miss some hundredths at most.
+    """
     size = shares.abs()
     return (
         (whole - shares.sum(dim=1)).unsqueeze(1)

@@ -1,8 +1,8 @@
-"""Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
+"""Why a transaction scored as it did: its stages' increments, and what of them its facts explain.
 
-The increments add up to the logit, and the shares of a stage's facts to its increment but for what
-it says of usual facts (see `pipeline.explanation.integrated_gradients`). The facts are raw values
-beside what is usual: of the account, else of the portfolio.
+The increments add up to the logit, and the attributions of a stage's facts to its increment but for
+what it says of typical facts (see `pipeline.explanation.integrated_gradients`). The facts are raw
+values beside what is usual: of the account, else of the portfolio.
 """
 
 import math
@@ -36,11 +36,12 @@ def reasons(
     usual: Sequence[Mapping[str, TypicalRange]] = (),
     shares: Mapping[str, FloatArray] | None = None,
 ) -> list[tuple[StageReason, ...]]:
-    """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
+    """Return for each row the reason of each stage.
 
-    `usual` is for each row what is usual of its facts; `shares` are those of the facts, [R] by
-    feature. NaN means that the model which scored the row has no such stage, or is another than the
-    one that tells the shares; a stage that `encoder` does not know is told without facts.
+    `increments` are [R] by group, in log-odds before calibration; `usual` is for each row what is
+    usual of its facts; `shares` are those of the facts, [R] by feature. NaN means that the
+    model which scored the row has no such stage, or is another than the one that gave the
+    attributions; a stage that `encoder` does not know has no facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
@@ -127,7 +128,10 @@ def _facts(
     usual: Mapping[str, TypicalRange],
     declared: Mapping[str, Feature],
 ) -> tuple[Fact, ...]:
-    """The facts that count most: by their share, else the numbers furthest from the usual, and all categories."""
+    """The facts that count most.
+
+    By their attribution, else the numbers furthest from the middle, and all categories.
+    """
     numbers = [
         Fact(
             name=number.name,
@@ -172,9 +176,11 @@ def in_words(feature: Feature, value: object, *, usual: TypicalRange | None = No
     """Say a feature's value beside what is usual.
 
     >>> from features.declarations import fact
-    >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=TypicalRange(low=0, high=1, own=True))
+    >>> paid = fact("paid", "x", "payments in 10 minutes")
+    >>> in_words(paid, 7.0, usual=TypicalRange(low=0, high=1, own=True))
     'payments in 10 minutes: 7, usually 0 or 1'
-    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=TypicalRange(low=0, high=4.2, own=False))
+    >>> speed = fact("speed", "x", "implied speed", unit="km/h")
+    >>> in_words(speed, 812.3, usual=TypicalRange(low=0, high=4.2, own=False))
     'implied speed: 812 km/h, 0 to 4.2 km/h in most payments'
     """
     meaning = feature.meaning
@@ -194,11 +200,13 @@ def in_words(feature: Feature, value: object, *, usual: TypicalRange | None = No
 
 def _is_habit(value: object, usual: TypicalRange | None) -> bool:
     """Whether the account's own usual covers the value, however far that is from others'."""
-    return usual is not None and usual.own and usual.low <= value <= usual.high  # type: ignore[operator]
+    if usual is None or not usual.own:
+        return False
+    return usual.low <= value <= usual.high  # type: ignore[operator]  # a number's value
 
 
 def _span(usual: TypicalRange, unit: str, *, whole: bool) -> str:
-    """Say where the usual lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
+    """Say where a range lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
     low, high = (round(value) if whole else value for value in (usual.low, usual.high))
     least, most = _with_unit(low, unit), _with_unit(high, unit)
     if least == most:

@@ -51,10 +51,10 @@ def typical_ranges(features: pa.Table, groups: Sequence[Group]) -> dict[str, Typ
 def typical_ranges_of_accounts(
     features: pa.Table, earlier: pa.Table
 ) -> list[dict[str, TypicalRange]]:
-    """Return for each row what is usual of its account's facts in the `earlier` rows that stand a day before it or more.
+    """Return for each row what is usual of its account's facts.
 
-    Of these the latest MAX_ROWS within the look-back count; a fact that fewer than MIN_ROWS of them
-    have is left out.
+    It is learned from the `earlier` rows that stand a day before it or more. Of these the latest
+    MAX_ROWS within the look-back count; a fact that fewer than MIN_ROWS of them have is left out.
     """
     told: list[dict[str, TypicalRange]] = [{} for _ in range(features.num_rows)]
     earlier = earlier.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
@@ -80,7 +80,10 @@ def _numbers(groups: Iterable[Group]) -> list[str]:
 def _places(
     features: pa.Table, earlier: pa.Table
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return where each row's usual lies in `earlier`, which is in order of account and as_of, and which places are none."""
+    """Return where each row's own earlier rows lie in `earlier`, and which places are none.
+
+    `earlier` is in order of account and as_of.
+    """
     accounts, own = np.unique(_texts(features["account_id"]), return_inverse=True)
     code = np.searchsorted(accounts, _texts(earlier["account_id"]))
     moments = _moments(earlier)

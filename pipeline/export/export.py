@@ -1,4 +1,4 @@
-"""The champion for a machine without this code: a folder that onnxruntime and numpy alone score with.
+"""The champion for a machine without this code: onnxruntime and numpy score with its folder.
 
 `model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py`
 puts rows into them. The networks alone lie beside it as programs of torch.export.
@@ -34,14 +34,17 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What the graph is given: numbers in their order, and of each category the values that one of the models knows."""
+    """What the graph is given: numbers in their order, and the known values of each category.
+
+    A value is known where one of the models knows it.
+    """
 
     numbers: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def of(cls, encoder: Encoder, columns: Columns) -> "Inputs":
-        """The networks' inputs in their order, and behind them those that the classical model alone reads."""
+        """The networks' inputs in their order, then those that the classical model alone reads."""
         numbers = [code.name for group in encoder.groups for code in group.numbers]
         known = {
             code.name: code.vocabulary for group in encoder.groups for code in group.categories
@@ -57,7 +60,10 @@ class Inputs:
 
 
 def export(bundle: Bundle, folder: Path) -> Path:
-    """Write the bundle for onnxruntime into a new folder. Raises ValueError when the folder holds something already."""
+    """Write the bundle for onnxruntime into a new folder.
+
+    Raises ValueError when the folder holds something already.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds files already; name a new folder for the export")
     stacking = bundle.model.stacking
@@ -79,7 +85,11 @@ def export(bundle: Bundle, folder: Path) -> Path:
 def onnx_of(
     bundle: Bundle, inputs: Inputs, booster: xgboost.Booster | None, columns: Columns
 ) -> onnx.ModelProto:
-    """The graph: numbers [B, N], codes [B, C] -> score [B], logit before calibration [B], increments [B, K]."""
+    """The graph.
+
+    Shape: numbers [B, N], codes [B, C] -> score [B], logit before calibration [B], increments
+    [B, K].
+    """
     graph, model = Graph(), bundle.model
     increments = graph.cast(_network_increments(graph, model, inputs), np.float64)
     so_far = _logit(graph, increments, model.base_logit)
@@ -174,7 +184,8 @@ def _parts(stacking: Stacking) -> tuple[xgboost.Booster, Columns]:
     """The booster and its columns, from the files that every bundle has of them."""
     if not isinstance(stacking.model, XGBoost):
         raise ValueError(  # noqa: TRY004 - the champion is wrong, not the call
-            f"the classical opinion is of {type(stacking.model).__name__}, and only XGBoost is exported; train it again"
+            f"the classical opinion is of {type(stacking.model).__name__}, "
+            "and only XGBoost is exported; train it again"
         )
     with tempfile.TemporaryDirectory() as name:
         stacking.model.to_files(Path(name))
@@ -195,7 +206,8 @@ def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object
         "numbers": list(inputs.numbers),
         "categories": {name: list(values) for name, values in inputs.categories.items()},
         "rules": {
-            "numbers": "as built, float64, NaN where missing; the graph takes sign(x) log(1 + |x|) and knows what is missing",
+            "numbers": "as built, float64, NaN where missing; "
+            "the graph takes sign(x) log(1 + |x|) and knows what is missing",
             "codes": "0 missing, 1 unknown, then the category's values in order",
         },
         "stages": list(model.stages),

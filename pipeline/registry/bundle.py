@@ -1,5 +1,6 @@
-"""What ships: a folder that scores on its own. Weights, encoder, calibration, policy and model card; no pickle.
+"""What ships: a folder that scores on its own.
 
+It has weights, encoder, calibration, policy and model card; no pickle.
 `manifest.json` holds the SHA-256 of every other file, so a truncated or altered bundle is refused
 before it is used.
 """
@@ -64,7 +65,10 @@ class Bundle:
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> Path:
-    """Write the bundle into a new folder. Raises BundleError when the folder holds something already."""
+    """Write the bundle into a new folder.
+
+    Raises BundleError when the folder holds something already.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise BundleError(f"{folder} holds files already; name a new folder for the bundle")
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +95,10 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and verify a bundle. Raises BundleError when a file is missing, added, altered or of another format."""
+    """Read and verify a bundle.
+
+    Raises BundleError when a file is missing, added, altered or of another format.
+    """
     try:
         facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -100,7 +107,8 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(
-            f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version"
+            f"the bundle {folder} is not of format {FORMAT}; "
+            "train or export it again with this version"
         )
     _check_files(folder, facts.get("files"))
     try:
@@ -157,8 +165,10 @@ def _card(bundle: Bundle) -> str:
     return (
         f"# {bundle.portfolio}: layered network\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
-        f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
-        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups\n"
-        "before it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
+        f"stages in order: {', '.join(bundle.model.stages)}; "
+        f"seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
+        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its "
+        "group given the groups\nbefore it, not an effect of the group alone. "
+        "Judged on later weeks than it was trained on:\n\n"
         f"| figure | value |\n|---|---|\n{figures}\n"
     )

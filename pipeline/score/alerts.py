@@ -1,4 +1,4 @@
-"""Alert: from the batches of scores that were not alerted on yet to alerts, within what each day's capacity still allows.
+"""Alert: from batches of scores to alerts, within what each day's capacity still allows.
 
 Batches are gone through one by one in their order, and a batch's number is kept in the database
 transaction that raises its alerts: whenever a run is killed, the next one goes on where it stopped
@@ -41,7 +41,10 @@ def alert(
     build_config: BuildConfig,
     now: datetime,
 ) -> RaisedAlerts:
-    """Raise the alerts of these batches, whose rows' `features` are there. The bundle's policy says what is worth a review."""
+    """Raise the alerts of these batches, whose rows' `features` are there.
+
+    The bundle's policy says what is worth a review.
+    """
     raised = []
     for batch in batches:
         rows = _scores(lake, pc.field("batch") == batch)

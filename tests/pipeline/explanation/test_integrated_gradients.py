@@ -1,4 +1,4 @@
-"""The shares of a stage's facts: they add up to its increment, and a fact that says nothing has none."""
+"""Attributions add up to their stage's increment, and a fact that says nothing has none."""
 
 import numpy as np
 import pyarrow as pa

@@ -219,7 +219,7 @@ def test_the_portfolios_usual_is_told_as_such() -> None:
 
 
 def test_what_the_account_does_usually_is_not_unusual() -> None:
-    """The amount of 99 is 2.3 spreads above the training's middle, and among the account's usual ones."""
+    """The amount of 99 is 2.3 spreads above the training's middle, and in the account's range."""
     usual = {"paid": TypicalRange(low=80.0, high=120.0, own=True)}
     ((reason,),) = reasons(
         table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual]

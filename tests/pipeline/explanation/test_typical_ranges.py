@@ -58,7 +58,10 @@ def usual(
 
 
 def test_the_middle_half_of_the_accounts_earlier_values_is_usual() -> None:
-    """Sorted 0 0 1 1 2 3 9: the quartiles, taken outwards to values that there are, are the second (of 1.5) and the sixth."""
+    """Of 0 0 1 1 2 3 9 the quartiles are the second value and the sixth.
+
+    They are taken outwards to values that there are.
+    """
     found = usual(("a", 50, 7), *earlier("a", [0, 9, 1, 0, 3, 1, 2]), *earlier("b", [500] * 9))
     assert found == TypicalRange(low=0, high=3, own=True)
 

@@ -1,4 +1,7 @@
-"""A bundle gives the same scores anywhere, opens without running anything, and is refused when it is not what was written."""
+"""A bundle gives the same scores anywhere, and opens without running anything.
+
+It is refused when it is not what was written.
+"""
 
 import hashlib
 import json

@@ -54,7 +54,8 @@ def test_the_reasons_are_sentences_with_their_figures() -> None:
     assert [gate.name for gate in found] == ["chance", "logistic", "xgboost"]
     assert tuple(gate.sentence for gate in found) == (
         "yes: its AP is 0.500, chance gives 0.0050",
-        "yes: its AP minus logistic's is +0.200, 95 % interval +0.100 to +0.300, not wholly below -0.01",
+        "yes: its AP minus logistic's is +0.200, 95 % interval +0.100 to +0.300, "
+        "not wholly below -0.01",
         "no: its AP minus xgboost's is -0.200, 95 % interval -0.300 to -0.100, wholly below -0.01",
     )
 
@@ -81,7 +82,8 @@ def test_promote_then_promote_then_roll_back(registry: Registry, world: World) -
 def promote_reasons() -> tuple[str, ...]:
     return (
         "yes: its AP is 0.500, chance gives 0.0050",
-        "yes: its AP minus logistic's is +0.100, 95 % interval +0.050 to +0.150, not wholly below -0.01",
+        "yes: its AP minus logistic's is +0.100, 95 % interval +0.050 to +0.150, "
+        "not wholly below -0.01",
     )
 
 
@@ -101,7 +103,10 @@ def test_a_refused_challenger_stays_challenger(registry: Registry, world: World)
 def test_a_promotion_killed_half_way_is_finished_by_the_next(
     registry: Registry, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the champion changed, before the challenger was dropped: it still took over from version 1."""
+    """Killed after the champion changed, before the challenger was dropped.
+
+    It still took over from version 1.
+    """
     record(registry, trained_as(world, "killed"))
     promote(registry, "killed")
     record(registry, trained_as(world, "killed"))

@@ -1,4 +1,4 @@
-"""The classical models: they learn, repeat, survive their files without a pickle, and say what they miss."""
+"""The classical models: they learn, repeat, survive their files, and say what they miss."""
 
 from pathlib import Path
 
