@@ -50,7 +50,7 @@ def table(rows: list[dict[str, object]]) -> pa.Table:
 
 
 def training_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
-    """Random honest-looking features."""
+    """Random legitimate-looking features."""
     random = np.random.default_rng(seed)
     columns = {
         "paid": random.lognormal(3, 1, rows),

@@ -101,10 +101,10 @@ class CaseIndex:
         """
         if not self.facts.num_rows:
             return [()] * features.num_rows
-        told: list[tuple[NearCase, ...]] = []
+        nearest: list[tuple[NearCase, ...]] = []
         for start in range(0, features.num_rows, ROWS_AT_ONCE):
-            told += self._nearest(model, features.slice(start, ROWS_AT_ONCE))
-        return told
+            nearest += self._nearest(model, features.slice(start, ROWS_AT_ONCE))
+        return nearest
 
     def _nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
         far = _distances(_scaled(_states(model, features), self.middle, self.spread), self.states)

@@ -1,6 +1,6 @@
 """What is usual: of a fact in the account's own earlier transactions, else in the portfolio's.
 
-Only a fact that rests on nothing but the account's own transactions has an own usual: it is built
+Only a fact that rests on nothing but the account's own transactions has an own range: it is built
 again for the accounts that are asked for, from their transactions alone, which is the same as
 building it from all of them and much less work.
 """
@@ -56,10 +56,10 @@ def typical_ranges_of_accounts(
     It is learned from the `earlier` rows that stand a day before it or more. Of these the latest
     MAX_ROWS within the look-back count; a fact that fewer than MIN_ROWS of them have is left out.
     """
-    told: list[dict[str, TypicalRange]] = [{} for _ in range(features.num_rows)]
+    ranges: list[dict[str, TypicalRange]] = [{} for _ in range(features.num_rows)]
     earlier = earlier.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
     if not features.num_rows or not earlier.num_rows:
-        return told
+        return ranges
     places, is_there = _places(features, earlier)
     for name in [
         name for name in earlier.column_names if name in features.column_names and name not in KEYS
@@ -67,8 +67,8 @@ def typical_ranges_of_accounts(
         values = earlier[name].to_numpy(zero_copy_only=False).astype(np.float64)
         low, high, counted = _middle_half(np.where(is_there, values[places], np.nan))
         for row in np.flatnonzero(counted >= MIN_ROWS):
-            told[row][name] = TypicalRange(low=float(low[row]), high=float(high[row]), own=True)
-    return told
+            ranges[row][name] = TypicalRange(low=float(low[row]), high=float(high[row]), own=True)
+    return ranges
 
 
 def _numbers(groups: Iterable[Group]) -> list[str]:

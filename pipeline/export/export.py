@@ -1,7 +1,7 @@
 """The champion for a machine without this code: onnxruntime and numpy score with its folder.
 
 `model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py`
-puts rows into them. The networks alone lie beside it as programs of torch.export.
+puts rows into them. The networks lie there too, each as a program of torch.export.
 """
 
 import json
@@ -109,10 +109,10 @@ def onnx_of(
         tensor("numbers", np.float64, "B", len(inputs.numbers)),
         tensor("codes", np.int64, "B", len(inputs.categories)),
     ]
-    told = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
+    outputs = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
     return graph.model(
         given,
-        [*told, tensor("increments", np.float64, "B", len(model.stages))],
+        [*outputs, tensor("increments", np.float64, "B", len(model.stages))],
         [score, logit, increments],
     )
 

@@ -23,7 +23,7 @@ from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy
 
 FORMAT = 4
-USUAL = "usual.json"
+TYPICAL_RANGES = "usual.json"
 MANIFEST = "manifest.json"
 # what a wrong file leads to
 UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)
@@ -38,9 +38,9 @@ class Bundle:
     """The layered model with all that is needed to decide: made once, never changed.
 
     `feature_digest` is the fingerprint of the features it was trained on, `features` that of each;
-    `ip_databases` the dates of the files that told of IP addresses; `trained_as_of` the moment it
-    knew everything by. Reasons are told beside what was `usual` of each fact in the training, and
-    beside the nearest of the confirmed `cases`.
+    `ip_databases` the dates of the files that placed IP addresses; `trained_as_of` the moment it
+    knew everything by. Reasons show each fact with its range in the training
+    (`typical_ranges`), and the nearest of the confirmed `cases`.
     """
 
     portfolio: str
@@ -52,7 +52,7 @@ class Bundle:
     ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
-    usual: Mapping[str, TypicalRange] = field(default_factory=dict)
+    typical_ranges: Mapping[str, TypicalRange] = field(default_factory=dict)
     cases: CaseIndex = field(default_factory=CaseIndex.none)
 
     def increments(self, features: pa.Table) -> FloatArray:
@@ -74,8 +74,8 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     bundle.model.to_files(folder)
     bundle.cases.to_files(folder)
-    usual = {name: asdict(usual) for name, usual in bundle.usual.items()}
-    (folder / USUAL).write_text(json.dumps(usual, indent=1) + "\n", encoding="utf-8")
+    ranges = {name: asdict(one) for name, one in bundle.typical_ranges.items()}
+    (folder / TYPICAL_RANGES).write_text(json.dumps(ranges, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(bundle), encoding="utf-8")
     facts = {
         "format": FORMAT,
@@ -123,19 +123,20 @@ def read_bundle(folder: Path) -> Bundle:
             ip_databases=facts["ip_databases"],
             trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
             metrics=facts["metrics"],
-            usual=_usual(folder),
+            typical_ranges=_typical_ranges(folder),
             cases=CaseIndex.from_files(folder, width=model.shape.width),
         )
     except UNFIT as error:
-        told = " ".join(str(error).split())
+        problem = " ".join(str(error).split())
         raise BundleError(
-            f"the bundle {folder} is incomplete or does not fit together ({told}); export it again"
+            f"the bundle {folder} is incomplete or does not fit together ({problem}); "
+            "export it again"
         ) from error
 
 
-def _usual(folder: Path) -> dict[str, TypicalRange]:
-    kept = json.loads((folder / USUAL).read_text(encoding="utf-8"))
-    return {name: TypicalRange(**usual) for name, usual in kept.items()}
+def _typical_ranges(folder: Path) -> dict[str, TypicalRange]:
+    kept = json.loads((folder / TYPICAL_RANGES).read_text(encoding="utf-8"))
+    return {name: TypicalRange(**one) for name, one in kept.items()}
 
 
 def _check_files(folder: Path, expected: object) -> None:

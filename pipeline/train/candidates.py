@@ -88,7 +88,7 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    Every model is calibrated by what it said of accounts before it learned from them: a network of
+    Every model is calibrated by its scores of accounts before it learned from them: a network of
     those that stopped its training, a classical model of all, by refits out of fold; what then
     scores has learned from all accounts. The layered network takes the gradient boosting's opinion
     as its last stage, trusted as far as both are right about those accounts. It learns from

@@ -1,4 +1,4 @@
-"""The order of the groups, chosen: first what tells most for its price, given what was told before.
+"""The order of the groups, chosen: first the most informative for its price, given those before.
 
 At each place comes the group that lowers the held-out log loss of a small gradient boosting most,
 among the free groups; behind them, of those whose look-up costs money, the one that lowers it most

@@ -209,7 +209,7 @@ def _bundle(
         else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
-        usual=typical_ranges(rows, snapshot.groups),
+        typical_ranges=typical_ranges(rows, snapshot.groups),
         cases=CaseIndex.of(
             layered.layered, rows, is_fraud, probability, currencies(snapshot, rows)
         ),

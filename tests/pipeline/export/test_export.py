@@ -326,8 +326,8 @@ def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
     )
     assert run(capsys) == (2, "", sentence)
     succeed(registry, "to-export", record(registry, trained_as(world, "to-export")))
-    said = f"version 1 is in {to}; its scorer.py says how to score with it\n"
-    assert run(capsys) == (0, said, "")
+    printed = f"version 1 is in {to}; its scorer.py says how to score with it\n"
+    assert run(capsys) == (0, printed, "")
     assert run(capsys) == (
         2,
         "",

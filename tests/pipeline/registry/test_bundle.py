@@ -34,7 +34,7 @@ BUNDLE = Bundle(
     ip_databases={"city.mmdb": "2023-04-01"},
     trained_as_of=datetime(2025, 2, 5, tzinfo=UTC),
     metrics={"ap": 0.51, "base_rate": 0.005},
-    usual={"paid": TypicalRange(low=9.5, high=41.0, own=False)},
+    typical_ranges={"paid": TypicalRange(low=9.5, high=41.0, own=False)},
     cases=confirmed_cases(layered(networks=2)),
 )
 
@@ -72,7 +72,7 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
         BUNDLE.metrics,
     )
     assert (read.features, read.ip_databases) == (BUNDLE.features, BUNDLE.ip_databases)
-    assert (read.usual, read.cases.facts) == (BUNDLE.usual, BUNDLE.cases.facts)
+    assert (read.typical_ranges, read.cases.facts) == (BUNDLE.typical_ranges, BUNDLE.cases.facts)
     assert read.cases.nearest(read.model, keyed_rows(8)) == BUNDLE.cases.nearest(
         BUNDLE.model, keyed_rows(8)
     )
@@ -80,7 +80,9 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
 
 def test_a_bundle_may_know_no_cases(tmp_path: Path) -> None:
     read = read_bundle(
-        write_bundle(replace(BUNDLE, cases=CaseIndex.none(), usual={}), tmp_path / "bundle")
+        write_bundle(
+            replace(BUNDLE, cases=CaseIndex.none(), typical_ranges={}), tmp_path / "bundle"
+        )
     )
     assert read.cases.nearest(read.model, keyed_rows(2)) == [(), ()]
 
@@ -107,14 +109,14 @@ def test_no_file_is_a_pickle_or_an_archive_of_one(written: Path) -> None:
 
 def test_the_card_says_what_it_is(written: Path) -> None:
     card = (written / "card.md").read_text(encoding="utf-8")
-    for told in (
+    for words in (
         "# world",
         "2025-02-05 00:00 UTC",
         "amount, place",
         "| ap | 0.51 |",
         "given the groups",
     ):
-        assert told in card
+        assert words in card
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40], ids=["empty", "one byte", "forty bytes"])

@@ -317,7 +317,7 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
     known = desk.world.transactions.to_pandas().set_index("transaction_id")
     flagged = [one for case in desk.cases for one in case.transactions]
     assert len(flagged) > 100
-    amount_paid, told = fact("amount_paid", "amount", "amount", unit="currency"), 0
+    amount_paid, amount_facts = fact("amount_paid", "amount", "amount", unit="currency"), 0
     for one in flagged:
         row = scores.loc[one.transaction_id]
         assert (one.score, one.logit, one.base) == (row["score"], row["logit"], row["base"])
@@ -334,8 +334,8 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
             if one_fact.name == "amount_paid"
         ]
         assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
-        told += len(paid)
-    assert told > 10
+        amount_facts += len(paid)
+    assert amount_facts > 10
 
 
 def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(

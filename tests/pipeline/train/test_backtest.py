@@ -77,7 +77,7 @@ def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.D
 
 
 @pytest.mark.parametrize(
-    ("split", "told"),
+    ("split", "message"),
     [
         (
             days(0, 21, 400, 401),
@@ -91,8 +91,8 @@ def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.D
     ],
     ids=["nothing to test", "nothing to train on", "no fraud to train on"],
 )
-def test_spans_without_what_is_needed_are_refused(world: World, split: Split, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_spans_without_what_is_needed_are_refused(world: World, split: Split, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         run(world, split, models=("layered",))
 
 

@@ -24,7 +24,7 @@ from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ([], "no model is named; choose from layered, "),
         (["layered", "magic"], "there is no model 'magic'; choose from layered, "),
@@ -32,8 +32,8 @@ from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
     ],
     ids=["none", "unknown", "twice"],
 )
-def test_wrong_models_are_refused(names: list[str], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_models_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check_models(names)
 
 

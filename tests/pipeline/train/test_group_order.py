@@ -1,6 +1,6 @@
 """The order of groups by information: what tells most comes first, and money counts.
 
-What another group told already comes late.
+What another group holds already comes late.
 """
 
 from pathlib import Path

@@ -71,14 +71,19 @@ def test_what_is_not_known_at_the_moment_does_not_enter(world: World, tmp_path: 
         ]
     )
     changed = trained_on(world.portfolio, lake_of(tmp_path, rows, labels))
-    usual = trained_on(world.portfolio, world.lake)
-    assert (changed.train_rows, changed.train_frauds) == (usual.train_rows, usual.train_frauds)
-    assert changed.metrics == usual.metrics
-    assert changed.bundle.policy == usual.bundle.policy
+    unchanged = trained_on(world.portfolio, world.lake)
+    assert (changed.train_rows, changed.train_frauds) == (
+        unchanged.train_rows,
+        unchanged.train_frauds,
+    )
+    assert changed.metrics == unchanged.metrics
+    assert changed.bundle.policy == unchanged.bundle.policy
     features = read_snapshot(world.portfolio, world.lake).features(
         build_config=BUILD_CONFIG, since=AS_OF
     )
-    assert np.array_equal(changed.bundle.increments(features), usual.bundle.increments(features))
+    assert np.array_equal(
+        changed.bundle.increments(features), unchanged.bundle.increments(features)
+    )
 
 
 def test_a_label_known_at_the_moment_does_enter(world: World, tmp_path: Path) -> None:
