@@ -145,7 +145,8 @@ def rollback(portfolio: Path) -> None:
 
     workspace = open_workspace(portfolio)
     result = run(workspace.registry, workspace.portfolio.name)
-    click.echo(f"version {result.version} is champion again; {result.reasons[0]}")
+    before = f"version {result.replaced} is champion no more"
+    click.echo(f"version {result.version} is champion again; {before}")
 
 
 @cli.command()
