@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from features.schema import ARROW_TYPES
+from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.flagged import NearCase
 from pipeline.lake.snapshot import Snapshot
@@ -39,6 +41,18 @@ FACTS = pa.schema(
         ("is_fraud", pa.bool_()),
     ]
 )
+
+
+class StoredCases(BaseModel):
+    """The columns of FACTS in cases.json; times are microseconds since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    transaction_id: tuple[str, ...]
+    event_time: tuple[int, ...]
+    amount: tuple[float | None, ...]
+    currency: tuple[str | None, ...]
+    is_fraud: tuple[bool, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +152,10 @@ class CaseIndex:
 
         Raises ValueError where that does not fit together, or no network of this width.
         """
-        kept, arrays = (
-            json.loads((folder / "cases.json").read_text(encoding="utf-8")),
-            load_file(folder / "cases.safetensors"),
-        )
+        stored = read_json(StoredCases, folder / "cases.json")
+        arrays = load_file(folder / "cases.safetensors")
         facts = pa.table(
-            {name: pa.array(kept[name], FACTS.field(name).type) for name in FACTS.names},
+            {name: pa.array(values, FACTS.field(name).type) for name, values in stored},
             schema=FACTS,
         )
         states, middle, spread = (arrays[name] for name in ("states", "middle", "spread"))

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import xgboost
+from pydantic import BaseModel, ConfigDict
 
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
+from features.stored_json import read_json
 from pipeline.arrays import IntArray
 from pipeline.export import scorer
 from pipeline.export.onnx_graph import Graph, tensor
@@ -24,12 +26,22 @@ from pipeline.export.onnx_trees import add_trees
 from pipeline.export.torch_program import write_program
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import Columns
+from pipeline.models.baselines.protocol import Settings
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import Stacking
 from pipeline.registry.bundle import Bundle
 
 FORMAT = 2
+
+
+class StoredBoosting(BaseModel):
+    """What xgboost.json holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: Columns
+    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +201,8 @@ def _parts(stacking: Stacking) -> tuple[xgboost.Booster, Columns]:
         )
     with tempfile.TemporaryDirectory() as name:
         stacking.model.to_files(Path(name))
-        columns = Columns.from_json(
-            json.loads((Path(name) / "xgboost.json").read_text(encoding="utf-8"))["columns"]
-        )
-        return xgboost.Booster(model_file=Path(name) / "xgboost.ubj"), columns
+        stored = read_json(StoredBoosting, Path(name) / "xgboost.json")
+        return xgboost.Booster(model_file=Path(name) / "xgboost.ubj"), stored.columns
 
 
 def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object]:

@@ -9,12 +9,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 
+from features.stored_json import place_and_problem, read_json
 from pipeline.arrays import FloatArray
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
@@ -31,6 +34,24 @@ UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError,
 
 class BundleError(ValueError):
     """A bundle is damaged, of another format, or for other features than this code builds."""
+
+
+class Manifest(BaseModel):
+    """What manifest.json holds; `files` are the digests of all other files by their names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[4]
+    portfolio: str
+    feature_digest: str
+    features: dict[str, str]
+    ip_databases: dict[str, str]
+    trained_as_of: AwareDatetime
+    stages: tuple[str, ...]
+    calibration: dict[str, float]
+    policy: dict[str, float]
+    metrics: dict[str, float]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,53 +120,60 @@ def read_bundle(folder: Path) -> Bundle:
 
     Raises BundleError when a file is missing, added, altered or of another format.
     """
-    try:
-        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"{folder} is no bundle (no readable {MANIFEST}); export the champion again"
-        ) from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(
-            f"the bundle {folder} is not of format {FORMAT}; "
-            "train or export it again with this version"
-        )
-    _check_files(folder, facts.get("files"))
+    manifest = _read_manifest(folder)
+    _check_files(folder, manifest.files)
     try:
         model = Layered.from_files(folder)
         return Bundle(
-            portfolio=facts["portfolio"],
+            portfolio=manifest.portfolio,
             model=model,
-            calibration=PlattScaling.from_json(facts["calibration"]),
-            policy=Policy.from_json(facts["policy"]),
-            feature_digest=facts["feature_digest"],
-            features=facts["features"],
-            ip_databases=facts["ip_databases"],
-            trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
-            metrics=facts["metrics"],
-            typical_ranges=_typical_ranges(folder),
+            calibration=PlattScaling.from_json(manifest.calibration),
+            policy=Policy.from_json(manifest.policy),
+            feature_digest=manifest.feature_digest,
+            features=manifest.features,
+            ip_databases=manifest.ip_databases,
+            trained_as_of=manifest.trained_as_of.astimezone(UTC),
+            metrics=manifest.metrics,
+            typical_ranges=read_json(dict[str, TypicalRange], folder / TYPICAL_RANGES),
             cases=CaseIndex.from_files(folder, width=model.shape.width),
         )
     except UNFIT as error:
-        problem = " ".join(str(error).split())
-        raise BundleError(
-            f"the bundle {folder} is incomplete or does not fit together ({problem}); "
-            "export it again"
-        ) from error
+        raise _unfit(folder, str(error)) from error
 
 
-def _typical_ranges(folder: Path) -> dict[str, TypicalRange]:
-    kept = json.loads((folder / TYPICAL_RANGES).read_text(encoding="utf-8"))
-    return {name: TypicalRange(**one) for name, one in kept.items()}
+def _read_manifest(folder: Path) -> Manifest:
+    """Read the manifest; another format explains more than what the manifest lacks."""
+    try:
+        return read_json(Manifest, folder / MANIFEST)
+    except (OSError, ValueError) as error:
+        raise _foreign(folder, error.__cause__) from error
 
 
-def _check_files(folder: Path, expected: object) -> None:
+def _foreign(folder: Path, cause: BaseException | None) -> BundleError:
+    """What is wrong with a bundle whose manifest is none."""
+    wrong = cause.errors(include_url=False)[0] if isinstance(cause, ValidationError) else None
+    if wrong is None or wrong["type"] == "json_invalid":
+        lacks = f"no readable {MANIFEST}"
+        return BundleError(f"{folder} is no bundle ({lacks}); export the champion again")
+    if wrong["loc"][:1] in {(), ("format",)}:
+        other = f"the bundle {folder} is not of format {FORMAT}"
+        return BundleError(f"{other}; train or export it again with this version")
+    if wrong["loc"][0] == "files":
+        return BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
+    return _unfit(folder, f"{MANIFEST} makes no sense at {place_and_problem(wrong)}")
+
+
+def _unfit(folder: Path, problem: str) -> BundleError:
+    """The error of a bundle whose parts do not make a whole, on one line."""
+    found = f"is incomplete or does not fit together ({' '.join(problem.split())})"
+    return BundleError(f"the bundle {folder} {found}; export it again")
+
+
+def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
     """Nothing is read that the manifest does not name with its digest.
 
     A name leads nowhere but into the folder.
     """
-    if not isinstance(expected, dict):
-        raise BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
     found = {
         file.name: file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST
     }

@@ -1,8 +1,8 @@
 """The classical model's opinion as the last stage of the network (stacking, Wolpert 1992)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import expit
 from sklearn.metrics import log_loss
 
@@ -14,6 +14,16 @@ CLASSICAL = "classical"
 
 
 STACKING_WEIGHTS = tuple(place / 20 for place in range(21))
+
+
+class StoredStacking(BaseModel):
+    """Weight and calibration as network.json keeps them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    weight: float = Field(alias="trust", ge=0, le=1)
+    a: float
+    b: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +61,10 @@ class Stacking:
         return {"trust": self.weight, **self.calibration.to_json()}
 
     @classmethod
-    def from_json(cls, model: Baseline, values: Mapping[str, float]) -> "Stacking":
+    def from_stored(cls, model: Baseline, stored: StoredStacking) -> "Stacking":
         """The stacking that `to_json` described, of this model."""
-        return cls(
-            model=model,
-            weight=values["trust"],
-            calibration=PlattScaling(a=values["a"], b=values["b"]),
-        )
+        calibration = PlattScaling(a=stored.a, b=stored.b)
+        return cls(model=model, weight=stored.weight, calibration=calibration)
 
 
 def fit_stacking(

@@ -250,6 +250,75 @@ def test_a_manifest_that_makes_no_sense_is_refused(folder: Path, name: str, valu
         read_bundle(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "edit", "sentence"),
+    [
+        (
+            "network.json",
+            lambda stored: stored.pop("networks"),
+            "network.json makes no sense at networks: field required",
+        ),
+        (
+            "network.json",
+            lambda stored: stored["shape"].update(width="16"),
+            "network.json makes no sense at shape.width: .* valid integer, found '16'",
+        ),
+        (
+            "network.json",
+            lambda stored: stored.update(opinion={"trust": 1.5, "a": 1.0, "b": 0.0}),
+            "network.json makes no sense at opinion.trust: .* less than or equal to 1, found 1.5",
+        ),
+        (
+            "encoder.json",
+            lambda stored: stored["groups"][0].pop("numbers"),
+            "encoder.json makes no sense at groups.0.numbers: field required",
+        ),
+        (
+            "usual.json",
+            lambda stored: stored["paid"].update(low=None),
+            "usual.json makes no sense at paid.low: .* valid number, found None",
+        ),
+        (
+            "usual.json",
+            lambda stored: stored["paid"].update(middle=2.0),
+            "usual.json makes no sense at paid.middle: .*, found 2.0",
+        ),
+        (
+            "cases.json",
+            lambda stored: stored.pop("is_fraud"),
+            "cases.json makes no sense at is_fraud: field required",
+        ),
+        (
+            "cases.json",
+            lambda stored: stored.update(event_time=["noon"]),
+            "cases.json makes no sense at event_time.0: .* valid integer, found 'noon'",
+        ),
+        (
+            "manifest.json",
+            lambda stored: stored["metrics"].update(ap="high"),
+            "manifest.json makes no sense at metrics.ap: .* valid number, found 'high'",
+        ),
+        (
+            "manifest.json",
+            lambda stored: stored.update(trained_as_of="2025-02-05T00:00:00"),
+            "manifest.json makes no sense at trained_as_of: .* timezone",
+        ),
+    ],
+)
+def test_a_file_that_lacks_a_key_or_has_another_type_is_refused(
+    folder: Path, name: str, edit: Callable[[dict[str, Any]], object], sentence: str
+) -> None:
+    stored = json.loads((folder / name).read_text())
+    edit(stored)
+    text = json.dumps(stored)
+    (folder / name).write_text(text)
+    if name != "manifest.json":
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        change(folder, lambda facts: facts["files"].update({name: digest}))
+    with pytest.raises(BundleError, match=rf"fit together \({sentence}.*\); export it again"):
+        read_bundle(folder)
+
+
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     """The digests fit, the weights do not: one sentence, however many tensors differ."""
     text = (folder / "network.json").read_text().replace('"width": 16', '"width": 8')
