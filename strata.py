@@ -73,7 +73,7 @@ def cli() -> None:
     help="Folder to write to.",
 )
 def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Path) -> None:
-    """Write a seeded world with planted fraud: Parquet files and the portfolio.toml that describes them."""
+    """Write a seeded world with planted fraud: Parquet files and their portfolio.toml."""
     from pipeline.simulate.simulate import SimulateConfig, write
     from pipeline.simulate.simulate import simulate as run
 
@@ -98,8 +98,9 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     failed = done.quarantined - done.waiting + done.torn
     if failed and not dry_run:
         raise click.ClickException(
-            f"{failed:,} of {done.read:,} records went to quarantine, e.g. because {done.examples[0]}; "
-            f"mend them in the source and ingest again (all other rows were taken in)"
+            f"{failed:,} of {done.read:,} records went to quarantine, "
+            f"e.g. because {done.examples[0]}; mend them in the source and ingest again "
+            "(all other rows were taken in)"
         )
 
 
@@ -122,9 +123,8 @@ def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
 
     workspace = open_workspace(portfolio)
     trained, version = train_and_record(workspace, as_of, bundle)
-    click.echo(
-        f"{format_report(trained)}\nregistered as challenger: version {version}; next: strata promote {portfolio}"
-    )
+    click.echo(format_report(trained))
+    click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
 
 
 @cli.command()
@@ -139,7 +139,8 @@ def promote(portfolio: Path) -> None:
         click.echo(reason)
     if not result.allowed:
         raise click.ClickException(
-            f"version {result.version} stays challenger, because of what is marked no; train again on better data"
+            f"version {result.version} stays challenger, because of what is marked no; "
+            "train again on better data"
         )
     click.echo(f"version {result.version} is champion; next: strata score {portfolio}")
 
@@ -152,7 +153,8 @@ def rollback(portfolio: Path) -> None:
 
     workspace = open_workspace(portfolio)
     result = run(workspace.registry, workspace.portfolio.name)
-    click.echo(f"version {result.version} is champion again; {result.reasons[0]}")
+    before = f"version {result.replaced} is champion no more"
+    click.echo(f"version {result.version} is champion again; {before}")
 
 
 @cli.command()
@@ -293,9 +295,8 @@ def dashboard(port: int) -> None:
     command = [sys.executable, "-m", "mlflow", "server", *options]
     # MLflow resolves the addresses of artifacts in its working folder
     with run_child_process(command, os.environ, folder=settings.home):
-        click.echo(
-            f"review desk: http://127.0.0.1:{port}   MLflow: http://127.0.0.1:{port + 1}   (Ctrl-C ends both)"
-        )
+        desk, mlflow = (f"http://127.0.0.1:{number}" for number in (port, port + 1))
+        click.echo(f"review desk: {desk}   MLflow: {mlflow}   (Ctrl-C ends both)")
         serve(app, port=port)
 
 
@@ -322,9 +323,8 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
 
     for portfolio in portfolios:
         check_champion(open_workspace(portfolio))
-    click.echo(
-        f"every {every} s: {', '.join(str(portfolio) for portfolio in portfolios)}   (Ctrl-C ends it)"
-    )
+    names = ", ".join(str(portfolio) for portfolio in portfolios)
+    click.echo(f"every {every} s: {names}   (Ctrl-C ends it)")
     serve_portfolios(portfolios, every=timedelta(seconds=every), port=port)
 
 
@@ -342,9 +342,8 @@ def demo(transactions: int, seed: int) -> None:
 
     home = open_workspace().settings.home
     config = SimulateConfig(seed=seed, transactions=transactions)
-    click.echo(
-        f"1 simulate  {transactions:,} transactions of {config.days} days, {config.fraud_rate:.1%} fraud"
-    )
+    size = f"{transactions:,} transactions of {config.days} days"
+    click.echo(f"1 simulate  {size}, {config.fraud_rate:.1%} fraud")
     with progress().step("simulating"):
         file = write(run(config), home / "world")
     workspace = open_workspace(file)
@@ -360,9 +359,8 @@ def demo(transactions: int, seed: int) -> None:
         click.echo(f"            {reason}")
     scored, new_alerts = score_and_alert(workspace, None)
     click.echo(f"5 score     {scored:,} transactions of the last week, {new_alerts:,} new alerts")
-    click.echo(
-        f"\nReview desk: http://127.0.0.1:8600    MLflow: http://127.0.0.1:8601\nServe both with: {program()} dashboard"
-    )
+    click.echo("\nReview desk: http://127.0.0.1:8600    MLflow: http://127.0.0.1:8601")
+    click.echo(f"Serve both with: {program()} dashboard")
     click.echo(f"A name to sign in with: {program()} user add YOU --role analyst")
 
 
@@ -480,7 +478,7 @@ def open_workspace(file: Path | None = None) -> "Workspace":
 
 
 def progress() -> "Progress":
-    """Whom a command tells how far it is: a bar on a terminal, a line every ten seconds elsewhere."""
+    """Whom a command tells how far it is: a bar on a terminal, else a line every ten seconds."""
     from pipeline.progress import Bars, Lines
 
     return Bars() if sys.stderr.isatty() else Lines(lambda line: click.echo(line, err=True))
@@ -504,7 +502,7 @@ def main() -> None:
 
 
 def fail_with(error: Exception) -> NoReturn:
-    """End with the sentence and the exit code of an error; details of an unexpected one are kept."""
+    """End with the sentence and the exit code of an error, and keep details of a strange one."""
     from tempfile import gettempdir
 
     from pipeline.failures import explain, write_details

@@ -26,7 +26,7 @@ on a terminal, elsewhere a line every ten seconds. What is wrong is one sentence
 | 0 | done |
 | 2 | bad input, a batch that was stopped, rows that went to quarantine |
 | 3 | busy: another process is at work on the same thing; run the command again |
-| 4 | broken: storage, a database or a service is away; of the unexpected, `strata.log` in the home has the details |
+| 4 | broken: storage, a database or a service is away, or a bug (details in `strata.log`) |
 | 130, 143 | interrupted, ended |
 """
 

@@ -8,7 +8,7 @@ rule such as "above the 99.8th percentile" is kept.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.declarations import Group
+from features.stored_json import parse_json
 
 QUANTILES = np.unique([*np.linspace(0, 1, 9), 0.0005, 0.005, 0.99, 0.995, 0.998, 0.999, 0.9995])
 MIN_SEEN = 20  # a category seen less often is as good as unknown
@@ -112,8 +113,11 @@ class Encoder:
 
     @classmethod
     def from_json(cls, text: str) -> "Encoder":
-        """Return the encoder that `to_json` described."""
-        return cls(groups=tuple(_group_from_json(group) for group in json.loads(text)["groups"]))
+        """Return the encoder that `to_json` described. Raises EncodeError for any other text."""
+        try:
+            return parse_json(cls, text, name="encoder.json")
+        except ValueError as error:
+            raise EncodeError(f"{error}; export the bundle again") from error
 
 
 def _check_there(features: pa.Table, names: Sequence[str]) -> None:
@@ -122,19 +126,6 @@ def _check_there(features: pa.Table, names: Sequence[str]) -> None:
             f"the features lack {', '.join(absent)}; "
             "build them with the groups the encoder was fitted on"
         )
-
-
-def _group_from_json(group: dict[str, Any]) -> GroupCode:
-    return GroupCode(
-        name=group["name"],
-        numbers=tuple(
-            NumberCode(**number | {"knots": tuple(number["knots"])}) for number in group["numbers"]
-        ),
-        categories=tuple(
-            CategoryCode(name=c["name"], vocabulary=tuple(c["vocabulary"]))
-            for c in group["categories"]
-        ),
-    )
 
 
 def _fit_group(features: pa.Table, group: Group) -> GroupCode:

@@ -96,7 +96,7 @@ def _is_lock(error: BaseException) -> bool:
 
 
 def _service(error: BaseException) -> str | None:
-    """What failed, where the error or what led to it comes from a package that reaches a service."""
+    """What failed, where an error or its cause comes from a package that reaches a service."""
     found = [SERVICES[name] for cause in _causes(error) if (name := _package(cause)) in SERVICES]
     return found[0] if found else None
 

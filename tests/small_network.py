@@ -1,4 +1,4 @@
-"""A small layered network with two groups, for tests: an encoder fitted on 400 rows, and networks that say something."""
+"""A small layered network with two groups: an encoder of 400 rows, networks that say something."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -50,7 +50,7 @@ def table(rows: list[dict[str, object]]) -> pa.Table:
 
 
 def training_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
-    """Random honest-looking features."""
+    """Random legitimate-looking features."""
     random = np.random.default_rng(seed)
     columns = {
         "paid": random.lognormal(3, 1, rows),
@@ -83,7 +83,7 @@ def layered(networks: int = 2) -> Layered:
 
 
 def keyed_rows(rows: int = 400, *, seed: int = 0) -> pa.Table:
-    """The training rows with what tells a transaction: t000 and on, one a minute, from an account each."""
+    """The training rows with their keys: t000 and on, one a minute, from an account each."""
     start = datetime(2025, 1, 1, tzinfo=UTC)
     moments = pa.array(
         [start + timedelta(minutes=row) for row in range(rows)], pa.timestamp("us", tz="UTC")

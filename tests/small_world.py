@@ -1,4 +1,4 @@
-"""A small simulated world for tests: 4,000 transactions of 42 days, three groups, and a training as of its 35th day."""
+"""A small simulated world: 4,000 transactions of 42 days, three groups, a training on day 35."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -27,10 +27,11 @@ NOW = datetime(2025, 6, 1, tzinfo=UTC)
 BUILD_CONFIG = BuildConfig(ip_databases=(packaged_database(),))
 QUICK = TrainConfig(seeds=(1,), epochs=2)
 MODELS = ("layered", "logistic")
+ALL_GROUPS = (
+    '"amount", "clock", "ip", "location", "retailer", "receiver", "sender", "credit", "social"'
+)
 CHANGES = {
-    'order = ["amount", "clock", "ip", "location", "retailer", "receiver", "sender", "credit", "social"]': (
-        'order = ["amount", "clock", "retailer"]'
-    ),
+    f"order = [{ALL_GROUPS}]": 'order = ["amount", "clock", "retailer"]',
     'when = "amount > 5000"': """when = "amount > 400 AND channel = 'online'\"""",
 }
 

@@ -1,4 +1,4 @@
-"""What the S-FFSD benchmark hands to strata: rows with a minute each, and only the labels that may be known."""
+"""What the S-FFSD benchmark hands to strata: rows with a minute each, labels that may be known."""
 
 import sys
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_answers_of_the_features_benchmark_agree_only_where_they_are_equal(tmp_p
     assert found == {"transaction_id": 1, "count": 1, "kind": 2, "more": 3}
 
 
-def test_the_published_features_count_the_payment_itself_and_a_terminals_past_until_seven_days_before(
+def test_published_features_count_the_payment_itself_and_a_terminals_past_until_a_week_before(
     tmp_path: Path,
 ) -> None:
     """Monday the 2nd.

@@ -1,4 +1,4 @@
-"""Bad input ends with one sentence that names the value and the remedy, exit code 2, and nothing half-written."""
+"""Bad input ends with one sentence, exit code 2, and nothing half-written."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The whole way, as its users go it: the demo, then an analyst's verdict, then the next training knows it."""
+"""The whole way: the demo, then an analyst's verdict, then the next training knows it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The nearest confirmed cases: which known frauds and false alarms the network takes a transaction to be most like.
+"""The nearest confirmed cases: the known frauds and false alarms most like a transaction.
 
 A bundle keeps the state behind the last stage (h_K) of the latest frauds it was trained on, and of
 as many legitimate transactions that scored highest. The state is that of the first network: three
@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors.numpy import load_file, save_file
 
 from features.schema import ARROW_TYPES
+from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.flagged import NearCase
 from pipeline.lake.snapshot import Snapshot
@@ -41,9 +43,21 @@ FACTS = pa.schema(
 )
 
 
+class StoredCases(BaseModel):
+    """The columns of FACTS in cases.json; times are microseconds since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    transaction_id: tuple[str, ...]
+    event_time: tuple[int, ...]
+    amount: tuple[float | None, ...]
+    currency: tuple[str | None, ...]
+    is_fraud: tuple[bool, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CaseIndex:
-    """Confirmed transactions in order of their id, and their scaled states [N, D] in half precision."""
+    """Confirmed transactions in order of their id, and their scaled states [N, D], halves."""
 
     facts: pa.Table
     states: npt.NDArray[np.float16]
@@ -94,17 +108,17 @@ class CaseIndex:
         )
 
     def nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
-        """Return the cases most like each row, the nearest first and by id where they are as near; never the row itself.
+        """Return the cases most like each row, the nearest first; never the row itself.
 
-        The distance is Euclidean over the square root of the state's width: two cases taken at
-        random are 1.4 apart.
+        Cases that are equally near stand in order of their id. The distance is Euclidean over the
+        square root of the state's width: two cases taken at random are 1.4 apart.
         """
         if not self.facts.num_rows:
             return [()] * features.num_rows
-        told: list[tuple[NearCase, ...]] = []
+        nearest: list[tuple[NearCase, ...]] = []
         for start in range(0, features.num_rows, ROWS_AT_ONCE):
-            told += self._nearest(model, features.slice(start, ROWS_AT_ONCE))
-        return told
+            nearest += self._nearest(model, features.slice(start, ROWS_AT_ONCE))
+        return nearest
 
     def _nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
         far = _distances(_scaled(_states(model, features), self.middle, self.spread), self.states)
@@ -134,13 +148,14 @@ class CaseIndex:
 
     @classmethod
     def from_files(cls, folder: Path, *, width: int) -> "CaseIndex":
-        """Read what `to_files` wrote. Raises ValueError where that does not fit together, or no network of this width."""
-        kept, arrays = (
-            json.loads((folder / "cases.json").read_text(encoding="utf-8")),
-            load_file(folder / "cases.safetensors"),
-        )
+        """Read what `to_files` wrote.
+
+        Raises ValueError where that does not fit together, or no network of this width.
+        """
+        stored = read_json(StoredCases, folder / "cases.json")
+        arrays = load_file(folder / "cases.safetensors")
         facts = pa.table(
-            {name: pa.array(kept[name], FACTS.field(name).type) for name in FACTS.names},
+            {name: pa.array(values, FACTS.field(name).type) for name, values in stored},
             schema=FACTS,
         )
         states, middle, spread = (arrays[name] for name in ("states", "middle", "spread"))
@@ -149,7 +164,8 @@ class CaseIndex:
             units,
         ):
             raise ValueError(
-                f"{facts.num_rows} cases of a network of width {width} have states of the shape {states.shape}"
+                f"{facts.num_rows} cases of a network of width {width} "
+                f"have states of the shape {states.shape}"
             )
         return cls(facts=facts, states=states, middle=middle, spread=spread)
 
@@ -182,7 +198,10 @@ def _scaled(
 def _distances(
     left: npt.NDArray[np.float16], right: npt.NDArray[np.float16]
 ) -> npt.NDArray[np.float32]:
-    """Distances [L, R], by differences: the quicker way by products would part cases that are equally near."""
+    """Distances [L, R], by differences.
+
+    The quicker way by products would part cases that are equally near.
+    """
     one, other = (torch.from_numpy(side.astype(np.float32)) for side in (left, right))
     far = (
         torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist") / left.shape[1] ** 0.5

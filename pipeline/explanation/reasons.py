@@ -1,8 +1,8 @@
-"""Why a transaction scored as it did: each stage's increment, the shares of its facts in that, and the facts in words.
+"""Why a transaction scored as it did: its stages' increments, and what of them its facts explain.
 
-The increments add up to the logit, and the shares of a stage's facts to its increment but for what
-it says of usual facts (see `pipeline.explanation.integrated_gradients`). The facts are raw values
-beside what is usual: of the account, else of the portfolio.
+The increments add up to the logit, and the attributions of a stage's facts to its increment but for
+what it says of typical facts (see `pipeline.explanation.integrated_gradients`). The facts are raw
+values beside what is usual: of the account, else of the portfolio.
 """
 
 import math
@@ -21,7 +21,7 @@ from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import CLASSICAL
 
 FACTS_PER_STAGE = 4
-OPINION = Fact(
+CLASSICAL_FACT = Fact(
     name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False
 )
 UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
@@ -33,27 +33,29 @@ def reasons(
     encoder: Encoder,
     groups: Sequence[Group],
     *,
-    usual: Sequence[Mapping[str, TypicalRange]] = (),
-    shares: Mapping[str, FloatArray] | None = None,
+    ranges: Sequence[Mapping[str, TypicalRange]] = (),
+    attributions: Mapping[str, FloatArray] | None = None,
 ) -> list[tuple[StageReason, ...]]:
-    """Return for each row the reason of each stage; `increments` are [R] by group, in log-odds before calibration.
+    """Return for each row the reason of each stage.
 
-    `usual` is for each row what is usual of its facts; `shares` are those of the facts, [R] by
-    feature. NaN means that the model which scored the row has no such stage, or is another than the
-    one that tells the shares; a stage that `encoder` does not know is told without facts.
+    `increments` are [R] by group, in log-odds before calibration; `ranges` is for each row what is
+    usual of its facts; `attributions` are those of the facts, [R] by feature. NaN means that the
+    model which scored the row has no such stage, or is another than the one that gave the
+    attributions; a stage that `encoder` does not know has no facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
     codes = {code.name: code for code in encoder.groups}
     rows, distances = features.to_pylist(), _distances(features, encoder)
-    shared, typical = _by_row(shares or {}, features.num_rows), usual or [{}] * features.num_rows
+    by_row = _by_row(attributions or {}, features.num_rows)
+    ranges = ranges or [{}] * features.num_rows
     found = []
     for place, row in enumerate(rows):
-        known = distances[place], shared[place], typical[place]
+        known = distances[place], by_row[place], ranges[place]
         stages = []
         for name, added in increments.items():
             if np.isnan(added[place]):
                 continue
-            facts: tuple[Fact, ...] = (OPINION,) * (name == CLASSICAL)
+            facts: tuple[Fact, ...] = (CLASSICAL_FACT,) * (name == CLASSICAL)
             if name in codes:
                 facts = _facts(row, codes[name], *known, declared)
             reason = StageReason(group=name, increment=float(added[place]), facts=facts)
@@ -70,11 +72,11 @@ def fact_attributions(
     NaN in rows whose increment is not this model's.
     """
     rows = model.tensors(features)
-    told = [stage_attributions(network, rows) for network in model.networks]
-    shares: dict[str, FloatArray] = {}
+    by_network = [stage_attributions(network, rows) for network in model.networks]
+    attributions: dict[str, FloatArray] = {}
     for place, code in enumerate(model.encoder.groups):
-        facts = np.mean([one[place].facts.numpy() for one in told], axis=0)
-        rest = np.mean([one[place].rest.numpy() for one in told], axis=0)
+        facts = np.mean([stages[place].facts.numpy() for stages in by_network], axis=0)
+        rest = np.mean([stages[place].rest.numpy() for stages in by_network], axis=0)
         own = np.isclose(
             facts.sum(axis=1) + rest,
             increments.get(code.name, np.full(len(rest), np.nan)),
@@ -84,16 +86,17 @@ def fact_attributions(
             *(number.name for number in code.numbers),
             *(category.name for category in code.categories),
         ]
-        shares |= {
+        attributions |= {
             name: np.where(own, facts[:, number], np.nan) for number, name in enumerate(names)
         }
-    return shares
+    return attributions
 
 
-def _by_row(shares: Mapping[str, FloatArray], rows: int) -> list[dict[str, float]]:
-    """The shares of each row that are known."""
+def _by_row(attributions: Mapping[str, FloatArray], rows: int) -> list[dict[str, float]]:
+    """The attributions of each row that are known."""
     by_row = [
-        dict(zip(shares, values, strict=True)) for values in zip(*shares.values(), strict=True)
+        dict(zip(attributions, values, strict=True))
+        for values in zip(*attributions.values(), strict=True)
     ]
     return [_known(row) for row in by_row] or [{} for _ in range(rows)]
 
@@ -123,18 +126,21 @@ def _facts(
     row: Mapping[str, object],
     code: GroupCode,
     distance: Mapping[str, float],
-    share: Mapping[str, float],
-    usual: Mapping[str, TypicalRange],
+    attribution: Mapping[str, float],
+    ranges: Mapping[str, TypicalRange],
     declared: Mapping[str, Feature],
 ) -> tuple[Fact, ...]:
-    """The facts that count most: by their share, else the numbers furthest from the usual, and all categories."""
+    """The facts that count most.
+
+    By their attribution, else the numbers furthest from the middle, and all categories.
+    """
     numbers = [
         Fact(
             name=number.name,
-            text=in_words(declared[number.name], row[number.name], usual=usual.get(number.name)),
+            text=in_words(declared[number.name], row[number.name], typical=ranges.get(number.name)),
             unusual=abs(distance[number.name]) > UNUSUAL
-            and not _is_habit(row[number.name], usual.get(number.name)),
-            attribution=share.get(number.name),
+            and not _is_habit(row[number.name], ranges.get(number.name)),
+            attribution=attribution.get(number.name),
         )
         for number in sorted(code.numbers, key=lambda number: -abs(distance.get(number.name, 0.0)))
         if number.name in distance and declared[number.name].unit != CIRCLE
@@ -144,37 +150,41 @@ def _facts(
             name=category.name,
             text=in_words(declared[category.name], row[category.name]),
             unusual=row[category.name] not in category.vocabulary,
-            attribution=share.get(category.name),
+            attribution=attribution.get(category.name),
         )
         for category in code.categories
         if row[category.name] is not None
     ]
-    if not any(fact.name in share for group in (code.numbers, code.categories) for fact in group):
+    if not any(
+        fact.name in attribution for group in (code.numbers, code.categories) for fact in group
+    ):
         return (*numbers[:FACTS_PER_STAGE], *texts)
-    untold = [
+    missing = [
         Fact(
             name=number.name,
             text=in_words(declared[number.name], None),
             unusual=False,
-            attribution=share[number.name],
+            attribution=attribution[number.name],
         )
         for number in code.numbers
         if row[number.name] is None and declared[number.name].unit != CIRCLE
     ]
     return tuple(
-        sorted((*numbers, *texts, *untold), key=lambda fact: -abs(fact.attribution or 0.0))[
+        sorted((*numbers, *texts, *missing), key=lambda fact: -abs(fact.attribution or 0.0))[
             :FACTS_PER_STAGE
         ]
     )
 
 
-def in_words(feature: Feature, value: object, *, usual: TypicalRange | None = None) -> str:
+def in_words(feature: Feature, value: object, *, typical: TypicalRange | None = None) -> str:
     """Say a feature's value beside what is usual.
 
     >>> from features.declarations import fact
-    >>> in_words(fact("paid", "x", "payments in 10 minutes"), 7.0, usual=TypicalRange(low=0, high=1, own=True))
+    >>> paid = fact("paid", "x", "payments in 10 minutes")
+    >>> in_words(paid, 7.0, typical=TypicalRange(low=0, high=1, own=True))
     'payments in 10 minutes: 7, usually 0 or 1'
-    >>> in_words(fact("speed", "x", "implied speed", unit="km/h"), 812.3, usual=TypicalRange(low=0, high=4.2, own=False))
+    >>> speed = fact("speed", "x", "implied speed", unit="km/h")
+    >>> in_words(speed, 812.3, typical=TypicalRange(low=0, high=4.2, own=False))
     'implied speed: 812 km/h, 0 to 4.2 km/h in most payments'
     """
     meaning = feature.meaning
@@ -185,21 +195,23 @@ def in_words(feature: Feature, value: object, *, usual: TypicalRange | None = No
     number = float(value)  # type: ignore[arg-type]
     if feature.kind == "flag":
         return f"{meaning}: {'yes' if number else 'no'}"
-    told = f"{meaning}: {_with_unit(number, feature.unit)}"
-    if usual is None:
-        return told
-    span = _span(usual, feature.unit, whole=feature.unit == "" and number.is_integer())
-    return f"{told}, usually {span}" if usual.own else f"{told}, {span} in most payments"
+    text = f"{meaning}: {_with_unit(number, feature.unit)}"
+    if typical is None:
+        return text
+    span = _span(typical, feature.unit, whole=feature.unit == "" and number.is_integer())
+    return f"{text}, usually {span}" if typical.own else f"{text}, {span} in most payments"
 
 
-def _is_habit(value: object, usual: TypicalRange | None) -> bool:
-    """Whether the account's own usual covers the value, however far that is from others'."""
-    return usual is not None and usual.own and usual.low <= value <= usual.high  # type: ignore[operator]
+def _is_habit(value: object, typical: TypicalRange | None) -> bool:
+    """Whether the account's own range covers the value, however far that is from others'."""
+    if typical is None or not typical.own:
+        return False
+    return typical.low <= value <= typical.high  # type: ignore[operator]  # a number's value
 
 
-def _span(usual: TypicalRange, unit: str, *, whole: bool) -> str:
-    """Say where the usual lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
-    low, high = (round(value) if whole else value for value in (usual.low, usual.high))
+def _span(typical: TypicalRange, unit: str, *, whole: bool) -> str:
+    """Say where a range lies: "0 or 1", "2 to 5 h", "30 s to 2 h"; `whole` for what is counted."""
+    low, high = (round(value) if whole else value for value in (typical.low, typical.high))
     least, most = _with_unit(low, unit), _with_unit(high, unit)
     if least == most:
         return most

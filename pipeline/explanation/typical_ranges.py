@@ -1,6 +1,6 @@
 """What is usual: of a fact in the account's own earlier transactions, else in the portfolio's.
 
-Only a fact that rests on nothing but the account's own transactions has an own usual: it is built
+Only a fact that rests on nothing but the account's own transactions has an own range: it is built
 again for the accounts that are asked for, from their transactions alone, which is the same as
 building it from all of them and much less work.
 """
@@ -51,15 +51,15 @@ def typical_ranges(features: pa.Table, groups: Sequence[Group]) -> dict[str, Typ
 def typical_ranges_of_accounts(
     features: pa.Table, earlier: pa.Table
 ) -> list[dict[str, TypicalRange]]:
-    """Return for each row what is usual of its account's facts in the `earlier` rows that stand a day before it or more.
+    """Return for each row what is usual of its account's facts.
 
-    Of these the latest MAX_ROWS within the look-back count; a fact that fewer than MIN_ROWS of them
-    have is left out.
+    It is learned from the `earlier` rows that stand a day before it or more. Of these the latest
+    MAX_ROWS within the look-back count; a fact that fewer than MIN_ROWS of them have is left out.
     """
-    told: list[dict[str, TypicalRange]] = [{} for _ in range(features.num_rows)]
+    ranges: list[dict[str, TypicalRange]] = [{} for _ in range(features.num_rows)]
     earlier = earlier.sort_by([("account_id", "ascending"), ("as_of", "ascending")])
     if not features.num_rows or not earlier.num_rows:
-        return told
+        return ranges
     places, is_there = _places(features, earlier)
     for name in [
         name for name in earlier.column_names if name in features.column_names and name not in KEYS
@@ -67,8 +67,8 @@ def typical_ranges_of_accounts(
         values = earlier[name].to_numpy(zero_copy_only=False).astype(np.float64)
         low, high, counted = _middle_half(np.where(is_there, values[places], np.nan))
         for row in np.flatnonzero(counted >= MIN_ROWS):
-            told[row][name] = TypicalRange(low=float(low[row]), high=float(high[row]), own=True)
-    return told
+            ranges[row][name] = TypicalRange(low=float(low[row]), high=float(high[row]), own=True)
+    return ranges
 
 
 def _numbers(groups: Iterable[Group]) -> list[str]:
@@ -80,7 +80,10 @@ def _numbers(groups: Iterable[Group]) -> list[str]:
 def _places(
     features: pa.Table, earlier: pa.Table
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return where each row's usual lies in `earlier`, which is in order of account and as_of, and which places are none."""
+    """Return where each row's own earlier rows lie in `earlier`, and which places are none.
+
+    `earlier` is in order of account and as_of.
+    """
     accounts, own = np.unique(_texts(features["account_id"]), return_inverse=True)
     code = np.searchsorted(accounts, _texts(earlier["account_id"]))
     moments = _moments(earlier)

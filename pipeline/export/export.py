@@ -1,7 +1,7 @@
-"""The champion for a machine without this code: a folder that onnxruntime and numpy alone score with.
+"""The champion for a machine without this code: onnxruntime and numpy score with its folder.
 
 `model.onnx` takes raw features and says it all; `preprocessing.json` names its inputs; `scorer.py`
-puts rows into them. The networks alone lie beside it as programs of torch.export.
+puts rows into them. The networks lie there too, each as a program of torch.export.
 """
 
 import json
@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import xgboost
+from pydantic import BaseModel, ConfigDict
 
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
+from features.stored_json import read_json
 from pipeline.arrays import IntArray
 from pipeline.export import scorer
 from pipeline.export.onnx_graph import Graph, tensor
@@ -24,6 +26,7 @@ from pipeline.export.onnx_trees import add_trees
 from pipeline.export.torch_program import write_program
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import Columns
+from pipeline.models.baselines.protocol import Settings
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import Stacking
@@ -32,16 +35,28 @@ from pipeline.registry.bundle import Bundle
 FORMAT = 2
 
 
+class StoredBoosting(BaseModel):
+    """What xgboost.json holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: Columns
+    settings: Settings
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What the graph is given: numbers in their order, and of each category the values that one of the models knows."""
+    """What the graph is given: numbers in their order, and the known values of each category.
+
+    A value is known where one of the models knows it.
+    """
 
     numbers: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def of(cls, encoder: Encoder, columns: Columns) -> "Inputs":
-        """The networks' inputs in their order, and behind them those that the classical model alone reads."""
+        """The networks' inputs in their order, then those that the classical model alone reads."""
         numbers = [code.name for group in encoder.groups for code in group.numbers]
         known = {
             code.name: code.vocabulary for group in encoder.groups for code in group.categories
@@ -57,7 +72,10 @@ class Inputs:
 
 
 def export(bundle: Bundle, folder: Path) -> Path:
-    """Write the bundle for onnxruntime into a new folder. Raises ValueError when the folder holds something already."""
+    """Write the bundle for onnxruntime into a new folder.
+
+    Raises ValueError when the folder holds something already.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds files already; name a new folder for the export")
     stacking = bundle.model.stacking
@@ -79,7 +97,11 @@ def export(bundle: Bundle, folder: Path) -> Path:
 def onnx_of(
     bundle: Bundle, inputs: Inputs, booster: xgboost.Booster | None, columns: Columns
 ) -> onnx.ModelProto:
-    """The graph: numbers [B, N], codes [B, C] -> score [B], logit before calibration [B], increments [B, K]."""
+    """The graph.
+
+    Shape: numbers [B, N], codes [B, C] -> score [B], logit before calibration [B], increments
+    [B, K].
+    """
     graph, model = Graph(), bundle.model
     increments = graph.cast(_network_increments(graph, model, inputs), np.float64)
     so_far = _logit(graph, increments, model.base_logit)
@@ -99,10 +121,10 @@ def onnx_of(
         tensor("numbers", np.float64, "B", len(inputs.numbers)),
         tensor("codes", np.int64, "B", len(inputs.categories)),
     ]
-    told = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
+    outputs = [tensor("score", np.float64, "B"), tensor("logit", np.float64, "B")]
     return graph.model(
         given,
-        [*told, tensor("increments", np.float64, "B", len(model.stages))],
+        [*outputs, tensor("increments", np.float64, "B", len(model.stages))],
         [score, logit, increments],
     )
 
@@ -174,14 +196,13 @@ def _parts(stacking: Stacking) -> tuple[xgboost.Booster, Columns]:
     """The booster and its columns, from the files that every bundle has of them."""
     if not isinstance(stacking.model, XGBoost):
         raise ValueError(  # noqa: TRY004 - the champion is wrong, not the call
-            f"the classical opinion is of {type(stacking.model).__name__}, and only XGBoost is exported; train it again"
+            f"the classical opinion is of {type(stacking.model).__name__}, "
+            "and only XGBoost is exported; train it again"
         )
     with tempfile.TemporaryDirectory() as name:
         stacking.model.to_files(Path(name))
-        columns = Columns.from_json(
-            json.loads((Path(name) / "xgboost.json").read_text(encoding="utf-8"))["columns"]
-        )
-        return xgboost.Booster(model_file=Path(name) / "xgboost.ubj"), columns
+        stored = read_json(StoredBoosting, Path(name) / "xgboost.json")
+        return xgboost.Booster(model_file=Path(name) / "xgboost.ubj"), stored.columns
 
 
 def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object]:
@@ -195,7 +216,8 @@ def _facts(bundle: Bundle, inputs: Inputs, columns: Columns) -> dict[str, object
         "numbers": list(inputs.numbers),
         "categories": {name: list(values) for name, values in inputs.categories.items()},
         "rules": {
-            "numbers": "as built, float64, NaN where missing; the graph takes sign(x) log(1 + |x|) and knows what is missing",
+            "numbers": "as built, float64, NaN where missing; "
+            "the graph takes sign(x) log(1 + |x|) and knows what is missing",
             "codes": "0 missing, 1 unknown, then the category's values in order",
         },
         "stages": list(model.stages),

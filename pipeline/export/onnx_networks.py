@@ -1,4 +1,4 @@
-"""The networks without torch: as operators of an ONNX graph, or one of them as a program of torch.export.
+"""The networks without torch: as operators of an ONNX graph.
 
 All seeds are computed side by side: S is the seeds, the first dimension of every weight. B is the
 batch, D the width, K the stages. What a norm scales and shifts is worked into the linear layer
@@ -48,7 +48,10 @@ def _stacked(states: Sequence[Mapping[str, Tensor]], name: str) -> Array:
 
 
 def signed_log(graph: Graph, numbers: str) -> str:
-    """Add sign(x) log(1 + |x|), as exact near zero as log1p is (Kahan: the rounding of 1 + |x| is divided out)."""
+    """Add sign(x) log(1 + |x|), as exact near zero as log1p is.
+
+    The rounding of 1 + |x| is divided out (Kahan).
+    """
     size = graph.add("Abs", numbers)
     above = graph.add("Add", size, np.float64(1))
     ratio = graph.add("Div", size, graph.add("Sub", above, np.float64(1)))
@@ -60,10 +63,10 @@ def signed_log(graph: Graph, numbers: str) -> str:
 def _columns(
     graph: Graph, weights: Weights, spans: Sequence[slice], logs: str, missing: str
 ) -> dict[int, str]:
-    """Each stage's piecewise-linear, scaled and missing columns: all are min(max(x * slope + start, low), high).
+    """Each stage's piecewise-linear, scaled and missing columns.
 
-    A column is a row here, [columns, B] a stage: to repeat a number for its pieces is then to copy
-    it as one run of memory.
+    All are min(max(x * slope + start, low), high). A column is a row here, [columns, B] a stage: to
+    repeat a number for its pieces is then to copy it as one run of memory.
     """
     stages = [stage for stage, own in enumerate(spans) if own.stop > own.start]
     if not stages:
@@ -97,10 +100,10 @@ def _columns(
 
 
 def _lines(weights: Weights, facts: str, first: int, *, behind: int) -> tuple[Array, ...]:
-    """Place, slope, start, low and high of a stage's columns, as its linear layer takes them; learned knots are every seed's.
+    """Place, slope, start, low and high of a stage's columns, as its linear layer takes them.
 
-    The numbers stand at `first` and after it, what says that they are missing `behind` places
-    further.
+    The learned knots are every seed's. The numbers stand at `first` and after it, what says that
+    they are missing `behind` places further.
     """
     slopes, starts = (weights[f"{facts}.pieces.impl.{name}"][0] for name in ("weight", "bias"))
     middle, spread = (
@@ -133,7 +136,10 @@ def _present(graph: Graph, shape: LayeredNetwork, missing: str, codes: str) -> l
 
 
 def _texts(graph: Graph, weights: Weights, spans: Sequence[slice], codes: str) -> dict[int, str]:
-    """What each stage's categories add to its vector, [S, B, D] a stage: rows of tables, one table below the other."""
+    """What each stage's categories add to its vector, [S, B, D] a stage.
+
+    They are rows of tables, one table below the other.
+    """
     counts = {
         stage: own.stop - own.start for stage, own in enumerate(spans) if own.stop > own.start
     }
@@ -157,7 +163,10 @@ def _texts(graph: Graph, weights: Weights, spans: Sequence[slice], codes: str) -
 
 
 def _table(weights: Weights, facts: str, place: int) -> Array:
-    """What each value of a category adds to the vector, [S, values, D]: the embedding through its part of the linear layer."""
+    """What each value of a category adds to the vector, [S, values, D].
+
+    It is the embedding through its part of the linear layer.
+    """
     own = slice(place * CATEGORY_WIDTH, (place + 1) * CATEGORY_WIDTH)
     return weights[f"{facts}.embeddings.{place}.weight"] @ _turned(
         weights[f"{facts}.linear.weight"][:, :, own]
@@ -239,7 +248,10 @@ def _normed(graph: Graph, state: str, width: int) -> str:
 
 
 def _behind_norm(weights: Weights, norm: str, linear: str) -> tuple[Array, Array]:
-    """Weight and bias of a linear layer whose first inputs come from a norm that neither scales nor shifts."""
+    """Weight and bias of a linear layer behind a norm that neither scales nor shifts.
+
+    Its first inputs come from the norm.
+    """
     scale, shift = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
     weight, bias = weights[f"{linear}.weight"], weights[f"{linear}.bias"]
     own, rest = weight[:, :, : scale.shape[1]], weight[:, :, scale.shape[1] :]

@@ -21,7 +21,8 @@ def add_trees(graph: Graph, booster: xgboost.Booster, columns: str) -> str:
     name, kind = learner["objective"]["name"], learner["gradient_booster"]["name"]
     if (name, kind) != ("binary:logistic", "gbtree"):
         raise ValueError(
-            f"only trees of binary:logistic are exported, found {kind} of {name}; train the champion again"
+            f"only trees of binary:logistic are exported, found {kind} of {name}; "
+            "train the champion again"
         )
     trees = learner["gradient_booster"]["model"]["trees"]
     nodes: dict[str, list[int | float | str]] = {name: [] for name in NODE}
@@ -58,7 +59,11 @@ def _add_tree(
     nodes: dict[str, list[int | float | str]],
     leaves: dict[str, list[int | float]],
 ) -> None:
-    """A row goes left where its value is below the split's, right otherwise, and the default way where it is missing."""
+    """Add the nodes and leaves of one tree.
+
+    A row goes left where its value is below the split's, right otherwise, and the default way where
+    it is missing.
+    """
     if tree["categories"]:
         raise ValueError(
             "a tree splits by sets of categories, which are not exported; train the champion again"

@@ -1,4 +1,4 @@
-"""Scores raw feature rows with onnxruntime and numpy alone; an exported folder has this file as scorer.py.
+"""Scores raw feature rows with onnxruntime and numpy alone; an exported folder has this file.
 
 from scorer import Scorer
 scores = Scorer("exported").score({"amount_paid": [12.5, None], "channel": ["online", None], ...})
@@ -23,7 +23,10 @@ Rows = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 
 
 class Scores(NamedTuple):
-    """Calibrated probability of fraud [B], log-odds before calibration [B], what each stage added to them [B, K]."""
+    """Calibrated probability of fraud [B], log-odds before calibration [B], increments [B, K].
+
+    An increment is what a stage added to the log-odds.
+    """
 
     score: FloatArray
     logit: FloatArray
@@ -46,9 +49,10 @@ class Scorer:
         )
 
     def score(self, rows: Rows) -> Scores:
-        """Score rows given column by column: numbers (None or NaN is missing), texts (None is missing).
+        """Score rows given column by column: numbers and texts.
 
-        Raises ValueError where a feature is absent or holds what no feature can.
+        None is missing, and so is a number that is NaN. Raises ValueError where a feature is absent
+        or holds what no feature can.
         """
         inputs = self.inputs(rows)
         count = len(inputs["numbers"])
@@ -65,7 +69,8 @@ class Scorer:
         names = (*self.numbers, *self.codes)
         if absent := [name for name in names if name not in rows]:
             raise ValueError(
-                f"the rows lack {', '.join(absent)}; give every feature that preprocessing.json names"
+                f"the rows lack {', '.join(absent)}; "
+                "give every feature that preprocessing.json names"
             )
         lengths = {name: len(rows[name]) for name in names}
         if len(set(lengths.values())) > 1:
@@ -74,7 +79,8 @@ class Scorer:
                 max(lengths, key=lengths.__getitem__),
             )
             raise ValueError(
-                f"{short} has {lengths[short]} rows and {long} {lengths[long]}; give each feature a value a row"
+                f"{short} has {lengths[short]} rows and {long} {lengths[long]}; "
+                "give each feature a value a row"
             )
         count = next(iter(lengths.values()))
         codes = np.empty((count, len(self.codes)), dtype=np.int64)

@@ -27,5 +27,8 @@ def write_program(network: LayeredNetwork, file: Path) -> None:
 
 
 def read_program(file: Path) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What `write_program` wrote: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, K]."""
+    """What `write_program` wrote.
+
+    Shape: numbers [B, N], missing [B, N], codes [B, C] -> increments [B, K].
+    """
     return torch.export.load(file).module()

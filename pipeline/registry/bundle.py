@@ -1,5 +1,6 @@
-"""What ships: a folder that scores on its own. Weights, encoder, calibration, policy and model card; no pickle.
+"""What ships: a folder that scores on its own.
 
+It has weights, encoder, calibration, policy and model card; no pickle.
 `manifest.json` holds the SHA-256 of every other file, so a truncated or altered bundle is refused
 before it is used.
 """
@@ -8,12 +9,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 
+from features.stored_json import place_and_problem, read_json
 from pipeline.arrays import FloatArray
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
@@ -22,7 +26,7 @@ from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy
 
 FORMAT = 4
-USUAL = "usual.json"
+TYPICAL_RANGES = "usual.json"
 MANIFEST = "manifest.json"
 # what a wrong file leads to
 UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError, SafetensorError)
@@ -32,14 +36,32 @@ class BundleError(ValueError):
     """A bundle is damaged, of another format, or for other features than this code builds."""
 
 
+class Manifest(BaseModel):
+    """What manifest.json holds; `files` are the digests of all other files by their names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[4]
+    portfolio: str
+    feature_digest: str
+    features: dict[str, str]
+    ip_databases: dict[str, str]
+    trained_as_of: AwareDatetime
+    stages: tuple[str, ...]
+    calibration: dict[str, float]
+    policy: dict[str, float]
+    metrics: dict[str, float]
+    files: dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """The layered model with all that is needed to decide: made once, never changed.
 
     `feature_digest` is the fingerprint of the features it was trained on, `features` that of each;
-    `ip_databases` the dates of the files that told of IP addresses; `trained_as_of` the moment it
-    knew everything by. Reasons are told beside what was `usual` of each fact in the training, and
-    beside the nearest of the confirmed `cases`.
+    `ip_databases` the dates of the files that placed IP addresses; `trained_as_of` the moment it
+    knew everything by. Reasons show each fact with its range in the training
+    (`typical_ranges`), and the nearest of the confirmed `cases`.
     """
 
     portfolio: str
@@ -51,7 +73,7 @@ class Bundle:
     ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
-    usual: Mapping[str, TypicalRange] = field(default_factory=dict)
+    typical_ranges: Mapping[str, TypicalRange] = field(default_factory=dict)
     cases: CaseIndex = field(default_factory=CaseIndex.none)
 
     def increments(self, features: pa.Table) -> FloatArray:
@@ -64,14 +86,17 @@ class Bundle:
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> Path:
-    """Write the bundle into a new folder. Raises BundleError when the folder holds something already."""
+    """Write the bundle into a new folder.
+
+    Raises BundleError when the folder holds something already.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise BundleError(f"{folder} holds files already; name a new folder for the bundle")
     folder.mkdir(parents=True, exist_ok=True)
     bundle.model.to_files(folder)
     bundle.cases.to_files(folder)
-    usual = {name: asdict(usual) for name, usual in bundle.usual.items()}
-    (folder / USUAL).write_text(json.dumps(usual, indent=1) + "\n", encoding="utf-8")
+    ranges = {name: asdict(one) for name, one in bundle.typical_ranges.items()}
+    (folder / TYPICAL_RANGES).write_text(json.dumps(ranges, indent=1) + "\n", encoding="utf-8")
     (folder / "card.md").write_text(_card(bundle), encoding="utf-8")
     facts = {
         "format": FORMAT,
@@ -91,52 +116,64 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and verify a bundle. Raises BundleError when a file is missing, added, altered or of another format."""
-    try:
-        facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(
-            f"{folder} is no bundle (no readable {MANIFEST}); export the champion again"
-        ) from error
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(
-            f"the bundle {folder} is not of format {FORMAT}; train or export it again with this version"
-        )
-    _check_files(folder, facts.get("files"))
+    """Read and verify a bundle.
+
+    Raises BundleError when a file is missing, added, altered or of another format.
+    """
+    manifest = _read_manifest(folder)
+    _check_files(folder, manifest.files)
     try:
         model = Layered.from_files(folder)
         return Bundle(
-            portfolio=facts["portfolio"],
+            portfolio=manifest.portfolio,
             model=model,
-            calibration=PlattScaling.from_json(facts["calibration"]),
-            policy=Policy.from_json(facts["policy"]),
-            feature_digest=facts["feature_digest"],
-            features=facts["features"],
-            ip_databases=facts["ip_databases"],
-            trained_as_of=datetime.fromisoformat(facts["trained_as_of"]),
-            metrics=facts["metrics"],
-            usual=_usual(folder),
+            calibration=PlattScaling.from_json(manifest.calibration),
+            policy=Policy.from_json(manifest.policy),
+            feature_digest=manifest.feature_digest,
+            features=manifest.features,
+            ip_databases=manifest.ip_databases,
+            trained_as_of=manifest.trained_as_of.astimezone(UTC),
+            metrics=manifest.metrics,
+            typical_ranges=read_json(dict[str, TypicalRange], folder / TYPICAL_RANGES),
             cases=CaseIndex.from_files(folder, width=model.shape.width),
         )
     except UNFIT as error:
-        told = " ".join(str(error).split())
-        raise BundleError(
-            f"the bundle {folder} is incomplete or does not fit together ({told}); export it again"
-        ) from error
+        raise _unfit(folder, str(error)) from error
 
 
-def _usual(folder: Path) -> dict[str, TypicalRange]:
-    kept = json.loads((folder / USUAL).read_text(encoding="utf-8"))
-    return {name: TypicalRange(**usual) for name, usual in kept.items()}
+def _read_manifest(folder: Path) -> Manifest:
+    """Read the manifest; another format explains more than what the manifest lacks."""
+    try:
+        return read_json(Manifest, folder / MANIFEST)
+    except (OSError, ValueError) as error:
+        raise _foreign(folder, error.__cause__) from error
 
 
-def _check_files(folder: Path, expected: object) -> None:
+def _foreign(folder: Path, cause: BaseException | None) -> BundleError:
+    """What is wrong with a bundle whose manifest is none."""
+    wrong = cause.errors(include_url=False)[0] if isinstance(cause, ValidationError) else None
+    if wrong is None or wrong["type"] == "json_invalid":
+        lacks = f"no readable {MANIFEST}"
+        return BundleError(f"{folder} is no bundle ({lacks}); export the champion again")
+    if wrong["loc"][:1] in {(), ("format",)}:
+        other = f"the bundle {folder} is not of format {FORMAT}"
+        return BundleError(f"{other}; train or export it again with this version")
+    if wrong["loc"][0] == "files":
+        return BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
+    return _unfit(folder, f"{MANIFEST} makes no sense at {place_and_problem(wrong)}")
+
+
+def _unfit(folder: Path, problem: str) -> BundleError:
+    """The error of a bundle whose parts do not make a whole, on one line."""
+    found = f"is incomplete or does not fit together ({' '.join(problem.split())})"
+    return BundleError(f"the bundle {folder} {found}; export it again")
+
+
+def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
     """Nothing is read that the manifest does not name with its digest.
 
     A name leads nowhere but into the folder.
     """
-    if not isinstance(expected, dict):
-        raise BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
     found = {
         file.name: file for file in folder.iterdir() if file.is_file() and file.name != MANIFEST
     }
@@ -157,8 +194,10 @@ def _card(bundle: Bundle) -> str:
     return (
         f"# {bundle.portfolio}: layered network\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
-        f"stages in order: {', '.join(bundle.model.stages)}; seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
-        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its group given the groups\n"
-        "before it, not an effect of the group alone. Judged on later weeks than it was trained on:\n\n"
+        f"stages in order: {', '.join(bundle.model.stages)}; "
+        f"seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
+        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its "
+        "group given the groups\nbefore it, not an effect of the group alone. "
+        "Judged on later weeks than it was trained on:\n\n"
         f"| figure | value |\n|---|---|\n{figures}\n"
     )

@@ -18,7 +18,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Average precision, what chance gives, and the difference to each model beside it."""
+    """Average precision, what chance gives, and the difference to each rival."""
 
     ap: float
     base_rate: float

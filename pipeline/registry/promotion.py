@@ -1,37 +1,76 @@
 """Champion and challenger: who decides, who wants to, and why the change was or was not allowed."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.registry.changes import drop_alias, set_alias, succeed
 from pipeline.registry.figures import Figures
 from pipeline.registry.model_version import Version
 from pipeline.registry.versions import Registry
 
+Direction = Literal["above", "not below"]
 # AP below a classical model on the same weeks; whose whole interval lies lower is shown to be worse
 NON_INFERIORITY_MARGIN = -0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """One condition of a promotion, whether it is met, and the figures that say so."""
+    """One condition of a promotion: a figure, and the bound that it must keep.
+
+    >>> figures = "its AP is 0.500"
+    >>> gate = Gate(name="chance", value=0.5, bound=0.005, direction="above", figures=figures)
+    >>> gate.sentence
+    'yes: its AP is 0.500, chance gives 0.0050'
+    """
 
     name: str
-    passed: bool
+    value: float
+    bound: float
+    direction: Direction
     figures: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure keeps the bound."""
+        if self.direction == "above":
+            return self.value > self.bound
+        return not self.value < self.bound
 
     @property
     def sentence(self) -> str:
         """What a person reads of it."""
-        return f"{'yes' if self.passed else 'no'}: {self.figures}"
+        return f"{'yes' if self.passed else 'no'}: {self.figures}, {self._bound_in_words()}"
+
+    def _bound_in_words(self) -> str:
+        if self.direction == "above":
+            return f"chance gives {self.bound:.4f}"
+        return f"{'not wholly' if self.passed else 'wholly'} below {self.bound:+.2f}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """Whether a version became champion, and the reasons in sentences."""
+    """The gates that a version stood before; it became champion if it passed them all."""
 
     version: str
-    allowed: bool
-    reasons: tuple[str, ...]
+    gates: tuple[Gate, ...]
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the version became champion."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The gates in sentences."""
+        return tuple(gate.sentence for gate in self.gates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """The version that is champion again, and the one that is no more."""
+
+    version: str
+    replaced: str
 
 
 class PromotionError(ValueError):
@@ -46,13 +85,11 @@ def promote(registry: Registry, portfolio: str) -> Promotion:
     challenger = registry.version(portfolio, "challenger")
     if challenger is None:
         raise PromotionError(f"portfolio {portfolio} has no challenger; run strata train first")
-    found = gates(challenger)
-    allowed = all(gate.passed for gate in found)
-    if allowed:
+    promotion = Promotion(version=challenger.number, gates=gates(challenger))
+    if promotion.allowed:
         succeed(registry, portfolio, challenger)
         drop_alias(registry, portfolio, "challenger")
-    reasons = tuple(gate.sentence for gate in found)
-    return Promotion(version=challenger.number, allowed=allowed, reasons=reasons)
+    return promotion
 
 
 def gates(challenger: Version) -> tuple[Gate, ...]:
@@ -67,20 +104,28 @@ def gates(challenger: Version) -> tuple[Gate, ...]:
 
 
 def _chance(figures: Figures) -> Gate:
-    compared = f"its AP is {figures.ap:.3f}, chance gives {figures.base_rate:.4f}"
-    return Gate(name="chance", passed=figures.ap > figures.base_rate, figures=compared)
+    return Gate(
+        name="chance",
+        value=figures.ap,
+        bound=figures.base_rate,
+        direction="above",
+        figures=f"its AP is {figures.ap:.3f}",
+    )
 
 
 def _non_inferiority(rival: str, figures: Figures) -> Gate:
     found = figures.over[rival]
-    worse = found.high < NON_INFERIORITY_MARGIN
-    place = f"{'wholly' if worse else 'not wholly'} below {NON_INFERIORITY_MARGIN:+.2f}"
-    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}, {place}"
-    compared = f"its AP minus {rival}'s is {found.difference:+.3f}, {interval}"
-    return Gate(name=rival, passed=not worse, figures=compared)
+    interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}"
+    return Gate(
+        name=rival,
+        value=found.high,
+        bound=NON_INFERIORITY_MARGIN,
+        direction="not below",
+        figures=f"its AP minus {rival}'s is {found.difference:+.3f}, {interval}",
+    )
 
 
-def rollback(registry: Registry, portfolio: str) -> Promotion:
+def rollback(registry: Registry, portfolio: str) -> Rollback:
     """Bring back the version the champion took over from.
 
     Raises PromotionError when there is none.
@@ -91,5 +136,4 @@ def rollback(registry: Registry, portfolio: str) -> Promotion:
         nobody = f"the champion of portfolio {portfolio} took over from nobody"
         raise PromotionError(f"{nobody}; there is nothing to roll back to")
     set_alias(registry, portfolio, "champion", before)
-    reason = f"version {now.number} is champion no more"
-    return Promotion(version=before.number, allowed=True, reasons=(reason,))
+    return Rollback(version=before.number, replaced=now.number)

@@ -1,4 +1,4 @@
-"""What the accounts of some rows did before, as features that rest on their own transactions alone."""
+"""What the accounts of some rows did before, as features of their own transactions alone."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,10 @@ from pipeline.lake.snapshot import MOMENT, Snapshot
 
 
 def own_rows(snapshot: Snapshot, features: pa.Table, *, build_config: BuildConfig) -> pa.Table:
-    """Build what the accounts of these rows did before, from a look-back before the first of them on: their own facts alone."""
+    """Build what the accounts of these rows did before: their own facts alone.
+
+    It begins a look-back before the first of the rows.
+    """
     group = own_facts(snapshot.groups)
     if not features.num_rows or not group.features:
         return pa.table({name: features[name].slice(0, 0) for name in KEYS})

@@ -1,4 +1,4 @@
-"""Alert: from the batches of scores that were not alerted on yet to alerts, within what each day's capacity still allows.
+"""Alert: from batches of scores to alerts, within what each day's capacity still allows.
 
 Batches are gone through one by one in their order, and a batch's number is kept in the database
 transaction that raises its alerts: whenever a run is killed, the next one goes on where it stopped
@@ -41,7 +41,10 @@ def alert(
     build_config: BuildConfig,
     now: datetime,
 ) -> RaisedAlerts:
-    """Raise the alerts of these batches, whose rows' `features` are there. The bundle's policy says what is worth a review."""
+    """Raise the alerts of these batches, whose rows' `features` are there.
+
+    The bundle's policy says what is worth a review.
+    """
     raised = []
     for batch in batches:
         rows = _scores(lake, pc.field("batch") == batch)
@@ -103,11 +106,16 @@ def _flagged(
         chosen.set_index("transaction_id").loc[facts["transaction_id"].to_pandas()].reset_index()
     )
     increments = _increments(chosen, bundle.model.stages)
-    shares = fact_attributions(bundle.model, facts, increments)
+    attributions = fact_attributions(bundle.model, facts, increments)
     own = typical_ranges_of_accounts(facts, own_rows(snapshot, facts, build_config=build_config))
-    usual = [{**bundle.usual, **known} for known in own]
-    told = reasons(
-        facts, increments, bundle.model.encoder, snapshot.groups, usual=usual, shares=shares
+    ranges = [{**bundle.typical_ranges, **known} for known in own]
+    stages_of_rows = reasons(
+        facts,
+        increments,
+        bundle.model.encoder,
+        snapshot.groups,
+        ranges=ranges,
+        attributions=attributions,
     )
     near = bundle.cases.nearest(bundle.model, facts)
     return [
@@ -128,7 +136,7 @@ def _flagged(
         )
         for row, stages, currency, nearest in zip(
             chosen.to_dict("records"),
-            told,
+            stages_of_rows,
             currencies(snapshot, facts).to_pylist(),
             near,
             strict=True,

@@ -1,4 +1,4 @@
-"""Score: whatever is unscored up to a moment, once and for good; then alerts for what is worth an analyst's minutes.
+"""Score: whatever is unscored up to a moment, once and for good; then raise the alerts.
 
 Scores are appended with the number of their batch, and alerts are raised batch by batch (see
 `pipeline.score.alerts`): a run killed between the two is finished by the next run.
@@ -107,7 +107,8 @@ def check_features(champion: Champion, snapshot: Snapshot) -> None:
         what = difference(fingerprints(snapshot.groups), champion.bundle.features)
         raise BundleError(
             f"version {champion.version} of {champion.bundle.portfolio} was trained on features "
-            f"{champion.bundle.feature_digest}, this code builds {snapshot.feature_digest} ({what}); "
+            f"{champion.bundle.feature_digest}, "
+            f"this code builds {snapshot.feature_digest} ({what}); "
             "run strata train and strata promote"
         )
 
@@ -122,7 +123,10 @@ def score_rows(
     scored_from: datetime,
     now: datetime,
 ) -> pa.Table:
-    """Return the rows' scores: calibrated score, logit before calibration, base and each stage's increment, rules that hit."""
+    """Return the rows' scores, with what they are made of and the rules that hit.
+
+    They are made of the logit before calibration, which is the base and each stage's increment.
+    """
     model, count = champion.bundle.model, features.num_rows
     logit, stages = model.score(features)
     columns = {
@@ -150,7 +154,10 @@ def _rules(features: pa.Table, snapshot: Snapshot, portfolio: Portfolio) -> pd.S
 
 
 def _unscored(transactions: pa.Table, before: pa.Table) -> pa.Table:
-    """Those of the transactions that have no score: late rows stand where they arrived, so they are never missed."""
+    """Those of the transactions that have no score.
+
+    Late rows stand where they arrived, so they are never missed.
+    """
     return transactions.filter(
         ~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks())
     )

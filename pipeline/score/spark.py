@@ -1,8 +1,11 @@
-"""Batch scoring on Spark: features are built and scored where the rows lie, and no row passes through this process.
+"""Batch scoring on Spark: features are built and scored where the rows lie.
+
+No row passes through this process.
 
     with Spark() as engine:
-        scores = score_on_spark(engine, read_snapshot(portfolio, lake), Path("bundle"),
-        building=settings.building) scores.write.parquet("scores")
+        snapshot, config = read_snapshot(portfolio, lake), settings.build_config
+        scores = score_on_spark(engine, snapshot, Path("bundle"), build_config=config)
+        scores.write.parquet("scores")
 
 Each of Spark's workers reads the bundle's folder once, as files that run nothing; all of them must
 see it under that name.
@@ -38,10 +41,10 @@ def score_on_spark(
     build_config: BuildConfig,
     since: datetime | None = None,
 ) -> "DataFrame":
-    """Build the features of the transactions from `since` on and score them; Spark computes as the result is read.
+    """Build the features of the transactions from `since` on and score them.
 
-    Raises BundleError where the bundle is damaged, or was trained on other features than this code
-    builds.
+    Spark computes as the result is read. Raises BundleError where the bundle is damaged, or was
+    trained on other features than this code builds.
     """
     check_features(Champion(version=str(folder), bundle=read_bundle(folder)), snapshot)
     transactions, labels = snapshot.sources
@@ -58,7 +61,11 @@ def score_on_spark(
 
 
 def score_frame(features: "DataFrame", folder: Path) -> "DataFrame":
-    """Score rows of features: transaction_id, score, logit before calibration, base, and each stage's increment."""
+    """Score rows of features.
+
+    The result has transaction_id, score, logit before calibration, base, and each stage's
+    increment.
+    """
     folder, bundle = folder.absolute(), read_bundle(folder)
     numbers = ["score", "logit", "base", *(f"{STAGE}{name}" for name in bundle.model.stages)]
     schema = ", ".join(["transaction_id STRING", *(f"{name} DOUBLE" for name in numbers)])
@@ -93,7 +100,8 @@ def _bundle(folder: Path, mark: str) -> Bundle:
     """
     if _mark(folder) != mark:
         raise BundleError(
-            f"a worker sees another bundle under {folder}; put it where all of Spark's machines see the same"
+            f"a worker sees another bundle under {folder}; "
+            "put it where all of Spark's machines see the same"
         )
     torch.set_num_threads(1)
     return read_bundle(folder)

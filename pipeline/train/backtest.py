@@ -34,7 +34,10 @@ def backtest(
     config: TrainConfig | None = None,
     progress: Progress = SILENT,
 ) -> pd.DataFrame:
-    """Return transaction_id, model, score (calibrated), logit and stage_<group> for each model and row of the test span."""
+    """Return the scores of each model for each row of the test span.
+
+    The columns are transaction_id, model, score (calibrated), logit and stage_<group>.
+    """
     check_models(models)
     snapshot = read_snapshot(portfolio, lake, until=split.test_until)
     with progress.step("features"):

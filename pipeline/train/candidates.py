@@ -1,4 +1,4 @@
-"""The models that compete, fitted on the same rows and each calibrated on accounts that its calibration fit did not see."""
+"""The models that compete: fitted on the same rows, calibrated on accounts they did not see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ MODELS = (LAYERED, *BASELINES)
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fitted model with its calibration, the settings it chose and the seconds that its fit took."""
+    """A fitted model with its calibration, the settings it chose and the seconds of its fit."""
 
     name: str
     model: Layered | Baseline
@@ -88,7 +88,7 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    Every model is calibrated by what it said of accounts before it learned from them: a network of
+    Every model is calibrated by its scores of accounts before it learned from them: a network of
     those that stopped its training, a classical model of all, by refits out of fold; what then
     scores has learned from all accounts. The layered network takes the gradient boosting's opinion
     as its last stage, trusted as far as both are right about those accounts. It learns from
@@ -145,14 +145,16 @@ def fit_classical(
 
 
 def with_stacking(network: Layered, boosting: Classical, y: BoolArray) -> Candidate:
-    """The network, just fitted on the boosting's rows, with the boosting's opinion as its last, calibrating stage; y is [R].
+    """The network with the boosting as its last, calibrating stage; y is [R].
 
-    Raises ValueError where the network has held nothing out.
+    Both were just fitted on the same rows. Raises ValueError where the network has held nothing
+    out.
     """
     apart = network.held_out
     if apart is None:
         raise ValueError(
-            "the network has no held-out accounts to be calibrated on; fit it, or let it learn further, first"
+            "the network has no held-out accounts to be calibrated on; "
+            "fit it, or let it learn further, first"
         )
     stacking = fit_stacking(
         boosting.model,

@@ -1,4 +1,7 @@
-"""Pictures of a training as SVG text: how the models compare, what each stage adds and has learned of its numbers, how."""
+"""Pictures of a training as SVG text.
+
+They show how the models compare, what each stage adds and has learned of its numbers, and how.
+"""
 
 from collections.abc import Callable
 from io import StringIO
@@ -82,7 +85,10 @@ def learning_figure(trained: Trained) -> str:
 
 
 def partial_dependence_figure(trained: Trained) -> str:
-    """What each stage has learned of its numbers: the three that move its increment most, all else usual."""
+    """What each stage has learned of its numbers.
+
+    Drawn are the three that move its increment most, while all else is typical.
+    """
     table = partial_dependence(trained.bundle.model)
     panels = [(name, rows) for name, rows in table.groupby("stage", sort=False)]
 
@@ -108,7 +114,8 @@ def partial_dependence_figure(trained: Trained) -> str:
 
 def _test(trained: Trained) -> str:
     layered, split = trained.metrics["layered"], trained.split
-    return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {split.test_from:%d %b} to {split.test_until:%d %b %Y}"
+    span = f"{split.test_from:%d %b} to {split.test_until:%d %b %Y}"
+    return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {span}"
 
 
 def _svg(draw: Callable[[Axes], None], *, height: float) -> str:

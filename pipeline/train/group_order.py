@@ -1,4 +1,4 @@
-"""The order of the groups, chosen: first what tells most for its price, given what was told before.
+"""The order of the groups, chosen: first the most informative for its price, given those before.
 
 At each place comes the group that lowers the held-out log loss of a small gradient boosting most,
 among the free groups; behind them, of those whose look-up costs money, the one that lowers it most
@@ -37,10 +37,10 @@ def by_information(
     prices: Mapping[str, float],
     seed: int,
 ) -> tuple[Group, ...]:
-    """Return the groups in the order of what they tell about `y` [R] for their price; without a price a group is free.
+    """Return the groups in the order of what they tell about `y` [R] for their price.
 
-    The rows are those a training learns from. Where no account can be held out the order stays as
-    it is.
+    Without a price a group is free. The rows are those a training learns from. Where no account can
+    be held out the order stays as it is.
     """
     sample = tuning_sample(y, accounts, seed=seed)
     left, chosen = list(groups), list[Group]()

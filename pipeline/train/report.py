@@ -1,4 +1,4 @@
-"""What a training gives: the candidates, how they did on the test weeks, the bundle, and the report a terminal shows."""
+"""What a training gives: candidates, their figures, the bundle, and the report of a terminal."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from pipeline.train.candidates import LAYERED, Candidate
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training gives: the candidates, how they did on the test weeks, and the bundle that may become champion.
+    """What a training gives.
 
+    It has the candidates, how they did on the test weeks, and the bundle that may become champion.
     `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after
     each stage, `stage_reliability` says whether what it gives out after each stage is a
     probability, `stage_error` how far it is from one, `activations` how active its stages are.

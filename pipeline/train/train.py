@@ -53,16 +53,17 @@ def train(
     resume: Path | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train and compare what was known at `as_of`; the layered network from nothing, or from another portfolio's bundle.
+    """Train and compare what was known at `as_of`.
 
-    `resume` is a folder for checkpoints: killed and called again, the training goes on. Raises
-    ValueError where the history does not allow it, or features of the bundle mean something else
-    here.
+    The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
+    is a folder for checkpoints: killed and called again, the training goes on. Raises ValueError
+    where the history does not allow it, or features of the bundle mean something else here.
     """
     check_models(models)
     if LAYERED not in models:
         raise ValueError(
-            f"{', '.join(models)} alone give no champion; train {LAYERED} beside them, or name them in a backtest"
+            f"{', '.join(models)} alone give no champion; "
+            f"train {LAYERED} beside them, or name them in a backtest"
         )
     snapshot = read_snapshot(portfolio, lake, until=as_of)
     known = None if start is None else _known(start, snapshot.groups)
@@ -128,7 +129,10 @@ def train(
 def groups_in_order(
     portfolio: Portfolio, groups: tuple[Group, ...], rows: pa.Table, y: BoolArray, *, seed: int
 ) -> tuple[Group, ...]:
-    """The groups as the portfolio orders them, or, where it leaves that open, by what they tell about these rows."""
+    """The groups as the portfolio orders them.
+
+    Where it leaves that open, they are ordered by what they tell about these rows.
+    """
     if not portfolio.is_ordered_by_information:
         return groups
     return by_information(rows, y, _accounts(rows), groups, prices=portfolio.prices, seed=seed)
@@ -139,9 +143,10 @@ def _known(bundle: Bundle, groups: Sequence[Group]) -> Layered:
     ours = fingerprints(groups)
     other = {name: printed for name, printed in bundle.features.items() if name in ours}
     if any(ours[name] != printed for name, printed in other.items()):
-        told = difference({name: ours[name] for name in other}, other)
+        changed = difference({name: ours[name] for name in other}, other)
         raise ValueError(
-            f"the bundle of {bundle.portfolio} was trained on other features ({told}); train that portfolio again"
+            f"the bundle of {bundle.portfolio} was trained on other features ({changed}); "
+            "train that portfolio again"
         )
     return bundle.model
 
@@ -179,10 +184,10 @@ def _bundle(
     as_of: datetime,
     build_config: BuildConfig,
 ) -> Bundle:
-    """The bundle with its policy: the least gain is learned on the latest quarter of the rows trained on.
+    """The bundle with its policy.
 
-    Its confirmed cases are among those rows too, with the labels that stand at `as_of`: some were
-    reversed since.
+    The least gain is learned on the latest quarter of the rows trained on. Its confirmed cases are
+    among those rows too, with the labels that stand at `as_of`: some were reversed since.
     """
     probability = layered.probability(rows)
     recent = rows.num_rows - rows.num_rows // 4
@@ -204,7 +209,7 @@ def _bundle(
         else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
-        usual=typical_ranges(rows, snapshot.groups),
+        typical_ranges=typical_ranges(rows, snapshot.groups),
         cases=CaseIndex.of(
             layered.layered, rows, is_fraud, probability, currencies(snapshot, rows)
         ),

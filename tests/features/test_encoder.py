@@ -121,6 +121,20 @@ def test_an_encoder_is_exactly_itself_after_json(
     assert np.array_equal(again.encode(table).codes, encoder.encode(table).codes)
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "makes no sense at the top: invalid JSON"),
+        ("{}", r"makes no sense at groups: field required, found \{\}; export the bundle again"),
+        ('{"groups": [{"name": 1}]}', r"groups\.0\.name: input should be a valid string, found 1"),
+    ],
+    ids=["empty", "without groups", "a number as name"],
+)
+def test_a_damaged_encoder_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(EncodeError, match=sentence):
+        Encoder.from_json(text)
+
+
 def test_an_infinite_number_is_refused() -> None:
     with pytest.raises(
         EncodeError, match="the feature paid is infinite in 2 rows; a missing value is null"

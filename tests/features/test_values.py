@@ -1,4 +1,4 @@
-"""Every feature of a fixed stream has the values that release 0.1 gave it, as windows and as a batch.
+"""Every feature of a fixed stream has the values of release 0.1, as windows and as a batch.
 
 Kept of each feature, in `release_0_1.json`: in how many rows it is there, and the sum of its values
 times their rows' numbers; a text counts as its CRC-32.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from features.build import KEYS
 from pipeline.arrays import FloatArray
@@ -81,16 +82,13 @@ class Columns:
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "Columns":
         """What dataclasses.asdict() wrote."""
-        numbers, categories = values["numbers"], values["categories"]
-        if not isinstance(numbers, list) or not isinstance(categories, dict):
-            raise ValueError(  # noqa: TRY004 - the file is wrong, not the call
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise ValueError(
                 "the file of a model's columns has no list of numbers and table of categories; "
                 "export it again"
-            )
-        return cls(
-            numbers=tuple(numbers),
-            categories={name: tuple(known) for name, known in categories.items()},
-        )
+            ) from error
 
 
 def _frequent(column: "pd.Series[str]", *, most: int, least_rows: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ FOLDS = 3
 
 
 # above it, legitimate rows are thinned while settings are chosen, and there only
-TUNING_ROWS = 50_000
+TUNING_ROWS = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)

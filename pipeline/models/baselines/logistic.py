@@ -32,8 +32,11 @@ class LinearInputs:
     def learn(cls, features: pd.DataFrame) -> "LinearInputs":
         """Means and scales over what is present; a constant or empty column keeps scale 1."""
         columns = Columns.learn(features, most=20, least_rows=20)
-        logs = np.ma.masked_invalid(signed_log(columns.numbers_of(features)))
-        mean, scale = logs.mean(axis=0).filled(0.0), logs.std(axis=0).filled(1.0)
+        logs = signed_log(columns.numbers_of(features))
+        is_there = np.isfinite(logs)
+        rows = np.maximum(is_there.sum(axis=0), 1)
+        mean = logs.sum(axis=0, where=is_there) / rows
+        scale = np.sqrt(np.square(logs - mean).sum(axis=0, where=is_there) / rows)
         return cls(
             columns=columns,
             mean=tuple(mean.tolist()),
@@ -98,11 +101,7 @@ class Logistic:
         return model
 
     def _solve(self, matrix: FloatArray, fraud: BoolArray, *, strength: float) -> None:
-        model = _logistic(matrix, fraud, strength=strength)
-        self._weights, self._intercept = (
-            model.coef_[0].astype(np.float64),
-            float(model.intercept_[0]),
-        )
+        self._weights, self._intercept = solve(matrix, fraud, strength=strength)
 
     @staticmethod
     def _held_out(
@@ -111,8 +110,8 @@ class Logistic:
         inputs, kept, found = matrix[sample.rows], fraud[sample.rows], []
         for number in sample.usable:
             train, test = sample.fold != number, sample.fold == number
-            model = _logistic(inputs[train], kept[train], strength=strength)
-            found.append(average_precision(kept[test], model.decision_function(inputs[test])))
+            weights, intercept = solve(inputs[train], kept[train], strength=strength)
+            found.append(average_precision(kept[test], inputs[test] @ weights + intercept))
         return float(np.mean(found))
 
     def logit(self, features: pd.DataFrame) -> FloatArray:
@@ -152,6 +151,23 @@ class Logistic:
         return model
 
 
-def _logistic(matrix: FloatArray, fraud: BoolArray, *, strength: float) -> LogisticRegression:
-    # many rows, few columns
-    return LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200).fit(matrix, fraud)
+def solve(matrix: FloatArray, fraud: BoolArray, *, strength: float) -> tuple[FloatArray, float]:
+    """The weights [columns] and the intercept of least penalised log-loss.
+
+    Columns that are alike are solved as one: k of them under an L2 penalty share their weight
+    evenly, which is one column times sqrt(k). Of the simulated world's 335 columns 199 differ, and
+    a Newton step costs the square of their number.
+
+    >>> alike = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> weights, _ = solve(alike, np.array([False, True, False, True]), strength=1.0)
+    >>> bool(weights[0] == weights[1])
+    True
+    """
+    columns = [hash(column.tobytes()) for column in matrix.T]
+    _, first, place, times = np.unique(
+        columns, return_index=True, return_inverse=True, return_counts=True
+    )
+    root = np.sqrt(times)
+    model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)  # many rows
+    model.fit(matrix[:, first] * root, fraud)
+    return (model.coef_[0] / root)[place], float(model.intercept_[0])

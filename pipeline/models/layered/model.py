@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from safetensors.torch import load_file, save_file
 
 from features.declarations import Group
 from features.encoder import Encoder
+from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
-from pipeline.models.layered.stacking import CLASSICAL, Stacking
+from pipeline.models.layered.stacking import CLASSICAL, Stacking, StoredStacking
 from pipeline.models.layered.tensors import Tensors
 from pipeline.models.layered.training import (
     Curve,
@@ -36,6 +38,16 @@ from pipeline.progress import SILENT, Progress
 
 STAGE = "stage_"  # before a stage's name: the column of its increments
 FINE_TUNING = 0.1  # of the pace of a training from nothing
+
+
+class StoredLayered(BaseModel):
+    """What network.json holds: the shape of the networks, how many there are, the stacking."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: NetworkConfig
+    networks: PositiveInt
+    opinion: StoredStacking | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,21 +255,18 @@ class Layered:
 
     @classmethod
     def from_files(cls, folder: Path) -> "Layered":
-        """Read what `to_files` wrote."""
+        """Read what `to_files` wrote. Raises ValueError for anything else."""
         encoder = Encoder.from_json((folder / "encoder.json").read_text(encoding="utf-8"))
-        kept = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        shape = NetworkConfig(**kept["shape"])
+        stored = read_json(StoredLayered, folder / "network.json")
         networks = []
-        for number in range(kept["networks"]):
-            network = LayeredNetwork(encoder, base_logit=0.0, config=shape)
+        for number in range(stored.networks):
+            network = LayeredNetwork(encoder, base_logit=0.0, config=stored.shape)
             network.load_state_dict(load_file(folder / _weights(number)))
             networks.append(network.eval())
-        stacking = (
-            None
-            if kept["opinion"] is None
-            else Stacking.from_json(XGBoost.from_files(folder), kept["opinion"])
-        )
-        return cls(encoder=encoder, networks=tuple(networks), shape=shape, stacking=stacking)
+        stacking = None
+        if stored.opinion is not None:
+            stacking = Stacking.from_stored(XGBoost.from_files(folder), stored.opinion)
+        return cls(encoder=encoder, networks=tuple(networks), shape=stored.shape, stacking=stacking)
 
 
 def _weights(number: int) -> str:

@@ -74,10 +74,11 @@ class Columns(nn.Module):
     @torch.no_grad()
     def forward(self, numbers: Tensor, missing: Tensor) -> Tensor:
         """Return the columns."""
-        filled = torch.where(missing > 0, self.middle, numbers)
+        filled = torch.addcmul(numbers, missing, self.middle)  # a missing number is given as 0
         inputs = torch.cat([filled, filled - self.middle, missing], dim=1)
         chosen = inputs.index_select(1, self.place)
-        return torch.addcmul(self.start, self.slope, chosen).clamp_(self.low, self.high)
+        torch.addcmul(self.start, self.slope, chosen, out=chosen)
+        return chosen.clamp_(self.low, self.high)
 
 
 def _starts(knots: Tensor) -> Tensor:
@@ -137,7 +138,8 @@ class GroupEncoder(nn.Module):
         present = _is_present(missing, codes)
         if self.training and self.group_dropout > 0:
             present = present & (torch.rand_like(vector[:, :1]) >= self.group_dropout)
-        return torch.where(present, vector, self.absent)
+        known = present.to(vector.dtype)
+        return torch.addmm(vector * known, 1 - known, self.absent.unsqueeze(0))
 
     def from_typical(
         self, numbers: Tensor, missing: Tensor, codes: Tensor
@@ -200,7 +202,9 @@ class GroupEncoder(nn.Module):
 
 def _is_present(missing: Tensor, codes: Tensor) -> Tensor:
     """Whether the rows have any fact of the group, [B, 1]."""
-    return (missing < 1).any(dim=1, keepdim=True) | (codes > 0).any(dim=1, keepdim=True)
+    found = [part for part in (1 - missing, codes) if part.shape[1]]
+    known = [part.amax(dim=1, keepdim=True) > 0 for part in found]
+    return known[0] if len(known) == 1 else known[0] | known[1]
 
 
 class Dropout(nn.Dropout):

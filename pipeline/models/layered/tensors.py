@@ -8,7 +8,7 @@ from torch import Tensor, distributed
 
 from features.encoder import Encoded
 
-SCORE_ROWS = 16_384
+SCORE_ROWS = 4_096  # what is between the layers stays in the processor's cache
 
 
 class Tensors(NamedTuple):

@@ -1,4 +1,4 @@
-"""The shares of a stage's facts: they add up to its increment, and a fact that says nothing has none."""
+"""Attributions add up to their stage's increment, and a fact that says nothing has none."""
 
 import numpy as np
 import pyarrow as pa
@@ -31,10 +31,10 @@ def frequent(name: str) -> str:
 def test_shares_and_the_rest_add_up_to_the_increments(seed: int) -> None:
     one, rows = network(seed=seed), rows_of(training_rows(200, seed=9))
     increments = increments_of(one, rows)
-    for stage, told in enumerate(stage_attributions(one, rows)):
-        assert told.facts.shape == (200, 2)
+    for stage, found in enumerate(stage_attributions(one, rows)):
+        assert found.facts.shape == (200, 2)
         np.testing.assert_allclose(
-            (told.facts.sum(dim=1) + told.rest).numpy(), increments[:, stage], atol=1e-5
+            (found.facts.sum(dim=1) + found.rest).numpy(), increments[:, stage], atol=1e-5
         )
 
 
@@ -43,16 +43,16 @@ def test_of_usual_facts_all_is_rest() -> None:
     rows = rows_of(
         table([USUAL | {"channel": frequent("channel"), "country": frequent("country")}])
     )
-    for stage, told in enumerate(stage_attributions(one, rows)):
-        assert told.facts.abs().max() < 1e-3
-        assert float(told.rest[0]) == pytest.approx(increments_of(one, rows)[0, stage], abs=1e-3)
+    for stage, found in enumerate(stage_attributions(one, rows)):
+        assert found.facts.abs().max() < 1e-3
+        assert float(found.rest[0]) == pytest.approx(increments_of(one, rows)[0, stage], abs=1e-3)
 
 
 def test_a_group_without_facts_has_no_shares() -> None:
     one, rows = network(), rows_of(table([{"paid": 5.0}]))
-    told = stage_attributions(one, rows)[1]
-    assert told.facts.abs().max() == 0
-    assert float(told.rest[0]) == pytest.approx(increments_of(one, rows)[0, 1], abs=1e-6)
+    found = stage_attributions(one, rows)[1]
+    assert found.facts.abs().max() == 0
+    assert float(found.rest[0]) == pytest.approx(increments_of(one, rows)[0, 1], abs=1e-6)
 
 
 def deaf_to_distance() -> LayeredNetwork:
@@ -72,13 +72,13 @@ def test_a_fact_that_the_stage_does_not_hear_has_no_share() -> None:
             ]
         )
     )
-    told = stage_attributions(deaf_to_distance(), rows)[1]
-    assert told.facts[:, 0].abs().max() == 0
-    assert told.facts[1, 1].abs() > 0
+    found = stage_attributions(deaf_to_distance(), rows)[1]
+    assert found.facts[:, 0].abs().max() == 0
+    assert found.facts[1, 1].abs() > 0
 
 
 def test_a_missing_number_has_a_share_of_its_own() -> None:
     rows = rows_of(table([{"paid": None, "channel": frequent("channel")}]))
-    told = stage_attributions(network(), rows)[0]
-    assert told.facts[0, 0].abs() > 0
-    assert told.facts[0, 1].abs() == 0
+    found = stage_attributions(network(), rows)[0]
+    assert found.facts[0, 0].abs() > 0
+    assert found.facts[0, 1].abs() == 0

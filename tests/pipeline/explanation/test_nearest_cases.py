@@ -1,4 +1,4 @@
-"""The nearest confirmed cases: kept as said, found as by hand, never the transaction itself, ties by id."""
+"""The nearest confirmed cases: found as by hand, ties by id, never the transaction itself."""
 
 from pathlib import Path
 

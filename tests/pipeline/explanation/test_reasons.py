@@ -42,7 +42,7 @@ GROUPS = (
 )
 
 
-def told(*rows: dict[str, object], increment: float = 0.5) -> list[tuple[StageReason, ...]]:
+def reasons_of(*rows: dict[str, object], increment: float = 0.5) -> list[tuple[StageReason, ...]]:
     return reasons(table(list(rows)), {"amount": np.full(len(rows), increment)}, ENCODER, GROUPS)
 
 
@@ -52,29 +52,29 @@ def words(reason: StageReason) -> list[str]:
 
 def test_facts_stand_by_their_distance_from_the_usual() -> None:
     """The amount lies ln 10 from its middle of 9, the distance ln 1001 from its middle of 0."""
-    ((reason,),) = told({"paid": 99.0, "far": 1000.0, "channel": "pos"})
+    ((reason,),) = reasons_of({"paid": 99.0, "far": 1000.0, "channel": "pos"})
     assert words(reason) == ["distance: 1,000 km", "amount: 99", "channel: pos"]
     assert [fact.unusual for fact in reason.facts] == [True, True, False]
 
 
 def test_far_below_the_usual_is_unusual_too() -> None:
-    ((reason,),) = told({"paid": 0.0})
+    ((reason,),) = reasons_of({"paid": 0.0})
     assert [(fact.text, fact.unusual) for fact in reason.facts] == [("amount: 0", True)]
 
 
 def test_a_category_the_training_did_not_know_is_unusual() -> None:
-    ((reason,),) = told({"channel": "carrier pigeon"})
+    ((reason,),) = reasons_of({"channel": "carrier pigeon"})
     assert [(fact.text, fact.unusual) for fact in reason.facts] == [
         ("channel: carrier pigeon", True)
     ]
 
 
 def test_a_row_of_nulls_has_its_increment_and_no_facts() -> None:
-    assert told({}) == [(StageReason(group="amount", increment=0.5, facts=()),)]
+    assert reasons_of({}) == [(StageReason(group="amount", increment=0.5, facts=()),)]
 
 
 def test_no_rows_have_no_reasons() -> None:
-    assert told() == []
+    assert reasons_of() == []
 
 
 def test_a_stage_tells_its_four_least_usual_numbers() -> None:
@@ -100,9 +100,11 @@ def test_a_stage_tells_its_four_least_usual_numbers() -> None:
 
 
 def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
-    shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.2])}
+    attributions = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.2])}
     row = table([{"paid": 99.0, "far": 0.0, "channel": "pos"}])
-    ((reason,),) = reasons(row, {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares)
+    ((reason,),) = reasons(
+        row, {"amount": np.array([0.5])}, ENCODER, GROUPS, attributions=attributions
+    )
     assert [(fact.name, fact.attribution) for fact in reason.facts] == [
         ("far", -0.4),
         ("channel", 0.2),
@@ -111,9 +113,13 @@ def test_facts_with_shares_stand_by_their_size_categories_among_them() -> None:
 
 
 def test_a_number_that_is_missing_is_told_where_that_weighs() -> None:
-    shares = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.0])}
+    attributions = {"paid": np.array([0.1]), "far": np.array([-0.4]), "channel": np.array([0.0])}
     ((reason,),) = reasons(
-        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, shares=shares
+        table([{"paid": 99.0}]),
+        {"amount": np.array([0.5])},
+        ENCODER,
+        GROUPS,
+        attributions=attributions,
     )
     assert words(reason) == ["distance: none (never)", "amount: 99"]
 
@@ -122,11 +128,13 @@ def test_shares_are_told_only_of_increments_of_this_model() -> None:
     model = layered()
     rows = table([{"paid": 9.0, "channel": "pos", "far": 3.0, "country": "FR"}] * 2)
     added = dict(zip(("amount", "place"), model.increments(rows).T, strict=True))
-    shares = fact_attributions(model, rows, added | {"amount": added["amount"] + [0.0, 0.3]})
+    attributions = fact_attributions(model, rows, added | {"amount": added["amount"] + [0.0, 0.3]})
     assert (
-        np.isnan(shares["paid"]).tolist() == np.isnan(shares["channel"]).tolist() == [False, True]
+        np.isnan(attributions["paid"]).tolist()
+        == np.isnan(attributions["channel"]).tolist()
+        == [False, True]
     )
-    assert not np.isnan(shares["far"]).any()
+    assert not np.isnan(attributions["far"]).any()
     assert fact_attributions(model, rows, {"place": added["place"]})["paid"] == pytest.approx(
         [np.nan, np.nan], nan_ok=True
     )
@@ -172,7 +180,7 @@ def test_a_value_is_said_with_its_unit(unit: str, value: float, text: str) -> No
     ids=["flag that holds", "flag that does not", "category"],
 )
 def test_flags_and_categories_are_said_in_words(feature: Feature, value: object, text: str) -> None:
-    assert in_words(feature, value, usual=TypicalRange(low=0.0, high=0.2, own=True)) == text
+    assert in_words(feature, value, typical=TypicalRange(low=0.0, high=0.2, own=True)) == text
 
 
 @pytest.mark.parametrize(
@@ -205,24 +213,26 @@ def test_flags_and_categories_are_said_in_words(feature: Feature, value: object,
 def test_a_value_is_said_beside_the_accounts_usual(
     unit: str, value: float, span: tuple[float, float], text: str
 ) -> None:
-    usual = TypicalRange(low=span[0], high=span[1], own=True)
-    assert in_words(fact("x", "x", "meaning", unit=unit), value, usual=usual) == f"meaning: {text}"
+    typical = TypicalRange(low=span[0], high=span[1], own=True)
+    assert (
+        in_words(fact("x", "x", "meaning", unit=unit), value, typical=typical) == f"meaning: {text}"
+    )
 
 
 def test_the_portfolios_usual_is_told_as_such() -> None:
-    usual = {"paid": TypicalRange(low=5.0, high=12.0, own=False)}
+    ranges = {"paid": TypicalRange(low=5.0, high=12.0, own=False)}
     ((reason,),) = reasons(
-        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual]
+        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, ranges=[ranges]
     )
     assert words(reason) == ["amount: 99, 5 to 12 in most payments"]
     assert reason.facts[0].unusual
 
 
 def test_what_the_account_does_usually_is_not_unusual() -> None:
-    """The amount of 99 is 2.3 spreads above the training's middle, and among the account's usual ones."""
-    usual = {"paid": TypicalRange(low=80.0, high=120.0, own=True)}
+    """The amount of 99 is 2.3 spreads above the training's middle, and in the account's range."""
+    ranges = {"paid": TypicalRange(low=80.0, high=120.0, own=True)}
     ((reason,),) = reasons(
-        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, usual=[usual]
+        table([{"paid": 99.0}]), {"amount": np.array([0.5])}, ENCODER, GROUPS, ranges=[ranges]
     )
     assert [(fact.text, fact.unusual) for fact in reason.facts] == [
         ("amount: 99, usually 80 to 120", False)

@@ -50,7 +50,7 @@ def earlier(
     return [(account, first_day + place, count) for place, count in enumerate(counts)]
 
 
-def usual(
+def typical_range(
     asked: tuple[str, float, float | None], *past: tuple[str, float, float | None]
 ) -> TypicalRange | None:
     (found,) = typical_ranges_of_accounts(rows(asked), rows(*past))
@@ -58,19 +58,24 @@ def usual(
 
 
 def test_the_middle_half_of_the_accounts_earlier_values_is_usual() -> None:
-    """Sorted 0 0 1 1 2 3 9: the quartiles, taken outwards to values that there are, are the second (of 1.5) and the sixth."""
-    found = usual(("a", 50, 7), *earlier("a", [0, 9, 1, 0, 3, 1, 2]), *earlier("b", [500] * 9))
+    """Of 0 0 1 1 2 3 9 the quartiles are the second value and the sixth.
+
+    They are taken outwards to values that there are.
+    """
+    found = typical_range(
+        ("a", 50, 7), *earlier("a", [0, 9, 1, 0, 3, 1, 2]), *earlier("b", [500] * 9)
+    )
     assert found == TypicalRange(low=0, high=3, own=True)
 
 
 def test_fewer_than_five_known_values_say_nothing() -> None:
-    assert usual(("a", 50, 7), *earlier("a", [1, 1, 1, 1])) is None
-    assert usual(("a", 50, 7), *earlier("a", [1, 1, None, 1, 1])) is None
-    assert usual(("a", 50, 7), *earlier("a", [1, 1, None, 1, 1, 1])) == TypicalRange(
+    assert typical_range(("a", 50, 7), *earlier("a", [1, 1, 1, 1])) is None
+    assert typical_range(("a", 50, 7), *earlier("a", [1, 1, None, 1, 1])) is None
+    assert typical_range(("a", 50, 7), *earlier("a", [1, 1, None, 1, 1, 1])) == TypicalRange(
         low=1, high=1, own=True
     )
-    assert usual(("a", 50, 7), *earlier("b", [1] * 9)) is None
-    assert usual(("a", 50, 7)) is None
+    assert typical_range(("a", 50, 7), *earlier("b", [1] * 9)) is None
+    assert typical_range(("a", 50, 7)) is None
 
 
 def test_what_came_later_or_within_the_day_before_does_not_count() -> None:
@@ -79,23 +84,27 @@ def test_what_came_later_or_within_the_day_before_does_not_count() -> None:
         [("a", 50 - minutes / 1440, 80.0) for minutes in range(1, 40)],
     )
     later = earlier("a", [90] * 20, first_day=50)
-    assert usual(("a", 50, 7), *long_ago, *burst, *later) == TypicalRange(low=1, high=1, own=True)
+    assert typical_range(("a", 50, 7), *long_ago, *burst, *later) == TypicalRange(
+        low=1, high=1, own=True
+    )
     # days 0 to 4: exactly a day before counts
-    assert usual(("a", 5, 7), *long_ago) == TypicalRange(low=1, high=1, own=True)
-    assert usual(("a", 4.999, 7), *long_ago) is None
+    assert typical_range(("a", 5, 7), *long_ago) == TypicalRange(low=1, high=1, own=True)
+    assert typical_range(("a", 4.999, 7), *long_ago) is None
 
 
 def test_what_lies_before_the_look_back_does_not_count() -> None:
     # days 4 to 8
-    assert usual(("a", 94, 7), *earlier("a", [1] * 9)) == TypicalRange(low=1, high=1, own=True)
-    assert usual(("a", 94.001, 7), *earlier("a", [1] * 9)) is None
+    assert typical_range(("a", 94, 7), *earlier("a", [1] * 9)) == TypicalRange(
+        low=1, high=1, own=True
+    )
+    assert typical_range(("a", 94.001, 7), *earlier("a", [1] * 9)) is None
 
 
 def test_of_many_payments_the_latest_hundred_count() -> None:
     many = [("a", place / 10, float(place >= 100)) for place in range(200)]
-    assert usual(("a", 50, 7), *many) == TypicalRange(low=1, high=1, own=True)
-    assert usual(("a", 50, 7), *many[:199]) == TypicalRange(low=1, high=1, own=True)
-    assert usual(("a", 50, 7), *many[:170]) == TypicalRange(low=0, high=1, own=True)
+    assert typical_range(("a", 50, 7), *many) == TypicalRange(low=1, high=1, own=True)
+    assert typical_range(("a", 50, 7), *many[:199]) == TypicalRange(low=1, high=1, own=True)
+    assert typical_range(("a", 50, 7), *many[:170]) == TypicalRange(low=0, high=1, own=True)
 
 
 def test_each_row_has_its_own_usual() -> None:

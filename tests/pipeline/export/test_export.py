@@ -174,7 +174,7 @@ def test_a_stage_may_have_numbers_alone_or_categories_alone(bundle: Bundle, tmp_
 def test_knots_close_to_one_another_round_as_torch_rounds_them(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    """Amounts between 1,000 and 1,001: on the log scale knots are 1e-4 apart and slopes about 10,000."""
+    """Amounts from 1,000 to 1,001: on the log scale knots are 1e-4 apart, slopes about 10,000."""
     rows = training_rows(2000)
     rows = rows.set_column(0, "paid", pa.array(1000 + np.random.default_rng(1).random(2000)))
     close = replace(bundle, model=fitted(rows, GROUPS))
@@ -326,8 +326,8 @@ def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(
     )
     assert run(capsys) == (2, "", sentence)
     succeed(registry, "to-export", record(registry, trained_as(world, "to-export")))
-    said = f"version 1 is in {to}; its scorer.py says how to score with it\n"
-    assert run(capsys) == (0, said, "")
+    printed = f"version 1 is in {to}; its scorer.py says how to score with it\n"
+    assert run(capsys) == (0, printed, "")
     assert run(capsys) == (
         2,
         "",

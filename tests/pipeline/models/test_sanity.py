@@ -1,4 +1,4 @@
-"""Sanity of the reasons: seeds agree, noise teaches nothing, a stage weighs what it says, known fraud counts.
+"""Sanity of the reasons: seeds agree, noise teaches nothing, known fraud counts.
 
 All on one world of 8,000 transactions and four groups: a network learns its first 40 days, in a
 second, and is asked about the rest. Flagged are the hundred rows that score highest.
@@ -166,7 +166,7 @@ def test_confirmed_fraud_at_a_retailer_never_lowers_its_increment(sane: Sane) ->
 
 
 def with_frauds(rows: pa.Table, more: int) -> pa.Table:
-    """The rows as if so many further frauds at their retailers had become known half a day before."""
+    """The rows as if so many more frauds at their retailers were known half a day before."""
     table = rows.to_pandas()
     for span in ("1d", "7d", "30d"):
         frauds, rate = f"merchant_known_frauds_{span}", f"merchant_fraud_rate_{span}"

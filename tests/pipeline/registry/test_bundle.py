@@ -1,4 +1,7 @@
-"""A bundle gives the same scores anywhere, opens without running anything, and is refused when it is not what was written."""
+"""A bundle gives the same scores anywhere, and opens without running anything.
+
+It is refused when it is not what was written.
+"""
 
 import hashlib
 import json
@@ -31,7 +34,7 @@ BUNDLE = Bundle(
     ip_databases={"city.mmdb": "2023-04-01"},
     trained_as_of=datetime(2025, 2, 5, tzinfo=UTC),
     metrics={"ap": 0.51, "base_rate": 0.005},
-    usual={"paid": TypicalRange(low=9.5, high=41.0, own=False)},
+    typical_ranges={"paid": TypicalRange(low=9.5, high=41.0, own=False)},
     cases=confirmed_cases(layered(networks=2)),
 )
 
@@ -69,7 +72,7 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
         BUNDLE.metrics,
     )
     assert (read.features, read.ip_databases) == (BUNDLE.features, BUNDLE.ip_databases)
-    assert (read.usual, read.cases.facts) == (BUNDLE.usual, BUNDLE.cases.facts)
+    assert (read.typical_ranges, read.cases.facts) == (BUNDLE.typical_ranges, BUNDLE.cases.facts)
     assert read.cases.nearest(read.model, keyed_rows(8)) == BUNDLE.cases.nearest(
         BUNDLE.model, keyed_rows(8)
     )
@@ -77,7 +80,9 @@ def test_all_else_is_read_as_it_was_written(written: Path) -> None:
 
 def test_a_bundle_may_know_no_cases(tmp_path: Path) -> None:
     read = read_bundle(
-        write_bundle(replace(BUNDLE, cases=CaseIndex.none(), usual={}), tmp_path / "bundle")
+        write_bundle(
+            replace(BUNDLE, cases=CaseIndex.none(), typical_ranges={}), tmp_path / "bundle"
+        )
     )
     assert read.cases.nearest(read.model, keyed_rows(2)) == [(), ()]
 
@@ -104,14 +109,14 @@ def test_no_file_is_a_pickle_or_an_archive_of_one(written: Path) -> None:
 
 def test_the_card_says_what_it_is(written: Path) -> None:
     card = (written / "card.md").read_text(encoding="utf-8")
-    for told in (
+    for words in (
         "# world",
         "2025-02-05 00:00 UTC",
         "amount, place",
         "| ap | 0.51 |",
         "given the groups",
     ):
-        assert told in card
+        assert words in card
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40], ids=["empty", "one byte", "forty bytes"])
@@ -242,6 +247,75 @@ def test_an_incomplete_manifest_is_refused(folder: Path, name: str) -> None:
 def test_a_manifest_that_makes_no_sense_is_refused(folder: Path, name: str, value: object) -> None:
     change(folder, lambda facts: facts.update({name: value}))
     with pytest.raises(BundleError, match="export"):
+        read_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "sentence"),
+    [
+        (
+            "network.json",
+            lambda stored: stored.pop("networks"),
+            "network.json makes no sense at networks: field required",
+        ),
+        (
+            "network.json",
+            lambda stored: stored["shape"].update(width="16"),
+            "network.json makes no sense at shape.width: .* valid integer, found '16'",
+        ),
+        (
+            "network.json",
+            lambda stored: stored.update(opinion={"trust": 1.5, "a": 1.0, "b": 0.0}),
+            "network.json makes no sense at opinion.trust: .* less than or equal to 1, found 1.5",
+        ),
+        (
+            "encoder.json",
+            lambda stored: stored["groups"][0].pop("numbers"),
+            "encoder.json makes no sense at groups.0.numbers: field required",
+        ),
+        (
+            "usual.json",
+            lambda stored: stored["paid"].update(low=None),
+            "usual.json makes no sense at paid.low: .* valid number, found None",
+        ),
+        (
+            "usual.json",
+            lambda stored: stored["paid"].update(middle=2.0),
+            "usual.json makes no sense at paid.middle: .*, found 2.0",
+        ),
+        (
+            "cases.json",
+            lambda stored: stored.pop("is_fraud"),
+            "cases.json makes no sense at is_fraud: field required",
+        ),
+        (
+            "cases.json",
+            lambda stored: stored.update(event_time=["noon"]),
+            "cases.json makes no sense at event_time.0: .* valid integer, found 'noon'",
+        ),
+        (
+            "manifest.json",
+            lambda stored: stored["metrics"].update(ap="high"),
+            "manifest.json makes no sense at metrics.ap: .* valid number, found 'high'",
+        ),
+        (
+            "manifest.json",
+            lambda stored: stored.update(trained_as_of="2025-02-05T00:00:00"),
+            "manifest.json makes no sense at trained_as_of: .* timezone",
+        ),
+    ],
+)
+def test_a_file_that_lacks_a_key_or_has_another_type_is_refused(
+    folder: Path, name: str, edit: Callable[[dict[str, Any]], object], sentence: str
+) -> None:
+    stored = json.loads((folder / name).read_text())
+    edit(stored)
+    text = json.dumps(stored)
+    (folder / name).write_text(text)
+    if name != "manifest.json":
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        change(folder, lambda facts: facts["files"].update({name: digest}))
+    with pytest.raises(BundleError, match=rf"fit together \({sentence}.*\); export it again"):
         read_bundle(folder)
 
 

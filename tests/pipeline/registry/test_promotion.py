@@ -5,7 +5,14 @@ import pytest
 from pipeline.registry import promotion
 from pipeline.registry.champion import RegistryError, load_champion
 from pipeline.registry.model_version import Version
-from pipeline.registry.promotion import Promotion, PromotionError, gates, promote, rollback
+from pipeline.registry.promotion import (
+    NON_INFERIORITY_MARGIN,
+    PromotionError,
+    Rollback,
+    gates,
+    promote,
+    rollback,
+)
 from pipeline.registry.versions import Registry
 from pipeline.train.recording import record
 from tests.small_world import World, trained_as
@@ -51,10 +58,15 @@ def test_a_challenger_is_refused_only_on_evidence(figures: dict[str, float], all
 def test_the_reasons_are_sentences_with_their_figures() -> None:
     figures = GOOD | over("logistic", 0.2, 0.1, 0.3) | over("xgboost", -0.2, -0.3, -0.1)
     found = gates(Version(number="1", run_id="r", metrics=figures))
-    assert [gate.name for gate in found] == ["chance", "logistic", "xgboost"]
+    assert [(gate.name, gate.value, gate.bound) for gate in found] == [
+        ("chance", 0.5, 0.005),
+        ("logistic", 0.3, NON_INFERIORITY_MARGIN),
+        ("xgboost", -0.1, NON_INFERIORITY_MARGIN),
+    ]
     assert tuple(gate.sentence for gate in found) == (
         "yes: its AP is 0.500, chance gives 0.0050",
-        "yes: its AP minus logistic's is +0.200, 95 % interval +0.100 to +0.300, not wholly below -0.01",
+        "yes: its AP minus logistic's is +0.200, 95 % interval +0.100 to +0.300, "
+        "not wholly below -0.01",
         "no: its AP minus xgboost's is -0.200, 95 % interval -0.300 to -0.100, wholly below -0.01",
     )
 
@@ -65,11 +77,9 @@ def test_promote_then_promote_then_roll_back(registry: Registry, world: World) -
     assert registry.version("way", "champion") == first
     assert registry.version("way", "challenger") is None
     record(registry, trained_as(world, "way"))
-    assert promote(registry, "way") == Promotion(
-        version="2", allowed=True, reasons=promote_reasons()
-    )
-    back = rollback(registry, "way")
-    assert (back.version, back.reasons) == ("1", ("version 2 is champion no more",))
+    second = promote(registry, "way")
+    assert (second.version, second.allowed, second.reasons) == ("2", True, promote_reasons())
+    assert rollback(registry, "way") == Rollback(version="1", replaced="2")
     assert load_champion(registry, "way").version == "1"
     with pytest.raises(
         PromotionError,
@@ -81,7 +91,8 @@ def test_promote_then_promote_then_roll_back(registry: Registry, world: World) -
 def promote_reasons() -> tuple[str, ...]:
     return (
         "yes: its AP is 0.500, chance gives 0.0050",
-        "yes: its AP minus logistic's is +0.100, 95 % interval +0.050 to +0.150, not wholly below -0.01",
+        "yes: its AP minus logistic's is +0.100, 95 % interval +0.050 to +0.150, "
+        "not wholly below -0.01",
     )
 
 
@@ -101,7 +112,10 @@ def test_a_refused_challenger_stays_challenger(registry: Registry, world: World)
 def test_a_promotion_killed_half_way_is_finished_by_the_next(
     registry: Registry, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the champion changed, before the challenger was dropped: it still took over from version 1."""
+    """Killed after the champion changed, before the challenger was dropped.
+
+    It still took over from version 1.
+    """
     record(registry, trained_as(world, "killed"))
     promote(registry, "killed")
     record(registry, trained_as(world, "killed"))

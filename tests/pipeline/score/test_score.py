@@ -1,4 +1,4 @@
-"""Scoring: each transaction once and for good, the same in batches of any size, and whenever it is killed."""
+"""Scoring: each transaction once and for good, in batches of any size, whenever it is killed."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -179,7 +179,7 @@ def test_killed_after_the_alerts_nothing_is_raised_twice(
 def test_batches_left_without_alerts_are_gone_through_one_by_one(
     desk: Desk, day_by_day: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after the scores on two of the days: what the days raise is what they raise undisturbed."""
+    """Killed after the scores on two of the days: the days raise what they raise undisturbed."""
     for day in range(1, 8):
         if day in {2, 3}:
             killed_once(monkeypatch, pipeline.score.alerts, "raise_alerts")
@@ -235,7 +235,10 @@ def test_a_late_row_is_scored_as_of_its_arrival(
 
 
 def test_scoring_goes_on_from_where_the_first_champion_began(world: World, tmp_path: Path) -> None:
-    """The first two rows come in after a scoring, and after a younger champion took over: they are still scored."""
+    """Late rows are still scored.
+
+    The first two come in after a scoring, and after a younger champion took over.
+    """
     rows = world.unscored
     desk = Desk.open(world, tmp_path / "desk", transactions=rows.slice(2))
     desk.score()
@@ -314,7 +317,7 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
     known = desk.world.transactions.to_pandas().set_index("transaction_id")
     flagged = [one for case in desk.cases for one in case.transactions]
     assert len(flagged) > 100
-    amount_paid, told = fact("amount_paid", "amount", "amount", unit="currency"), 0
+    amount_paid, amount_facts = fact("amount_paid", "amount", "amount", unit="currency"), 0
     for one in flagged:
         row = scores.loc[one.transaction_id]
         assert (one.score, one.logit, one.base) == (row["score"], row["logit"], row["base"])
@@ -331,8 +334,8 @@ def test_what_was_scored_reaches_the_analyst(desk: Desk) -> None:
             if one_fact.name == "amount_paid"
         ]
         assert all(text.startswith(in_words(amount_paid, one.amount)) for text in paid)
-        told += len(paid)
-    assert told > 10
+        amount_facts += len(paid)
+    assert amount_facts > 10
 
 
 def test_reasons_tell_what_is_usual_and_the_nearest_confirmed_cases(
@@ -391,7 +394,10 @@ def test_a_batch_that_raises_nothing_is_done_with(desk: Desk) -> None:
 def test_alerts_of_an_earlier_champion_keep_its_stages(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scored by a champion with a stage "social", killed before the alerts, finished by a champion that has none."""
+    """Scored by a champion with a stage "social", finished by a champion that has none.
+
+    The first run was killed before the alerts.
+    """
     bundle = desk.world.trained.bundle
     before = Champion(
         version="7", bundle=replace(bundle, model=_with_stage(bundle.model, "social"))
@@ -442,8 +448,8 @@ def test_a_champion_of_other_features_is_refused(desk: Desk) -> None:
 
 def test_a_champion_of_other_groups_is_told_what_differs(desk: Desk) -> None:
     portfolio = replace(desk.world.portfolio, order=("amount", "retailer"))
-    told = r"\(clock_hour_sine, clock_hour_cosine, .* more are gone\); run strata train and strata promote"
-    with pytest.raises(BundleError, match=told):
+    gone = r"\(clock_hour_sine, clock_hour_cosine, .* more are gone\); run strata train and strata"
+    with pytest.raises(BundleError, match=gone):
         desk.score(portfolio=portfolio)
 
 

@@ -1,4 +1,4 @@
-"""Spark scores the lake's rows as this process does, from files alone, and refuses a bundle that is not the one meant."""
+"""Spark scores the lake's rows as this process does, from files alone, by the bundle meant."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Backtest: every row of the test span, once a model, scored by what one would have known on the day it begins."""
+"""Backtest: each row of the test span, once a model, scored by what was known as it began."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_only_the_layered_network_tells_its_stages(world: World, scores: pd.Data
 
 
 def test_a_score_is_a_calibrated_probability(scores: pd.DataFrame) -> None:
-    """One affine map of the logit a model, which keeps the order: found again from two rows, it holds for all."""
+    """One rising affine map of the logit a model: found again from two rows, it holds for all."""
     for _, rows in scores.groupby("model"):
         calibrated = np.log(rows["score"] / (1 - rows["score"]))
         a, b = np.polyfit(rows["logit"], calibrated, 1)
@@ -67,14 +67,17 @@ def test_a_score_is_a_calibrated_probability(scores: pd.DataFrame) -> None:
 
 
 def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.DataFrame) -> None:
-    """A test span cut short gives the same scores for what is left of it: the training does not see the test span."""
+    """A test span cut short gives the same scores for what is left of it.
+
+    The training does not see the test span.
+    """
     shorter = run(world, days(0, 21, 28, 30), models=("layered",)).set_index("transaction_id")
     longer = scores[scores["model"] == "layered"].set_index("transaction_id").loc[shorter.index]
     pd.testing.assert_frame_equal(shorter, longer, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("split", "told"),
+    ("split", "message"),
     [
         (
             days(0, 21, 400, 401),
@@ -88,8 +91,8 @@ def test_the_weeks_after_the_test_span_change_nothing(world: World, scores: pd.D
     ],
     ids=["nothing to test", "nothing to train on", "no fraud to train on"],
 )
-def test_spans_without_what_is_needed_are_refused(world: World, split: Split, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_spans_without_what_is_needed_are_refused(world: World, split: Split, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         run(world, split, models=("layered",))
 
 

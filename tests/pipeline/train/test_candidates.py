@@ -1,4 +1,4 @@
-"""Models that compete: named correctly, fitted on the same rows, calibrated on accounts they did not learn from."""
+"""Models that compete: fitted on the same rows, calibrated on accounts they did not learn from."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -24,7 +24,7 @@ from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         ([], "no model is named; choose from layered, "),
         (["layered", "magic"], "there is no model 'magic'; choose from layered, "),
@@ -32,8 +32,8 @@ from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
     ],
     ids=["none", "unknown", "twice"],
 )
-def test_wrong_models_are_refused(names: list[str], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_models_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         check_models(names)
 
 
@@ -127,29 +127,33 @@ def small(column: str, values: pa.Array) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("frauds", "told"),
+    ("frauds", "message"),
     [
         (
             range(0),
-            "both frauds and legitimate rows are needed, found 1500 rows, all legitimate; take a longer period",
+            "both frauds and legitimate rows are needed, found 1500 rows, all legitimate; "
+            "take a longer period",
         ),
         (
             range(ROWS),
-            "both frauds and legitimate rows are needed, found 1500 rows, all fraud; take a longer period",
+            "both frauds and legitimate rows are needed, found 1500 rows, all fraud; "
+            "take a longer period",
         ),
         (
             (3, 700, 901),
-            "rows to stop the training by have 0 frauds; both classes are needed: take a longer span or more acc",
+            "rows to stop the training by have 0 frauds; both classes are needed: "
+            "take a longer span or more acc",
         ),
         (
             range(7, ROWS, 300),
-            "all frauds are of one account, and no model can be judged on others; take a longer span",
+            "all frauds are of one account, and no model can be judged on others; "
+            "take a longer span",
         ),
     ],
     ids=["one class", "the other class", "three frauds", "one account"],
 )
-def test_too_few_frauds_are_refused(frauds: Iterable[int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_too_few_frauds_are_refused(frauds: Iterable[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         fit_candidates(
             ["layered"],
             small("", pa.nulls(0)),

@@ -1,4 +1,7 @@
-"""The order of groups by information: what tells most comes first, what another group told already comes late, money counts."""
+"""The order of groups by information: what tells most comes first, and money counts.
+
+What another group holds already comes late.
+"""
 
 from pathlib import Path
 
@@ -96,7 +99,8 @@ def test_a_portfolio_leaves_the_order_to_a_training(tmp_path: Path) -> None:
     [
         (
             'order = "automatic"',
-            "order in .groups. of .* is 'automatic'; write it as a list of group names, or as 'auto'",
+            "order in .groups. of .* is 'automatic'; "
+            "write it as a list of group names, or as 'auto'",
         ),
         ("prices = { ipp = 1 }", "names 'ipp', which is no group; choose from amount, clock"),
         (

@@ -96,9 +96,9 @@ def test_what_is_recorded_scores_without_unpickling_and_without_this_code(
         Scorer(folder).score(features.to_pydict()).logit, model.logit(features), atol=1e-5
     )
     rows = model.tensors(features)
-    said = read_program(folder / "network-0.pt2")(rows.numbers, rows.missing, rows.codes)
+    increments = read_program(folder / "network-0.pt2")(rows.numbers, rows.missing, rows.codes)
     np.testing.assert_allclose(
-        said.detach().numpy(), increments_of(model.networks[0], rows), atol=1e-5
+        increments.detach().numpy(), increments_of(model.networks[0], rows), atol=1e-5
     )
 
 

@@ -1,4 +1,4 @@
-"""Training: what is not known at its moment does not enter it, and what it reports is what it did."""
+"""Training: what is not known at its moment stays out, and what it reports is what it did."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -42,7 +42,11 @@ def labels_of(world: World) -> pa.Table:
 
 
 def test_what_is_not_known_at_the_moment_does_not_enter(world: World, tmp_path: Path) -> None:
-    """Later rows are made dear, later labels turned round, and every known label is reversed the moment after."""
+    """What comes later changes nothing.
+
+    Later rows are made dear, later labels turned round, and every known label is reversed the
+    moment after.
+    """
     rows, labels = world.transactions, labels_of(world)
     future = pc.greater_equal(rows["as_of"], pa.scalar(AS_OF, TIME))
     amounts = pc.if_else(future, pa.scalar(1e6), rows["amount"])
@@ -67,18 +71,23 @@ def test_what_is_not_known_at_the_moment_does_not_enter(world: World, tmp_path: 
         ]
     )
     changed = trained_on(world.portfolio, lake_of(tmp_path, rows, labels))
-    usual = trained_on(world.portfolio, world.lake)
-    assert (changed.train_rows, changed.train_frauds) == (usual.train_rows, usual.train_frauds)
-    assert changed.metrics == usual.metrics
-    assert changed.bundle.policy == usual.bundle.policy
+    unchanged = trained_on(world.portfolio, world.lake)
+    assert (changed.train_rows, changed.train_frauds) == (
+        unchanged.train_rows,
+        unchanged.train_frauds,
+    )
+    assert changed.metrics == unchanged.metrics
+    assert changed.bundle.policy == unchanged.bundle.policy
     features = read_snapshot(world.portfolio, world.lake).features(
         build_config=BUILD_CONFIG, since=AS_OF
     )
-    assert np.array_equal(changed.bundle.increments(features), usual.bundle.increments(features))
+    assert np.array_equal(
+        changed.bundle.increments(features), unchanged.bundle.increments(features)
+    )
 
 
 def test_a_label_known_at_the_moment_does_enter(world: World, tmp_path: Path) -> None:
-    """The counterpart: reversed not after but at the moment the test begins, the labels trained on are the others."""
+    """Labels reversed at the moment the test begins, not after it, are trained on reversed."""
     labels, begins = labels_of(world), world.trained.split.test_from
     turned = pa.table(
         {

@@ -1,4 +1,4 @@
-"""The classical models: they learn, repeat, survive their files without a pickle, and say what they miss."""
+"""The classical models: they learn, repeat, survive their files, and say what they miss."""
 
 from pathlib import Path
 
@@ -183,3 +183,15 @@ def test_the_linear_matrix_has_numbers_what_is_missing_and_one_hot() -> None:
     assert np.isfinite(matrix).all()
     assert matrix[:, 0].std() == pytest.approx(1)
     assert (matrix[:, 8:].sum(axis=1) == 1).all()  # one channel, or rare, or none
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"numbers": ["paid"]}, {"numbers": [1], "categories": {}}, {"numbers": "paid"}],
+    ids=["nothing", "no categories", "a number as name", "no list"],
+)
+def test_columns_that_are_none_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(
+        ValueError, match="has no list of numbers and table of categories; export it again"
+    ):
+        Columns.from_json(values)

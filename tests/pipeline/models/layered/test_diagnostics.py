@@ -1,4 +1,4 @@
-"""What is told of a network's inside is what it does: a number's response, how active its stages are."""
+"""Diagnostics say what a network does: a number's response, how active its stages are."""
 
 from dataclasses import replace
 

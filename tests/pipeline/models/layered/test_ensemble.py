@@ -1,4 +1,4 @@
-"""Members: many networks trained as one are, told apart, plain networks that say together what they said."""
+"""Ensemble: many networks trained as one are, taken apart, plain networks with the same mean."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Grafting: a new group changes no score until it has learned, and then leaves frozen stages as they were."""
+"""Grafting: a new group changes no score until it has learned, and leaves frozen stages alone."""
 
 from dataclasses import replace
 
@@ -73,7 +73,8 @@ def test_what_it_was_given_is_not_changed(
     [
         (
             (GROUPS[1], GROUPS[0], NEW),
-            "the groups place, amount, credit are not the network's own and new ones behind them; name amount, place in this",
+            "the groups place, amount, credit are not the network's own and new ones behind them; "
+            "name amount, place in this",
         ),
         (GROUPS, "the groups amount, place are not the network's own and new ones behind them"),
     ],

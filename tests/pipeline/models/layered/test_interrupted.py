@@ -1,4 +1,4 @@
-"""A training that is killed and begun again, or shared by two processes, gives what one whole training gives."""
+"""A training killed and begun again, or shared by two processes, gives what a whole one gives."""
 
 import signal
 import subprocess

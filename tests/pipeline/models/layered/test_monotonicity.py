@@ -1,4 +1,4 @@
-"""One more known fraud: what a row would look like by it, and that a stage which it would lower is seen."""
+"""One more known fraud: how it changes a row, and that a stage which it would lower is seen."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The layered network: its stages add up, know nothing of later groups, and degrade gently where a group is absent."""
+"""The layered network: its stages add up, know nothing of later groups, and may be absent."""
 
 import math
 

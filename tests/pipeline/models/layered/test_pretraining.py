@@ -1,4 +1,4 @@
-"""Learning without labels: what is masked cannot be seen, what goes together is learned, and training goes on from there."""
+"""Learning without labels: what is masked cannot be seen, what goes together is learned."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ def test_a_masked_fact_looks_missing_and_the_others_stay() -> None:
 
 
 def test_a_third_is_masked_and_in_half_of_the_rows_a_group() -> None:
-    """A fact stays seen with .7 * (1 - .5 / 2): its group is the one of two that half of the rows lose."""
+    """A fact stays seen with .7 * (1 - .5 / 2): half of the rows lose one of the two groups."""
     torch.manual_seed(1)
     hidden = draw_hidden(20_000, torch.tensor([0, 0, 0, 1, 1, 1]))
     assert hidden.float().mean(dim=0).numpy() == pytest.approx(1 - 0.7 * 0.75, abs=0.02)
@@ -161,6 +161,7 @@ def test_a_rate_without_log_odds_is_refused(rate: float) -> None:
     _, made = learned(training_rows(100), config=replace(QUICK, epochs=1))
     with pytest.raises(
         ValueError,
-        match=f"the rate of frauds must lie between 0 and 1, not be {rate}; take it from the labels",
+        match=f"the rate of frauds must lie between 0 and 1, not be {rate}; "
+        "take it from the labels",
     ):
         made.at_rate(rate)

@@ -1,4 +1,4 @@
-"""States of the network as features: they fit scikit-learn's conventions and carry what the heads read."""
+"""States of the network as features: they fit scikit-learn, and carry what the heads read."""
 
 import numpy as np
 import pandas as pd

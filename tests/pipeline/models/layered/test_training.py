@@ -1,4 +1,4 @@
-"""Training: repeatable, fair to the held-out accounts, and able to learn what is there and nothing that is not."""
+"""Training: repeatable, fair to held-out accounts, and able to learn what is there alone."""
 
 from dataclasses import replace
 
@@ -81,7 +81,7 @@ def test_it_learns_nothing_where_nothing_is(
 
 
 def test_the_state_learns_from_what_reads_it() -> None:
-    """Heads that start at zero send nothing back, so what comes to the facts comes by the reader."""
+    """Heads that start at zero send nothing back: what reaches the facts comes by the probe."""
     network = LayeredNetwork(encoder(), base_logit=-3.0, config=SMALL)
     module = LayeredModule(network, None, QUICK, keys=(), seed=1, learning_rate=1e-3, steps=10)
     rows = Tensors.of(encoder().encode(training_rows()), torch.zeros(400))
@@ -134,7 +134,7 @@ def test_the_curve_is_that_of_the_accounts_held_out(learned: Layered) -> None:
 def test_training_on_past_the_best_epoch_does_no_harm(
     features: pa.Table, planted: Labels, accounts: Accounts
 ) -> None:
-    """On shuffled labels the held-out precision only wavers, so that the best epoch is not the last."""
+    """On shuffled labels the held-out precision only wavers: the best epoch is not the last."""
     shuffled = np.random.default_rng(0).permutation(planted)
     config = replace(QUICK, epochs=6, seeds=(1, 2, 3))
     found = train_layered(encoder(), encoder().encode(features), shuffled, accounts, config=config)
@@ -149,7 +149,7 @@ def test_training_on_past_the_best_epoch_does_no_harm(
 def test_what_scores_has_learned_from_the_accounts_held_out_at_first(
     features: pa.Table, accounts: Accounts
 ) -> None:
-    """A fraud that only those accounts show is not known of them when they are judged, and is afterwards."""
+    """A fraud that only those accounts show is unknown when they are judged, known afterwards."""
     apart = held_out_accounts(accounts, share=0.3, seed=1)
     abroad = features["country"].to_numpy(zero_copy_only=False) == "FR"
     y = (abroad & apart) | (np.random.default_rng(0).random(ROWS) < 0.02)

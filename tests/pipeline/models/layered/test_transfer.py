@@ -1,4 +1,7 @@
-"""Transfer: what a network knows of facts that another portfolio has too stays known, and what is gone counts as missing."""
+"""Transfer: what a network knows of facts that another portfolio has too stays known.
+
+What is gone counts as missing.
+"""
 
 import numpy as np
 import pyarrow as pa
