@@ -61,10 +61,10 @@ COLUMNS_TEXT = """
 ## `[columns]`
 
 Ours = theirs: the name of a column of the source, exactly as it stands there, or SQL over its
-columns. Only what is mapped is read; where there is no `[columns]` at all, the columns that have our
-names already are. A row that lacks a required value, or has one that cannot be read or may not be,
-goes to quarantine with the reason. An optional value that cannot be read is missing, and counted.
-Our columns are these, and those of `[groups.extra]`:
+columns. Only what is mapped is read; where there is no `[columns]` at all, the columns that have
+our names already are. A row that lacks a required value, or has one that cannot be read or may not
+be, goes to quarantine with the reason. An optional value that cannot be read is missing, and
+counted. Our columns are these, and those of `[groups.extra]`:
 
 """
 Schema = dict[str, Any]  # JSON schema, as pydantic writes it

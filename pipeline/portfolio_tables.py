@@ -195,7 +195,7 @@ class PortfolioTables(PortfolioTable):
     source: Source = Source()
     columns: dict[str, str] = Field(
         default={},
-        description="Strata's columns, each with theirs: a column's name, or SQL over their columns",
+        description="Strata's columns, each with theirs: a column's name, or SQL over them",
     )
     groups: Groups = Groups()
     labels: Labels = Labels()

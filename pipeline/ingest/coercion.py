@@ -29,8 +29,10 @@ NO_VALUES = LabelValues()
 PER_SECOND = dict(zip(EPOCH_UNITS, (1, 1_000, 1_000_000), strict=True))
 # numbers that can be read in one way alone, by their decimal sign; "1,234" and "1.234" cannot
 UNMISTAKABLE = {
-    ".": r"[+-]?([0-9]{1,3}(,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(,[0-9]{3}){2,}|[0-9]*\.([0-9]{1,2}|[0-9]{4,}))",
-    ",": r"[+-]?([0-9]{1,3}(\.[0-9]{3})+,[0-9]+|[0-9]{1,3}(\.[0-9]{3}){2,}|[0-9]*,([0-9]{1,2}|[0-9]{4,}))",
+    ".": r"[+-]?([0-9]{1,3}(,[0-9]{3})+\.[0-9]+|[0-9]{1,3}(,[0-9]{3}){2,}"
+    r"|[0-9]*\.([0-9]{1,2}|[0-9]{4,}))",
+    ",": r"[+-]?([0-9]{1,3}(\.[0-9]{3})+,[0-9]+|[0-9]{1,3}(\.[0-9]{3}){2,}"
+    r"|[0-9]*,([0-9]{1,2}|[0-9]{4,}))",
 }
 APART = {"'": "[0-9]'[0-9]{3}", " ": r"[0-9][ \x{00a0}\x{202f}][0-9]{3}"}
 
@@ -138,7 +140,8 @@ def _since_1970(value: str, kind: str, per_second: int) -> str:
     number = as_number(value, kind)
     microseconds = f"CAST(round({number} * {1_000_000 // per_second}) AS BIGINT)"
     # what lies beyond the year 9999 is no time of a payment
-    return f"CASE WHEN abs({number}) < {253402300800 * per_second} THEN make_timestamptz({microseconds}) END"
+    is_before = f"abs({number}) < {253402300800 * per_second}"
+    return f"CASE WHEN {is_before} THEN make_timestamptz({microseconds}) END"
 
 
 def as_flag(value: str, kind: str, *, values: LabelValues = NO_VALUES) -> str:
@@ -146,7 +149,8 @@ def as_flag(value: str, kind: str, *, values: LabelValues = NO_VALUES) -> str:
     text = f"lower({value if kind == 'VARCHAR' else as_text(value, kind)})"
     true = values.fraud or [word for word in TRUE if word not in values.legitimate]
     false = values.legitimate or [word for word in FALSE if word not in values.fraud]
-    return f"CASE WHEN {text} IN ({_words(true)}) THEN true WHEN {text} IN ({_words(false)}) THEN false END"
+    is_true, is_false = f"{text} IN ({_words(true)})", f"{text} IN ({_words(false)})"
+    return f"CASE WHEN {is_true} THEN true WHEN {is_false} THEN false END"
 
 
 def _words(words: Sequence[str]) -> str:
@@ -197,7 +201,8 @@ def as_country(text: str) -> str:
 
 def as_category(text: str) -> str:
     """SQL for a merchant category code, with the zeros before it that a number lost."""
-    return f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,3}}') THEN lpad({text}, 4, '0') ELSE {text} END"
+    is_short = f"regexp_full_match({text}, '[0-9]{{1,3}}')"
+    return f"CASE WHEN {is_short} THEN lpad({text}, 4, '0') ELSE {text} END"
 
 
 FORMS: dict[str, Callable[[str], str]] = {

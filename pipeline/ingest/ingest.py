@@ -230,8 +230,8 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
             return Ingested(waiting_files=(waits,))
         if delivery.stray_quote and not run.is_accepted:
             raise StoppedError(
-                f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; mend the "
-                'quote, or say quote = "" in [source] csv; --accept takes it as it is'
+                f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; "
+                'mend the quote, or say quote = "" in [source] csv; --accept takes it as it is'
             )
         try:
             done, checked = _take(delivery, delivery_number(digest), run)

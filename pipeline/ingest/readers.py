@@ -35,8 +35,8 @@ class Delivery:
     """What came at once, a file or the rows of a query, open in a connection.
 
     `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
-    found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where the
-    last line may still be written.
+    found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where
+    the last line may still be written.
     """
 
     connection: duckdb.DuckDBPyConnection

@@ -1,7 +1,7 @@
 """A delivery's rows in our columns and types, checked, in the table `checked`.
 
 Beside our columns each row has its place in the delivery, the digest of what it says, its faults
-(of required columns, which send it to quarantine) and its losses (optional values that are missing).
+(of required columns, which send it to quarantine) and its losses (optional values now missing).
 """
 
 from collections.abc import Iterator
@@ -203,7 +203,8 @@ def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
 def _end_of_day(moment: str, given: str, kind: str) -> str:
     """A report's date without a time is known when that day is over, never before its payment."""
     is_date = "true" if kind == "DATE" else f"length({given}) = 10"
-    return f"CASE WHEN {is_date} THEN {moment} + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND ELSE {moment} END"
+    last = f"{moment} + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"
+    return f"CASE WHEN {is_date} THEN {last} ELSE {moment} END"
 
 
 def _fit(name: str, kind: Kind, kinds: dict[str, Kind], portfolio: Portfolio) -> str:
@@ -323,7 +324,8 @@ def _doubts(
         )
         count, example = first_row(connection, copies)
         if count:
-            yield f"{count:,} rows say the same as another one in all that tells rows apart, such as {example}"
+            same = f"{count:,} rows say the same as another one in all that tells rows apart"
+            yield f"{same}, such as {example}"
 
 
 def _number_doubts(name: str, form: NumberFormat) -> Iterator[str]:

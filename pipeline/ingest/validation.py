@@ -1,4 +1,4 @@
-"""What a value must satisfy: a required one that does not costs its row, an optional one is missing.
+"""What a value must satisfy: a required one costs its row, an optional one is missing.
 
 Each row's faults (of required columns) and losses (of optional ones) stand in a text: column, rule
 and value of each, so that they can be told, counted and grouped.

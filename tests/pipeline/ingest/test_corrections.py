@@ -1,4 +1,4 @@
-"""A row that comes again and says something else is a correction; what only looks so changes nothing."""
+"""A row that comes again and says something else is a correction; else nothing changes."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,7 +124,8 @@ def test_a_line_without_its_end_waits_until_it_has_settled(tmp_path: Path) -> No
     soon = ingest(portfolio, lake, now=changed + timedelta(seconds=29))
     assert (soon.read, lake.count("transactions")) == (0, 0)
     assert soon.waiting_files == (
-        "rows.csv waits: its last line is not ended; it is taken once it has been unchanged for 30 s",
+        "rows.csv waits: its last line is not ended; "
+        "it is taken once it has been unchanged for 30 s",
     )
     done = ingest(portfolio, lake, now=changed + timedelta(seconds=31))
     assert (done.taken, done.waiting_files) == (2, ())

@@ -1,4 +1,4 @@
-"""Whatever is broken in a file, each record is accounted for, or the file is refused in a sentence."""
+"""Whatever is broken in a file, each record is accounted for, or the file is refused."""
 
 import gzip
 import json
