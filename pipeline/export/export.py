@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import xgboost
-from pydantic import BaseModel, ConfigDict
 
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
 from features.stored_json import read_json
@@ -24,24 +23,14 @@ from pipeline.export.onnx_graph import Graph, tensor
 from pipeline.export.onnx_networks import add_networks
 from pipeline.export.onnx_trees import add_trees
 from pipeline.export.torch_program import write_program
-from pipeline.models.baselines.boosting import XGBoost
+from pipeline.models.baselines.boosting import StoredBoosting, XGBoost
 from pipeline.models.baselines.columns import Columns
-from pipeline.models.baselines.protocol import Settings
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import Stacking
 from pipeline.registry.bundle import Bundle
 
 FORMAT = 2
-
-
-class StoredBoosting(BaseModel):
-    """What xgboost.json holds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    columns: Columns
-    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)

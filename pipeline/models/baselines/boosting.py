@@ -1,6 +1,5 @@
 """Tuned gradient boosting (xgboost), whose trees are chosen on held-out accounts."""
 
-import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xgboost
+from pydantic import BaseModel, ConfigDict
 
+from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import average_precision, both_classes
 from pipeline.models.baselines.columns import Columns
@@ -31,6 +32,15 @@ EXACT_TUNING_VALUES = 300_000  # above it trees that only choose settings are
 TAILS = 0.5 ** np.arange(8, 18)  # shares at both ends that a bin of its own is kept for
 QUANTILES = np.unique([*np.linspace(0, 1, 33), *TAILS, *(1 - TAILS)])
 FRAUD_QUANTILES = np.linspace(0, 1, 100)
+
+
+class StoredBoosting(BaseModel):
+    """What xgboost.json holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: Columns
+    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +144,9 @@ class XGBoost:
     @classmethod
     def from_files(cls, folder: Path) -> Self:
         """Read xgboost.ubj and xgboost.json."""
-        kept = json.loads((folder / "xgboost.json").read_text(encoding="utf-8"))
+        stored = read_json(StoredBoosting, folder / "xgboost.json")
         model = cls()
-        model._columns, model.settings = Columns.from_json(kept["columns"]), kept["settings"]
+        model._columns, model.settings = stored.columns, stored.settings
         model._booster.load_model(folder / "xgboost.ubj")
         return model
 
@@ -204,7 +214,7 @@ def _held_out(
 
 
 def binned(matrix: Matrix, fraud: BoolArray) -> Matrix:
-    """Each value of [rows, columns] as the lower edge of its bin, of which a column has 256 at most.
+    """Each value of [rows, columns] as the lower edge of its bin; a column has 256 bins at most.
 
     Trees grown on the edges split the values themselves alike: a value is below an edge where its
     bin is. The edges lie where frauds are and in the tails, as the best splits lie between values

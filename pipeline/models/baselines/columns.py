@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
 
 from features.build import KEYS
 from pipeline.arrays import FloatArray
@@ -78,17 +77,6 @@ class Columns:
                 features[name].isna(), np.nan, np.where(known < 0, len(values), known)
             )
         return codes
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> "Columns":
-        """What dataclasses.asdict() wrote."""
-        try:
-            return TypeAdapter(cls).validate_python(values)
-        except ValidationError as error:
-            raise ValueError(
-                "the file of a model's columns has no list of numbers and table of categories; "
-                "export it again"
-            ) from error
 
 
 def _frequent(column: "pd.Series[str]", *, most: int, least_rows: int) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Logistic regression with an L2 penalty, on standardised logarithms and one-hot categories."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -8,8 +7,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 from sklearn.linear_model import LogisticRegression
 
+from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import average_precision, both_classes
 from pipeline.models.baselines.columns import Columns
@@ -61,6 +62,17 @@ class LinearInputs:
 def signed_log(values: FloatArray) -> FloatArray:
     """sign(x) log(1 + |x|)."""
     return np.sign(values) * np.log1p(np.abs(values))
+
+
+class StoredLogistic(BaseModel):
+    """What logistic.json holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    inputs: LinearInputs
+    weights: tuple[float, ...]
+    intercept: float
+    settings: Settings
 
 
 class Logistic:
@@ -136,18 +148,10 @@ class Logistic:
     @classmethod
     def from_files(cls, folder: Path) -> Self:
         """Read logistic.json."""
-        kept = json.loads((folder / "logistic.json").read_text(encoding="utf-8"))
+        stored = read_json(StoredLogistic, folder / "logistic.json")
         model = cls()
-        inputs = kept["inputs"]
-        columns = Columns.from_json(inputs["columns"])
-        model._inputs = LinearInputs(
-            columns=columns, mean=tuple(inputs["mean"]), scale=tuple(inputs["scale"])
-        )
-        model._weights, model._intercept = (
-            np.asarray(kept["weights"], dtype=np.float64),
-            float(kept["intercept"]),
-        )
-        model.settings = kept["settings"]
+        model._inputs, model._intercept = stored.inputs, stored.intercept
+        model._weights, model.settings = np.asarray(stored.weights), stored.settings
         return model
 
 

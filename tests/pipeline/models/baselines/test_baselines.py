@@ -1,15 +1,19 @@
 """The classical models: they learn, repeat, survive their files, and say what they miss."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.evaluation.metrics import average_precision
+from pipeline.models.baselines.boosting import MAX_BINS, Growth, XGBoost, binned
 from pipeline.models.baselines.columns import Columns
 from pipeline.models.baselines.folds import tuning_sample
-from pipeline.models.baselines.logistic import LinearInputs
+from pipeline.models.baselines.logistic import LinearInputs, solve
 from pipeline.models.baselines.protocol import Baseline
 from pipeline.models.baselines.registry import BASELINES
 
@@ -186,12 +190,46 @@ def test_the_linear_matrix_has_numbers_what_is_missing_and_one_hot() -> None:
 
 
 @pytest.mark.parametrize(
-    "values",
-    [{}, {"numbers": ["paid"]}, {"numbers": [1], "categories": {}}, {"numbers": "paid"}],
+    ("columns", "place"),
+    [
+        ({}, "columns.numbers: field required"),
+        ({"numbers": ["paid"]}, "columns.categories: field required"),
+        ({"numbers": [1], "categories": {}}, "columns.numbers.0: .* string, found 1"),
+        ({"numbers": "paid", "categories": {}}, "columns.numbers: .* array, found 'paid'"),
+    ],
     ids=["nothing", "no categories", "a number as name", "no list"],
 )
-def test_columns_that_are_none_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(
-        ValueError, match="has no list of numbers and table of categories; export it again"
-    ):
-        Columns.from_json(values)
+def test_a_file_of_other_columns_is_refused(
+    columns: dict[str, object], place: str, tmp_path: Path
+) -> None:
+    (tmp_path / "xgboost.json").write_text(json.dumps({"columns": columns, "settings": {}}))
+    with pytest.raises(ValueError, match=f"xgboost.json makes no sense at {place}"):
+        XGBoost.from_files(tmp_path)
+
+
+def test_trees_grown_on_bins_split_the_values_themselves_alike() -> None:
+    generator = np.random.default_rng(7)
+    values = generator.lognormal(0, 2, (20_000, 3)).astype(np.float32)
+    values[generator.random(values.shape) < 0.1] = np.nan
+    fraud = (values[:, 0] > np.nanquantile(values[:, 0], 0.998)) | (generator.random(20_000) < 0.01)
+    bins = binned(values, fraud)
+    counts = [len(np.unique(column[~np.isnan(column)])) for column in bins.T]
+    assert 100 < min(counts) <= max(counts) <= MAX_BINS
+    assert np.array_equal(np.isnan(bins), np.isnan(values))
+    growth = Growth(depth=4, rate=0.1, trees=20)
+    settings = growth.booster_settings(seed=1, splits="binned")
+    trees = xgboost.train(settings, xgboost.DMatrix(bins, label=fraud), growth.trees)
+    on_bins, on_values = (trees.predict(xgboost.DMatrix(inputs)) for inputs in (bins, values))
+    assert np.array_equal(on_bins, on_values)
+    assert average_precision(fraud, on_values) > 0.15  # the tail above .998 has a bin of its own
+
+
+def test_columns_that_are_alike_are_solved_as_one_to_the_same_weights() -> None:
+    generator = np.random.default_rng(8)
+    apart = generator.normal(size=(500, 3))
+    matrix = apart[:, [0, 1, 0, 2, 0, 1]]
+    fraud = apart[:, 0] + generator.normal(size=500) > 1
+    weights, intercept = solve(matrix, fraud, strength=0.1)
+    whole = LogisticRegression(C=0.1, solver="newton-cholesky", tol=1e-10).fit(matrix, fraud)
+    assert weights == pytest.approx(whole.coef_[0], abs=1e-3)
+    assert intercept == pytest.approx(float(whole.intercept_[0]), abs=1e-3)
