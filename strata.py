@@ -372,7 +372,6 @@ def train_and_record(
     Returns the training and the version registered.
     """
     from pipeline.ingest.verdicts import collect_labels
-    from pipeline.lake.snapshot import last_moment
     from pipeline.registry.bundle import read_bundle
     from pipeline.train.recording import record
     from pipeline.train.train import train as run
@@ -382,7 +381,7 @@ def train_and_record(
     trained = run(
         workspace.portfolio,
         workspace.lake,
-        as_of=as_of or last_moment(workspace.portfolio, workspace.lake),
+        as_of=as_of,
         build_config=workspace.settings.build_config,
         start=read_bundle(bundle) if bundle else None,
         resume=workspace.settings.home / "training" / workspace.portfolio.name,

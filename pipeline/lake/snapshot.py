@@ -27,7 +27,8 @@ class NoDataError(ValueError):
 class Snapshot:
     """A portfolio's transactions with as_of before `until`, and its labels, both as of a version.
 
-    `first` is the earliest as_of, `groups` are the facts that the columns allow.
+    `first` is the earliest as_of, `groups` are the facts that the columns allow. Of a row that was
+    corrected after `known_by` it has the version that stood then; without, each row as it is now.
     """
 
     lake: Lake
@@ -37,6 +38,7 @@ class Snapshot:
     groups: tuple[Group, ...]
     first: datetime
     until: datetime | None = None
+    known_by: datetime | None = None
     _read: list[tuple[datetime, pa.Table]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
@@ -68,7 +70,39 @@ class Snapshot:
         for bound in (until, self.until):
             if bound is not None:
                 where = where & (pc.field("as_of") < pa.scalar(bound, MOMENT))
-        return self.lake.read("transactions", columns=columns, where=where, version=self.version)
+        if self._earlier is None:
+            return self.lake.read(
+                "transactions", columns=columns, where=where, version=self.version
+            )
+        where_known = where & ~self._corrected_since
+        rows = self.lake.read(
+            "transactions", columns=columns, where=where_known, version=self.version
+        )
+        return pa.concat_tables([rows, self._earlier.filter(where).select(list(columns))])
+
+    @property
+    def _corrected_since(self) -> pc.Expression:
+        """Whether a version was not known yet at `known_by`."""
+        later = pc.field("corrected_at") > pa.scalar(self.known_by, MOMENT)
+        return ~pc.field("corrected_at").is_null() & later
+
+    @cached_property
+    def _earlier(self) -> pa.Table | None:
+        """The versions that stood at `known_by` and were replaced since, if there are any."""
+        if self.known_by is None or "corrected_at" not in self.columns:
+            return None
+        now = self.lake.read("transactions", where=self._corrected_since, version=self.version)
+        if now is None or not now.num_rows:
+            return None
+        ids = now["transaction_id"].combine_chunks()
+        rows = self.lake.read("versions", where=pc.field("transaction_id").isin(ids))
+        if rows is None:
+            return None
+        for place in now.schema:
+            if place.name not in rows.column_names:
+                rows = rows.append_column(place, pa.nulls(rows.num_rows, place.type))
+        is_replaced = pc.field("replaced_at") > pa.scalar(self.known_by, MOMENT)
+        return rows.filter(is_replaced & ~self._corrected_since)
 
     def columns_of(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
         """Columns that the features do not have, of one row of theirs or more, in the rows' order.
@@ -93,6 +127,8 @@ class Snapshot:
         labels: Source = self.labels
         if self.label_version >= 0:
             labels = self.lake.source("labels", version=self.label_version)
+        if self._earlier is not None:
+            return self.transactions(self.columns), labels
         return self.lake.source("transactions", version=self.version), labels
 
     def features(self, *, build_config: BuildConfig, since: datetime | None = None) -> pa.Table:
@@ -106,9 +142,16 @@ class Snapshot:
         )
 
 
-def read_snapshot(portfolio: Portfolio, lake: Lake, *, until: datetime | None = None) -> Snapshot:
+def read_snapshot(
+    portfolio: Portfolio,
+    lake: Lake,
+    *,
+    until: datetime | None = None,
+    known_by: datetime | None = None,
+) -> Snapshot:
     """Find the transactions with as_of before `until` and all labels; no row is read yet.
 
+    With `known_by` each row is as it was known at that moment, before any later correction.
     Raises NoDataError when none was ingested.
     """
     version = lake.version("transactions")
@@ -124,6 +167,7 @@ def read_snapshot(portfolio: Portfolio, lake: Lake, *, until: datetime | None = 
         groups=portfolio.groups(columns),
         first=bounds[0],
         until=until,
+        known_by=known_by,
     )
 
 

@@ -39,7 +39,7 @@ def backtest(
     The columns are transaction_id, model, score (calibrated), logit and stage_<group>.
     """
     check_models(models)
-    snapshot = read_snapshot(portfolio, lake, until=split.test_until)
+    snapshot = read_snapshot(portfolio, lake, until=split.test_until, known_by=split.test_from)
     with progress.step("features"):
         features = snapshot.features(build_config=build_config, since=split.train_from)
     rows, y = labelled_rows(

@@ -22,7 +22,7 @@ from pipeline.evaluation.reliability import expected_calibration_error, stage_re
 from pipeline.evaluation.time_split import known_labels, labelled_rows, split_by_time
 from pipeline.explanation.nearest_cases import CaseIndex, currencies
 from pipeline.explanation.typical_ranges import typical_ranges
-from pipeline.lake.snapshot import Snapshot, read_snapshot
+from pipeline.lake.snapshot import Snapshot, last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
@@ -44,7 +44,7 @@ def train(
     portfolio: Portfolio,
     lake: Lake,
     *,
-    as_of: datetime,
+    as_of: datetime | None = None,
     build_config: BuildConfig,
     models: tuple[str, ...] = DEFAULT_MODELS,
     seed: int = 1,
@@ -53,7 +53,7 @@ def train(
     resume: Path | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
-    """Train and compare what was known at `as_of`.
+    """Train and compare what was known at `as_of`; without, all that is there.
 
     The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
     is a folder for checkpoints: killed and called again, the training goes on. Raises ValueError
@@ -65,16 +65,17 @@ def train(
             f"{', '.join(models)} alone give no champion; "
             f"train {LAYERED} beside them, or name them in a backtest"
         )
-    snapshot = read_snapshot(portfolio, lake, until=as_of)
+    until = as_of or last_moment(portfolio, lake)
+    snapshot = read_snapshot(portfolio, lake, until=until, known_by=as_of)
     known = None if start is None else _known(start, snapshot.groups)
-    split = split_by_time(snapshot.first, as_of, label_delay=portfolio.label_delay)
+    split = split_by_time(snapshot.first, until, label_delay=portfolio.label_delay)
     with progress.step("features"):
         features = snapshot.features(build_config=build_config)
     rows, y = labelled_rows(
         features, snapshot.labels, split.train_from, split.train_until, known_by=split.test_from
     )
     test, truth = labelled_rows(
-        features, snapshot.labels, split.test_from, split.test_until, known_by=as_of
+        features, snapshot.labels, split.test_from, split.test_until, known_by=until
     )
     groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
     candidates = fit_candidates(
@@ -99,7 +100,7 @@ def train(
         stages, increments = layered.layered.stages, layered.layered.increments(test)
         p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
         return Trained(
-            as_of=as_of,
+            as_of=until,
             split=split,
             train_rows=len(y),
             train_frauds=int(y.sum()),
@@ -121,7 +122,7 @@ def train(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
             bundle=_bundle(
-                portfolio, snapshot, layered, judged[LAYERED], rows, as_of, build_config
+                portfolio, snapshot, layered, judged[LAYERED], rows, until, build_config
             ),
         )
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from features.build import BuildConfig
 from pipeline.ingest.ingest import ingest
+from pipeline.lake.snapshot import read_snapshot
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import (
     FEED,
@@ -163,3 +165,30 @@ def test_a_dry_run_says_what_would_come_of_it_and_takes_nothing(tmp_path: Path) 
     done = ingest(portfolio, Lake(str(tmp_path / "lake"), "small"), now=NOW, dry_run=True)
     assert (done.read, done.taken, done.quarantined, done.torn) == (3, 1, 1, 1)
     assert not (tmp_path / "lake").exists()
+
+
+def test_a_past_run_reads_the_version_that_was_known_then(tmp_path: Path) -> None:
+    moments = [NOW, NOW + timedelta(days=2), NOW + timedelta(days=4)]
+    for moment, amount in zip(moments, ("12.5", "8", "9"), strict=True):
+        rows = [row("7", amount=amount), row("8")]
+        lake, _ = take_in(tmp_path, rows, source=FEED, now=moment)
+    portfolio = portfolio_of(tmp_path, source=FEED)
+
+    def amounts(known_by: datetime | None) -> dict[str, float]:
+        snapshot = read_snapshot(portfolio, lake, known_by=known_by)
+        features = snapshot.features(build_config=BuildConfig())
+        rows = snapshot.columns_of(features, ["amount"])
+        built = dict(
+            zip(features["transaction_id"].to_pylist(), rows["amount"].to_pylist(), strict=True)
+        )
+        paid = dict(
+            zip(features["transaction_id"].to_pylist(), features["amount"].to_pylist(), strict=True)
+        )
+        assert built == paid
+        return built
+
+    day = timedelta(days=1)
+    assert [amounts(moment + day)["7"] for moment in moments] == [12.5, 8.0, 9.0]
+    assert amounts(moments[1])["7"] == 8.0  # known at the very moment
+    assert amounts(NOW - day)["7"] == 12.5  # behind the moment: as it first came
+    assert amounts(None) == {"7": 9.0, "8": 12.5}
