@@ -302,7 +302,7 @@ def _take(
     labels = 0
     if not run.is_dry:
         if not is_due:
-            keep_failed(connection, lake, writer=WRITER)
+            keep_failed(connection, lake, writer=WRITER, number=held.number)
         release(delivery, lake)
         appended = _append_new(delivery, checked, number, transactions, run)
         _append_corrections(delivery, checked, number, transactions + appended, run)

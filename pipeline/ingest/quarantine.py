@@ -92,6 +92,7 @@ def _moment(column: str, kind: str) -> str:
 class HeldBack:
     """How many rows and torn lines are new in quarantine, how many of them wait, and reasons."""
 
+    number: int
     quarantined: int
     torn: int
     waiting: int
@@ -105,6 +106,9 @@ def hold_back(
 
     What a killed run held is new to the one that finishes its delivery.
     """
+    number = (
+        lake.version("quarantine") + 1
+    )  # before it is read: who commits in between is found out
     held = lake.dataset("quarantine")
     connection.execute("CREATE TABLE held (row_digest BIGINT, is_told BOOLEAN)")
     if held is not None:
@@ -128,6 +132,7 @@ def hold_back(
     )
     reasons = connection.execute("SELECT reason FROM fresh ORDER BY place LIMIT 3").fetchall()
     return HeldBack(
+        number=number,
         quarantined=quarantined,
         torn=torn,
         waiting=waiting,
@@ -135,10 +140,11 @@ def hold_back(
     )
 
 
-def keep_failed(connection: duckdb.DuckDBPyConnection, lake: Lake, *, writer: str) -> None:
-    """Append the rows of `fresh` that are not held yet."""
+def keep_failed(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, *, writer: str, number: int
+) -> None:
+    """Append the rows of `fresh` that are not held yet, by the number that `hold_back` took."""
     names = ", ".join(quoted(name) for name in QUARANTINE.names)
-    number = lake.version("quarantine") + 1
     rows = connection.sql(
         f"SELECT {names} FROM fresh WHERE NOT is_held ORDER BY place"
     ).to_arrow_table()
