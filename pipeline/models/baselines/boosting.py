@@ -125,7 +125,7 @@ class XGBoost:
         seed: int,
         splits: Splits,
     ) -> None:
-        data = xgboost.DMatrix(binned(matrix, fraud) if splits == "binned" else matrix, label=fraud)
+        data = _to_learn(matrix, fraud, splits)
         self._booster = xgboost.train(
             growth.booster_settings(seed=seed, splits=splits), data, growth.trees
         )
@@ -204,12 +204,16 @@ def tuned_growth(
     return best, tried[best]
 
 
+def _to_learn(inputs: Matrix, fraud: BoolArray, splits: Splits) -> xgboost.DMatrix:
+    """What trees with these splits are grown on."""
+    return xgboost.DMatrix(binned(inputs, fraud) if splits == "binned" else inputs, label=fraud)
+
+
 def _held_out(
     inputs: Matrix, fraud: BoolArray, out: BoolArray, splits: Splits
 ) -> tuple[xgboost.DMatrix, xgboost.DMatrix, BoolArray]:
     """What trees are grown on, what they are judged on, and its truth."""
-    learned = binned(inputs[~out], fraud[~out]) if splits == "binned" else inputs[~out]
-    training = xgboost.DMatrix(learned, label=fraud[~out])
+    training = _to_learn(inputs[~out], fraud[~out], splits)
     return training, xgboost.DMatrix(inputs[out]), fraud[out]
 
 

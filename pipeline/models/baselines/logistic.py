@@ -100,7 +100,7 @@ class Logistic:
             else {0.1: 0.0}
         )
         best = max(tried, key=lambda c: tried[c])
-        self._solve(matrix, fraud, strength=best)
+        self._weights, self._intercept = solve(matrix, fraud, strength=best)
         self.settings = {"C": best, **tuning_settings(fraud, sample, ap=tried[best], seed=seed)}
         return self
 
@@ -109,11 +109,10 @@ class Logistic:
         model = type(self)()
         model._inputs, model.settings = LinearInputs.learn(features), self.settings
         fraud = both_classes(y, rows=len(features))
-        model._solve(model._inputs.matrix(features), fraud, strength=float(self.settings["C"]))
+        model._weights, model._intercept = solve(
+            model._inputs.matrix(features), fraud, strength=float(self.settings["C"])
+        )
         return model
-
-    def _solve(self, matrix: FloatArray, fraud: BoolArray, *, strength: float) -> None:
-        self._weights, self._intercept = solve(matrix, fraud, strength=strength)
 
     @staticmethod
     def _held_out(
@@ -167,10 +166,9 @@ def solve(matrix: FloatArray, fraud: BoolArray, *, strength: float) -> tuple[Flo
     >>> bool(weights[0] == weights[1])
     True
     """
-    columns = [hash(column.tobytes()) for column in matrix.T]
-    _, first, place, times = np.unique(
-        columns, return_index=True, return_inverse=True, return_counts=True
-    )
+    # in order of appearance: a hash is another one in each process, and order decides the last bits
+    place, _ = pd.factorize(np.array([hash(column.tobytes()) for column in matrix.T]))
+    _, first, times = np.unique(place, return_index=True, return_counts=True)
     root = np.sqrt(times)
     model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)  # many rows
     model.fit(matrix[:, first] * root, fraud)

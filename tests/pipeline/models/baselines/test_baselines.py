@@ -1,6 +1,9 @@
 """The classical models: they learn, repeat, survive their files, and say what they miss."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +236,25 @@ def test_columns_that_are_alike_are_solved_as_one_to_the_same_weights() -> None:
     whole = LogisticRegression(C=0.1, solver="newton-cholesky", tol=1e-10).fit(matrix, fraud)
     assert weights == pytest.approx(whole.coef_[0], abs=1e-3)
     assert intercept == pytest.approx(float(whole.intercept_[0]), abs=1e-3)
+
+
+SOLVED = """
+import numpy as np
+from pipeline.models.baselines.logistic import solve
+apart = np.random.default_rng(9).normal(size=(5000, 30))
+print(solve(apart[:, [*range(30), 0, 1]], apart[:, 0] > 1, strength=0.1)[0].tobytes().hex())
+"""
+
+
+def test_the_weights_are_the_same_in_every_process() -> None:
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", SOLVED],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
