@@ -19,6 +19,7 @@ PIPELINE_ROOMS = (
     "door",
     "lake",
     "casework",
+    "sources",
     "ingest",
     "simulate",
     "evaluation",

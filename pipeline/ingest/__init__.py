@@ -1,1 +1,1 @@
-"""Rows in, each checked."""
+"""Rows in, each checked and counted."""

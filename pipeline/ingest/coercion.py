@@ -11,9 +11,9 @@ from importlib.resources import files
 
 from features.schema import Kind
 from pipeline.ingest.expressions import Value, present_text
-from pipeline.ingest.readers import Delivery, first_row, literal
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import AUTO, EPOCH_UNITS, Csv, LabelValues
+from pipeline.sources.readers import Delivery, first_row, literal
 
 # ISO 4217: currencies whose minor unit is not a hundredth
 NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"

@@ -12,10 +12,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from pipeline.ingest.files import Taken
-from pipeline.ingest.readers import count_of, quoted
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
+from pipeline.sources.files import Taken
+from pipeline.sources.readers import count_of, quoted
 
 # Of each good row: its transaction is new, known (said before, in the lake or further up), differs
 # from what the lake has, or contradicts what its own delivery says of the same transaction.
@@ -165,7 +165,8 @@ def _place_in_history(portfolio: Portfolio) -> str:
 def keep_versions(lake: Lake, old: pa.Table, replaced_at: pa.ChunkedArray, *, writer: str) -> None:
     """Keep the versions that corrections replace, each once, with when it was replaced."""
     rows = old.append_column("replaced_at", replaced_at)
-    number, kept = lake.version("versions") + 1, lake.read("versions", columns=list(VERSION_KEY))
+    number = lake.next_number("versions", writer)
+    kept = lake.read("versions", columns=list(VERSION_KEY))
     if kept is not None:
         rows = rows.join(kept, keys=list(VERSION_KEY), join_type="left anti")
     if rows.num_rows:

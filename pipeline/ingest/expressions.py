@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 
 from features.schema import BY_NAME, REQUIRED, SchemaError
-from pipeline.ingest.readers import Delivery, first_row, literal, numbered, quoted
 from pipeline.portfolio import Portfolio
+from pipeline.sources.readers import Delivery, first_row, literal, numbered, quoted
 
 INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 # a whole number as a column of floats writes it, in a csv file that somebody else's table became

@@ -20,15 +20,6 @@ import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
-from pipeline.ingest.files import (
-    SourceFile,
-    Taken,
-    delivery_number,
-    find_taken,
-    read_deliveries,
-    remember,
-    source_files,
-)
 from pipeline.ingest.labels import keep_labels
 from pipeline.ingest.quarantine import (
     due_rows,
@@ -38,7 +29,21 @@ from pipeline.ingest.quarantine import (
     release,
     release_due,
 )
-from pipeline.ingest.readers import (
+from pipeline.ingest.staging import Checked, check
+from pipeline.ingest.validation import Reason, counted, stopping
+from pipeline.lake.tables import Lake
+from pipeline.portfolio import Portfolio, PortfolioError
+from pipeline.progress import SILENT, Progress
+from pipeline.sources.files import (
+    SourceFile,
+    Taken,
+    delivery_number,
+    find_taken,
+    read_deliveries,
+    remember,
+    source_files,
+)
+from pipeline.sources.readers import (
     Delivery,
     count_of,
     literal,
@@ -50,11 +55,6 @@ from pipeline.ingest.readers import (
     unreadable,
     workbench,
 )
-from pipeline.ingest.staging import Checked, check
-from pipeline.ingest.validation import Reason, counted, stopping
-from pipeline.lake.tables import Lake
-from pipeline.portfolio import Portfolio, PortfolioError
-from pipeline.progress import SILENT, Progress
 
 WRITER = "ingest"
 BATCH_ROWS = 500_000
@@ -293,12 +293,12 @@ def _take(
     checked = check(delivery, portfolio, now=run.now)
     if not (run.is_accepted or is_due):
         _check_share(delivery, checked, portfolio)
-    transactions = lake.version("transactions") + 1
+    transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
     failed_rows(delivery, number=number, now=run.now)
     finished = [one.delivery for one in run.deliveries]
-    held = hold_back(connection, lake, finished=finished)
+    held = hold_back(connection, lake, writer=WRITER, finished=finished)
     labels = 0
     if not run.is_dry:
         if not is_due:

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import duckdb
 
 from features.schema import LABELS
-from pipeline.ingest.readers import literal
 from pipeline.lake.tables import Lake
+from pipeline.sources.readers import literal
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
 # again says nothing new. A change of mind that comes without a time is known from now on, and so is
@@ -79,7 +79,7 @@ def keep_labels(
             is_of_this_delivery=own,
         )
     )
-    number, ledger = lake.version("labels") + 1, lake.dataset("labels")
+    number, ledger = lake.next_number("labels", writer), lake.dataset("labels")
     connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
     words = connection.sql(NEW_WORDS.format(now=moment)).to_arrow_table().cast(LABELS)
     if words.num_rows:

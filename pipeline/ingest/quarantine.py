@@ -17,9 +17,17 @@ import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES
 from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.readers import PLACE, Delivery, first_row, json_path, literal, numbered, quoted
 from pipeline.ingest.validation import sentence_sql
 from pipeline.lake.tables import Lake
+from pipeline.sources.readers import (
+    PLACE,
+    Delivery,
+    first_row,
+    json_path,
+    literal,
+    numbered,
+    quoted,
+)
 
 QUARANTINE = pa.schema(
     [
@@ -100,15 +108,13 @@ class HeldBack:
 
 
 def hold_back(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, *, finished: Sequence[int]
+    connection: duckdb.DuckDBPyConnection, lake: Lake, *, writer: str, finished: Sequence[int]
 ) -> HeldBack:
     """Say what of `failed` is new in quarantine, each row once.
 
     What a killed run held is new to the one that finishes its delivery.
     """
-    number = (
-        lake.version("quarantine") + 1
-    )  # before it is read: who commits in between is found out
+    number = lake.next_number("quarantine", writer)
     held = lake.dataset("quarantine")
     connection.execute("CREATE TABLE held (row_digest BIGINT, is_told BOOLEAN)")
     if held is not None:

@@ -24,16 +24,6 @@ from pipeline.ingest.coercion import (
 )
 from pipeline.ingest.corrections import digest_sql
 from pipeline.ingest.expressions import Value, mapped_columns, seen_name, values
-from pipeline.ingest.readers import (
-    PLACE,
-    Delivery,
-    check_count,
-    count_of,
-    first_row,
-    literal,
-    numbered,
-    quoted,
-)
 from pipeline.ingest.validation import (
     EARLY,
     MISSING,
@@ -49,6 +39,16 @@ from pipeline.ingest.validation import (
 )
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import EPOCH_UNITS
+from pipeline.sources.readers import (
+    PLACE,
+    Delivery,
+    check_count,
+    count_of,
+    first_row,
+    literal,
+    numbered,
+    quoted,
+)
 
 LABEL_NAMES = ("is_fraud", "label_known_at")
 NEVER_IN_FUTURE = ("event_time", "known_at", "label_known_at")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from features.schema import BY_NAME, REQUIRED, Column, Kind
-from pipeline.ingest.readers import literal, quoted
+from pipeline.sources.readers import literal, quoted
 
 FIELD, ENTRY = 31, 30  # ASCII's own signs between fields and between records
 WRONG_TYPE: dict[Kind, str] = {

@@ -102,6 +102,13 @@ class Lake:
         """The number that the writer's last append carried; -1 when it never wrote."""
         return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
 
+    def next_number(self, table: TableName, writer: str) -> int:
+        """The number for the writer's next append: taken before the table is read.
+
+        Not the table's version: a table that was just created has one, and nothing in it.
+        """
+        return self.written(table, writer) + 1
+
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
         """Append the rows in one commit with the writer's number, which is greater than its last.
 

@@ -61,7 +61,7 @@ def score(
     builds, LakeBusyError when another process scores at the same time.
     """
     # taken before the scores are read: one appended since then makes our append fail
-    batch = lake.version("scores") + 1
+    batch = lake.next_number("scores", WRITER)
     stored = lake.read("scores", columns=NO_SCORES.column_names)
     snapshot = read_snapshot(portfolio, lake)
     check_features(champion, snapshot)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from pipeline.lake.tables import Lake, LakeBusyError
 
@@ -58,3 +59,14 @@ def test_removing_leaves_all_other_rows(tmp_path: Path) -> None:
     lake.append("labels", ids("a", "b", "c", "b"), writer="ingest", number=1)
     lake.remove("labels", "transaction_id", pa.array(["b", "z", "b"]))
     assert sorted((lake.read("labels") or ids())["transaction_id"].to_pylist()) == ["a", "c"]
+
+
+def test_of_two_who_took_a_number_while_the_table_was_made_one_appends(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    first = lake.next_number("labels", "ingest")
+    DeltaTable.create(lake.uri("labels"), ids().schema)  # as far as the first one's append has come
+    second = lake.next_number("labels", "ingest")
+    lake.append("labels", ids("a"), writer="ingest", number=first)
+    with pytest.raises(LakeBusyError):
+        lake.append("labels", ids("a"), writer="ingest", number=second)
+    assert lake.count("labels") == 1

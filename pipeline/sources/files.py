@@ -152,7 +152,7 @@ def read_deliveries(lake: Lake) -> list[Taken]:
 def remember(lake: Lake, taken: Taken, *, writer: str) -> None:
     """Note that a file was taken whole; the last thing that is done with it."""
     row = {**vars(taken), "columns": " ".join(taken.columns)}
-    number = lake.version("deliveries") + 1
+    number = lake.next_number("deliveries", writer)
     rows = pa.Table.from_pylist([row], schema=DELIVERIES)
     lake.append("deliveries", rows, writer=writer, number=number)
 

@@ -16,10 +16,10 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.ingest.files import SourceFile
-from pipeline.ingest.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
+from pipeline.sources.files import SourceFile
+from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 
 PLACE = "strata:place"
 DELIMITERS = (",", ";", "\t", "|")

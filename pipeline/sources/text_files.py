@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 
-from pipeline.ingest.files import Packing, SourceFile
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO
+from pipeline.sources.files import Packing, SourceFile
 
 if TYPE_CHECKING:
     from _csv import Reader

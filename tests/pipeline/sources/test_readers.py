@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest.files import source_files
-from pipeline.ingest.readers import Delivery, read_file, read_query, workbench
-from pipeline.ingest.text_files import LineCounter
 from pipeline.portfolio import Portfolio, PortfolioError
+from pipeline.sources.files import source_files
+from pipeline.sources.readers import Delivery, read_file, read_query, workbench
+from pipeline.sources.text_files import LineCounter
 from tests.ingest_examples import portfolio_of
 
 Rows = list[dict[str, Any]]

@@ -1,0 +1,1 @@
+"""Sources: files of many forms and databases, read as tables, each record counted."""
