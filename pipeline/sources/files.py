@@ -100,13 +100,14 @@ def _is_source(file: Path) -> bool:
 
 
 def _form(name: str) -> Form | None:
-    """What the name says of a file's form.
+    """What the name says of a file's form; what is in a zip says more, once it is opened.
 
-    >>> _form("monday.CSV.gz"), _form("readme.md")
-    ('csv', None)
+    >>> _form("monday.CSV.gz"), _form("tuesday.zip"), _form("readme.md")
+    ('csv', 'csv', None)
     """
     path = Path(name.lower())
-    return FORMS.get(Path(path.stem).suffix if path.suffix in PACKED else path.suffix)
+    inner = Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+    return FORMS.get(".csv" if path.suffix == ".zip" and not inner else inner)
 
 
 def _source_file(file: Path, folder: Path) -> SourceFile:
@@ -115,8 +116,6 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
     found = [kind for magic, kind in MAGIC.items() if head.startswith(magic)]
     packing: Packing = found[0] if found else "none"
     form = "parquet" if head == b"PAR1" else _form(file.name)
-    if form is None and packing == "zip" and file.suffix.lower() == ".zip":
-        form = "csv"  # what is in it says more, once it is opened
     if form is None:
         known = ", ".join(FORMS)
         raise PortfolioError(
