@@ -120,7 +120,7 @@ class Lake:
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self.exists(table):
-                DeltaTable.create(self.uri(table), rows.schema, mode="ignore")
+                DeltaTable.create(self.uri(table), _utc(rows).schema, mode="ignore")
             stored = DeltaTable(self.uri(table))
             if _last_number(stored, writer) >= number:
                 raise self._busy(table)
@@ -130,7 +130,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             write_deltalake(
-                stored, rows, mode="append", schema_mode="merge", commit_properties=carried
+                stored, _utc(rows), mode="append", schema_mode="merge", commit_properties=carried
             )
         except CommitFailedError as error:
             raise self._busy(table) from error
@@ -150,7 +150,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             merge = stored.merge(
-                rows,
+                _utc(rows),
                 f"stored.{key} = new.{key}",
                 source_alias="new",
                 target_alias="stored",
