@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from pipeline.lake.tables import Lake
+from pipeline.lake.tables import Lake, in_utc
 from pipeline.portfolio import Portfolio
 from pipeline.sources.files import Taken
 from pipeline.sources.readers import count_of, quoted
@@ -133,7 +133,7 @@ def corrected_rows(
         f"FROM checked g JOIN ({corrected}) o USING (place) "
         "JOIN stored s USING (transaction_id) ORDER BY place"
     )
-    old = connection.sql(f"SELECT s.* {join}").to_arrow_table()
+    old = in_utc(connection.sql(f"SELECT s.* {join}").to_arrow_table())
     names = [*old.column_names, *(name for name in columns if name not in old.column_names)]
     known = "g.known_at" if "known_at" in columns else "NULL::TIMESTAMPTZ"
     at = f"greatest(coalesce({known}, $now::TIMESTAMPTZ), s.known_at)"
@@ -150,7 +150,7 @@ def corrected_rows(
         value = f"g.{quoted(name)}" if name in columns else f"s.{quoted(name)}"
         picked.append(f"{own.get(name, value).removesuffix(' AS corrected_at')} AS {quoted(name)}")
     new = connection.sql(f"SELECT {', '.join(picked)} {join}", params={"now": now})
-    return old, new.to_arrow_table()
+    return old, in_utc(new.to_arrow_table())
 
 
 def _place_in_history(portfolio: Portfolio) -> str:

@@ -63,7 +63,7 @@ class Lake:
         if not self.exists(table):
             return None
         dataset = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset()
-        return _utc(
+        return in_utc(
             dataset.to_table(columns=list(columns) if columns is not None else None, filter=where)
         )
 
@@ -120,7 +120,7 @@ class Lake:
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
         try:
             if not self.exists(table):
-                DeltaTable.create(self.uri(table), _utc(rows).schema, mode="ignore")
+                DeltaTable.create(self.uri(table), in_utc(rows).schema, mode="ignore")
             stored = DeltaTable(self.uri(table))
             if _last_number(stored, writer) >= number:
                 raise self._busy(table)
@@ -130,7 +130,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             write_deltalake(
-                stored, _utc(rows), mode="append", schema_mode="merge", commit_properties=carried
+                stored, in_utc(rows), mode="append", schema_mode="merge", commit_properties=carried
             )
         except CommitFailedError as error:
             raise self._busy(table) from error
@@ -150,7 +150,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             merge = stored.merge(
-                _utc(rows),
+                in_utc(rows),
                 f"stored.{key} = new.{key}",
                 source_alias="new",
                 target_alias="stored",
@@ -190,7 +190,7 @@ def _last_number(table: DeltaTable, writer: str) -> int:
     return -1 if found is None else found
 
 
-def _utc(table: pa.Table) -> pa.Table:
+def in_utc(table: pa.Table) -> pa.Table:
     """Give time columns their zone and text its plain type back, however Delta stored them."""
     return table.cast(pa.schema([(field.name, _plain(field.type)) for field in table.schema]))
 

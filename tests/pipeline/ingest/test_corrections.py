@@ -47,9 +47,12 @@ def test_other_content_under_a_known_id_is_a_new_version_and_the_old_one_is_kept
 def test_a_correction_of_local_times_is_kept_in_utc(tmp_path: Path) -> None:
     source = f'{PARQUET}\ntime_zone = "Asia/Tokyo"'
     local = row("7", event_time="2025-05-01 19:00:00")
-    lake, _ = take_in(tmp_path, [local], [local | {"amount": "8"}], source=source)
-    (old,), (new,) = stored(lake, "versions"), stored(lake, "transactions")
-    assert (old["event_time"], new["event_time"], new["amount"]) == (TEN, TEN, 8.0)
+    lake, _ = take_in(
+        tmp_path, [local], [local | {"amount": "8"}], [local | {"amount": "9"}], source=source
+    )
+    (new,) = stored(lake, "transactions")
+    assert (new["event_time"], new["amount"]) == (TEN, 9.0)
+    assert [old["event_time"] for old in stored(lake, "versions")] == [TEN, TEN]
 
 
 def test_a_corrections_place_in_history_is_the_first_versions(tmp_path: Path) -> None:
