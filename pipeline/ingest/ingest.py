@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
-from pipeline.ingest.labels import keep_labels
+from pipeline.ingest.labels import came_by_feed, keep_labels, matured
 from pipeline.ingest.quarantine import (
     due_rows,
     failed_rows,
@@ -42,6 +42,7 @@ from pipeline.sources.files import (
     read_deliveries,
     remember,
     source_files,
+    unsettled,
 )
 from pipeline.sources.readers import (
     Delivery,
@@ -226,7 +227,14 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     with _opened(run) as connection:
         delivery = read_file(file, run.portfolio, connection, run.spill)
         shut(connection, file.path if file.form == "parquet" else None)
-        if waits := _unsettled(file, delivery, run):
+        waits = unsettled(
+            file,
+            is_ended=delivery.is_ended,
+            settle=run.portfolio.settle,
+            now=run.now,
+            accept=run.is_accepted,
+        )
+        if waits:
             return Ingested(waiting_files=(waits,))
         if delivery.stray_quote and not run.is_accepted:
             raise StoppedError(
@@ -260,19 +268,6 @@ def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, r
     )
     remember(run.lake, taken, writer=WRITER)
     run.deliveries.append(taken)
-
-
-def _unsettled(file: SourceFile, delivery: Delivery, run: Run) -> str:
-    """A sentence on a file whose last line may still be written; none where it is whole."""
-    settle = run.portfolio.settle
-    unchanged = run.now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
-    if delivery.is_ended or unchanged >= settle or run.is_accepted:
-        return ""
-    seconds = int(settle.total_seconds())
-    return (
-        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
-        f"for {seconds} s"
-    )
 
 
 @contextmanager
@@ -311,7 +306,7 @@ def _take(
                 connection,
                 lake,
                 has_times="label_known_at" in checked.kinds,
-                delay=None if portfolio.source.feed else portfolio.label_delay,
+                matured=matured(portfolio, "g.event_time", now=run.now),
                 now=run.now,
                 delivery=number,
                 writer=WRITER,
@@ -387,11 +382,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 def _known_at(checked: Checked, run: Run) -> str:
     """SQL for when a row reached us: as it says, else now for a feed, else when it happened."""
-    default = (
-        f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
-        if run.portfolio.source.feed
-        else "event_time"
-    )
+    now = f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
+    is_feed = came_by_feed(run.portfolio.source, "event_time")
+    default = f"CASE WHEN {is_feed} THEN {now} ELSE event_time END"
     return f"coalesce(g.known_at, {default})" if "known_at" in checked.kinds else default
 
 

@@ -18,7 +18,16 @@ from features.engines.protocol import Source
 from pipeline.failures import BusyError
 from pipeline.lake.statistics import count_rows
 
-TableName = Literal["transactions", "versions", "quarantine", "labels", "scores", "deliveries"]
+TableName = Literal[
+    "transactions",
+    "versions",
+    "quarantine",
+    "labels",
+    "waiting_labels",
+    "scores",
+    "deliveries",
+    "label_deliveries",
+]
 
 
 class LakeBusyError(BusyError):
