@@ -177,7 +177,6 @@ def _check_source(source: Source, file: Path) -> None:
             f"[source] of {file} has a {there} and no {absent}; a database needs both"
         )
 
-
     if source.feed and source.feed_since:
         raise PortfolioError(
             f"[source] of {file} has both feed = true and feed_since; take feed out where rows "

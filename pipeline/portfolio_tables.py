@@ -171,11 +171,11 @@ class LabelValues(PortfolioTable):
 
 
 class Labels(PortfolioTable):
-    """When the label of a transaction is known, how it is written, and labels in files of their own.
+    """When the label of a transaction is known, how it is written, and files of labels alone.
 
     Such files are found out like the source's; its `time_format`, `time_zone`, `amount_unit` and
-    words for null hold for them, too. A day without a time is known when it is over; a label without
-    either, `delay` after its payment where both came at once, else when it came.
+    words for null hold for them, too. A day without a time is known when it is over; a label that
+    has neither, `delay` after its payment where both came at once, else when it came.
     """
 
     delay: Span = Field(

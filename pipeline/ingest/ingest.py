@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
+from pipeline.ingest.label_files import LabelRun, LabelsTaken, take_labels
 from pipeline.ingest.labels import came_by_feed, keep_labels, matured
 from pipeline.ingest.quarantine import (
     due_rows,
@@ -69,6 +70,7 @@ class StoppedError(PortfolioError):
 class Ingested:
     """What became of the records: read = taken + known + left_out + quarantined + torn.
 
+    `labels` are those of the rows, `label_files` what became of labels in files of their own;
     `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
     themselves. `examples` are reasons, `missing` optional values by column and rule, `doubts` and
     `waiting_files` sentences.
@@ -87,6 +89,7 @@ class Ingested:
     missing: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
     waiting_files: tuple[str, ...] = ()
+    label_files: LabelsTaken = field(default_factory=LabelsTaken)
 
     def __add__(self, other: "Ingested") -> "Ingested":
         return Ingested(
@@ -103,6 +106,7 @@ class Ingested:
             missing=_summed((*self.missing, *other.missing)),
             doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
             waiting_files=(*self.waiting_files, *other.waiting_files),
+            label_files=self.label_files + other.label_files,
         )
 
 
@@ -172,9 +176,35 @@ def ingest(
                     continue
                 step.advance(done.read)
                 total += done
+        labels, not_taken = _take_labels(run, again=again)
+        total += Ingested(label_files=labels)
+        refused += not_taken
     if refused:
         raise _first_of(refused, total)
     return total
+
+
+def _take_labels(run: Run, *, again: bool) -> tuple[LabelsTaken, list[Exception]]:
+    """Take in labels of their own source; those of payments that came just now came with them."""
+    came_now = [one.delivery for one in run.deliveries if one.taken_at == run.now]
+    labels = LabelRun(
+        portfolio=run.portfolio,
+        lake=run.lake,
+        now=run.now,
+        spill=run.spill,
+        payments=frozenset([*came_now, _number_of(run.now)]),
+        is_accepted=run.is_accepted,
+        is_dry=run.is_dry,
+    )
+    try:
+        return take_labels(labels, again=again)
+    except (PortfolioError, SchemaError) as error:
+        return LabelsTaken(), [error]
+
+
+def _number_of(moment: datetime) -> int:
+    """The number of a delivery that is no file."""
+    return delivery_number(sha256(moment.isoformat().encode()).hexdigest())
 
 
 def _first_of(refused: list[Exception], total: Ingested) -> Exception:
@@ -200,7 +230,7 @@ def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
 
 def _take_due(due: pa.Table, run: Run) -> Ingested:
     """Take in what was quarantined because its time had not come; no source says it again."""
-    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    number = _number_of(run.now)
     with _opened(run) as connection:
         delivery = read_tables(iter([due]), "what waited for its time", connection)
         shut(connection, None)
@@ -211,7 +241,7 @@ def _take_due(due: pa.Table, run: Run) -> Ingested:
 
 
 def _take_query(run: Run) -> Ingested:
-    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    number = _number_of(run.now)
     with _opened(run) as connection:
         delivery = read_query(run.portfolio, connection)
         shut(connection, None)

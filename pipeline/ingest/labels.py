@@ -83,8 +83,8 @@ def keep_labels(
 ) -> int:
     """Append what the rows of `checked` tell and the ledger has not; returns how many.
 
-    Without a stated time a label is known when SQL `matured` says. A source that takes its word back twice must state the times: without them the
-    third word reads like the first.
+    Without a stated time a label is known when SQL `matured` says. A source that takes its word
+    back twice must state the times: without them the third word reads like the first.
     """
     moment = f"{literal(now.isoformat())}::TIMESTAMPTZ"
     names = [name for name, *_ in connection.execute("DESCRIBE stored").fetchall()]

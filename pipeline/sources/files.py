@@ -162,9 +162,7 @@ def read_deliveries(lake: Lake, table: TableName = "deliveries") -> list[Taken]:
     return [Taken(**{**row, "columns": tuple(row["columns"].split())}) for row in found]
 
 
-def remember(
-    lake: Lake, taken: Taken, *, writer: str, table: TableName = "deliveries"
-) -> None:
+def remember(lake: Lake, taken: Taken, *, writer: str, table: TableName = "deliveries") -> None:
     """Note that a file was taken whole; the last thing that is done with it."""
     row = {**vars(taken), "columns": " ".join(taken.columns)}
     number = lake.next_number(table, writer)
