@@ -51,6 +51,7 @@ class AlertFacts(AlertStatus):
     decided_at: datetime | None
     transactions: int
     amounts: tuple[Amount, ...]
+    loss_currency: str | None
     stages: tuple[StageReason, ...]
     rules: tuple[str, ...]
     hold_kinds: tuple[str, ...]
@@ -181,6 +182,7 @@ def _alerts(
         Alert.reviewer,
         Alert.verdict,
         Alert.decided_at,
+        Alert.loss_currency,
     )
     ordered = (
         select(*columns)

@@ -95,6 +95,22 @@ class Lake:
             return None
         return min(one["min"] for one in found), max(one["max"] for one in found)
 
+    def extremes(
+        self, table: TableName, column: str, *, version: int | None = None
+    ) -> tuple[str, str] | None:
+        """The least and the greatest value of a column, which may be null or absent in places.
+
+        None where there is no value. As of `bounds`, no row is read.
+        """
+        files = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset().get_fragments()
+        groups = [
+            (group.statistics or {}).get(column) for file in files for group in file.row_groups
+        ]
+        found = [one for one in groups if one and one.get("min") is not None]
+        if not found:
+            return None
+        return min(one["min"] for one in found), max(one["max"] for one in found)
+
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
         return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
