@@ -45,6 +45,7 @@ from pipeline.sources.files import (
     source_files,
     unsettled,
 )
+from pipeline.sources.identities import check_card_numbers, zeros_across
 from pipeline.sources.readers import (
     Delivery,
     count_of,
@@ -318,6 +319,10 @@ def _take(
     checked = check(delivery, portfolio, now=run.now)
     if not (run.is_accepted or is_due):
         _check_share(delivery, checked, portfolio)
+    if not is_due:
+        check_card_numbers(delivery, portfolio, checked.kinds)
+    zeros = zeros_across(connection, lake.dataset("transactions"), checked.facts)
+    doubts = (*delivery.doubts, *checked.doubts, *zeros)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
@@ -358,7 +363,7 @@ def _take(
         waiting=held.waiting,
         examples=held.examples,
         missing=tuple(counted(connection, "losses")),
-        doubts=tuple(f"{delivery.name}: {one}" for one in (*delivery.doubts, *checked.doubts)),
+        doubts=tuple(f"{delivery.name}: {one}" for one in doubts),
     ), checked
 
 
