@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.schema import ARROW_TYPES, LABELS
+from features.schema import ARROW_TYPES, LABELS, SchemaError
 from pipeline.ingest.corrections import digest_sql
 from pipeline.ingest.label_rows import (
     FAILED,
@@ -49,6 +49,7 @@ from pipeline.sources.readers import (
     quoted,
     read_file,
     shut,
+    unreadable,
     workbench,
 )
 
@@ -120,7 +121,7 @@ def take_labels(run: LabelRun, *, again: bool = False) -> tuple[LabelsTaken, lis
     for file in _label_files(labels):
         try:
             total += _take_file(file, run, again=again)
-        except ValueError as error:  # a sentence on this file
+        except (PortfolioError, SchemaError) as error:
             refused.append(error)
     return total, refused
 
@@ -186,7 +187,12 @@ def _take_file(file: SourceFile, run: LabelRun, *, again: bool) -> LabelsTaken:
                 f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; "
                 "mend the quote in the file; --accept takes it as it is"
             )
-        done = _take(delivery, delivery_number(digest), run)
+        try:
+            done = _take(delivery, delivery_number(digest), run)
+        except duckdb.Error as error:
+            if file.form != "parquet":  # all else was read before
+                raise
+            raise unreadable(file, error) from error
     if (size, changed) != (file.size, file.changed_ns):
         return replace(done, doubts=(*done.doubts, f"{file.name} changed while it was read"))
     if not run.is_dry:
