@@ -28,7 +28,7 @@ from pipeline.ingest.label_rows import (
 )
 from pipeline.ingest.quarantine import TORN as TORN_REASON
 from pipeline.ingest.validation import EARLY, Reason, counted, sentence_sql, stopping
-from pipeline.lake.tables import Lake
+from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source
 from pipeline.sources.files import (
@@ -54,7 +54,7 @@ from pipeline.sources.readers import (
 )
 
 WRITER = "ingest"
-REMEMBERED = "label_deliveries"
+REMEMBERED: TableName = "label_deliveries"
 
 
 @dataclass(frozen=True, kw_only=True)
