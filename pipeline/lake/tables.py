@@ -143,6 +143,7 @@ class Lake:
         """
         if not self._is_remote():
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
+        rows = _utc(rows)
         try:
             if not self.exists(table):
                 DeltaTable.create(self.uri(table), rows.schema, mode="ignore")
@@ -175,7 +176,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             merge = stored.merge(
-                rows,
+                _utc(rows),
                 f"stored.{key} = new.{key}",
                 source_alias="new",
                 target_alias="stored",

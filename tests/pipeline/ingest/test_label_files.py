@@ -145,8 +145,10 @@ def test_a_local_day_is_the_day_of_the_time_zone(tmp_path: Path) -> None:
     source = f'{PARQUET}\ntime_zone = "America/New_York"'
     shop = Shop(tmp_path, BY_FACTS, source=source)
     shop.write("1.csv", "card,day,sum", "a1,2025-04-30,12.5")
+    shop.write("2.csv", "card,day,sum", "a1,2025-05-02,12.5")
     shop.take(payment(event_time="2025-05-01T02:00:00Z"))
     assert [name for name, *_ in shop.words] == ["t1"]
+    assert shop.waiting == ["no payment"]
 
 
 def test_a_label_before_its_payment_is_known_when_it_came_and_that_is_said(
