@@ -273,7 +273,8 @@ def tell_words(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """What the labels say that the ledger has not, in the ledger's columns.
 
     A word with a stated time is known by it, one without by its verdict alone. Of two words of one
-    moment the one further down in the file stands, a microsecond later.
+    moment the one further down in the file stands, a microsecond later; one without a time stands
+    after all that was said before it.
     """
     return connection.sql(NEW_WORDS).to_arrow_table()
 
@@ -286,10 +287,14 @@ NEW_WORDS = """
         SELECT *, to_microseconds(row_number() OVER (
             PARTITION BY transaction_id, coalesce(stated, otherwise) ORDER BY place) - 1) AS behind
         FROM words
+    ), opposed AS (
+        SELECT transaction_id, is_fraud, max(known_at) + to_microseconds(1) AS after
+        FROM ledger WHERE source = 'source' GROUP BY transaction_id, is_fraud
     ), timed AS (
-        SELECT transaction_id, is_fraud, place, stated + behind AS stated,
-               coalesce(stated, otherwise) + behind AS known_at
-        FROM placed
+        SELECT p.transaction_id, p.is_fraud, p.place, p.stated + p.behind AS stated,
+               coalesce(p.stated, greatest(p.otherwise, o.after)) + p.behind AS known_at
+        FROM placed p LEFT JOIN opposed o
+            ON o.transaction_id = p.transaction_id AND o.is_fraud <> p.is_fraud
     )
     SELECT transaction_id, is_fraud, known_at, 'source' AS source FROM timed t
     WHERE NOT EXISTS (

@@ -100,6 +100,21 @@ def test_of_two_words_of_one_day_the_one_further_down_stands(tmp_path: Path) -> 
     assert len(shop.words) == 2
 
 
+def test_a_word_without_a_time_stands_after_those_that_were_said_before_it(
+    tmp_path: Path,
+) -> None:
+    more = ALL_FRAUD.replace('"true"', '"verdict"').replace('"2d"', '"40d"')
+    shop = Shop(tmp_path, more)
+    shop.take(row("t1", is_fraud="0"), row("t2", is_fraud="0"))
+    shop.write("1.csv", "txn,verdict", "t1,1")
+    shop.write("2.csv", "txn,verdict", "t2,1")
+    shop.take(now=LATER)
+    known = {(name, is_fraud): known_at for name, is_fraud, known_at in shop.words}
+    for name in ("t1", "t2"):
+        assert known[name, False] == HAPPENED + 40 * DAY
+        assert known[name, True] == HAPPENED + 40 * DAY - END
+
+
 def test_a_label_without_a_time_is_known_the_delay_after_a_payment_it_came_with_else_now(
     tmp_path: Path,
 ) -> None:
