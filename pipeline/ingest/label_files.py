@@ -122,7 +122,8 @@ def take_labels(run: LabelRun, *, again: bool = False) -> tuple[LabelsTaken, lis
         try:
             total += _take_file(file, run, again=again)
         except (PortfolioError, SchemaError) as error:
-            refused.append(error)
+            said = str(error).replace("[columns]", "columns of [labels]")
+            refused.append(type(error)(said))
     return total, refused
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from features.schema import SchemaError
 from pipeline.ingest.ingest import Ingested, ingest
 from pipeline.ingest.label_files import LabelsTaken
 from pipeline.lake.tables import Lake
@@ -232,6 +233,17 @@ def test_a_file_that_is_named_must_be_there_and_a_pattern_may_be_empty(tmp_path:
     shop = Shop(tmp_path, ALL_FRAUD.replace("chargebacks/*.csv", "gone.csv"))
     with pytest.raises(PortfolioError, match=r"gone\.csv of portfolio small are not there"):
         shop.take()
+
+
+def test_a_file_of_other_columns_is_refused_and_the_others_are_taken(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, ALL_FRAUD)
+    shop.write("1.csv", "reference", "t1")
+    shop.write("2.csv", "txn", "t1")
+    said = r"mapped to 'txn', which the source lacks; chargebacks/1.csv has reference"
+    with pytest.raises(SchemaError, match=f"{said}; mend transaction_id in columns of .labels"):
+        shop.take(payment())
+    assert [name for name, *_ in shop.words] == ["t1"]
+    assert shop.lake.count("transactions") == 1
 
 
 def test_a_midnight_that_no_text_spells_out_is_a_day_and_known_when_it_is_over(
