@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.ingest.ingest import Ingested
+    from pipeline.ingest.label_files import LabelsTaken
     from pipeline.progress import Progress
     from pipeline.train.report import Trained
     from pipeline.workspace import Workspace
@@ -95,12 +96,21 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     for remark in remarks(done):
         click.echo(remark, err=True)
     click.echo(f"{counted(done)}, labels {done.labels:,}")
+    if workspace.portfolio.labels.path:
+        click.echo(f"labels: {counted_labels(done.label_files)}")
     failed = done.quarantined - done.waiting + done.torn
     if failed and not dry_run:
         raise click.ClickException(
             f"{failed:,} of {done.read:,} records went to quarantine, "
             f"e.g. because {done.examples[0]}; mend them in the source and ingest again "
             "(all other rows were taken in)"
+        )
+    labels = done.label_files
+    if (unread := labels.quarantined + labels.torn) and not dry_run:
+        raise click.ClickException(
+            f"{unread:,} of {labels.read:,} labels cannot be read, e.g. because "
+            f"{labels.examples[0]}; mend columns in [labels] and ingest --again, or their file "
+            "(all other labels were taken in)"
         )
 
 
@@ -417,6 +427,13 @@ def remarks(done: "Ingested") -> "Iterator[str]":
         yield f"{done.waiting:,} rows are ahead of the clock; they come in once their time has come"
     if done.corrected:
         yield f"{done.corrected:,} of the rows taken correct what an earlier delivery said"
+    labels = done.label_files
+    yield from labels.doubts
+    for lost in labels.missing:
+        yield f"{lost.sentence}, in {lost.count:,} labels, which are known from when they came"
+    yield from labels.waiting_files
+    if labels.found:
+        yield f"{labels.found:,} labels that had waited found their payment"
 
 
 def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:
@@ -447,6 +464,19 @@ def counted(done: "Ingested") -> str:
         "taken": done.taken,
         "known": done.known,
         "left out": done.left_out,
+        "quarantined": done.quarantined,
+        "torn": done.torn,
+    }
+    return f"read {done.read:,} = " + " + ".join(f"{name} {n:,}" for name, n in fates.items())
+
+
+def counted_labels(done: "LabelsTaken") -> str:
+    """What became of the labels read from files of their own."""
+    fates = {
+        "taken": done.taken,
+        "known": done.known,
+        "left out": done.left_out,
+        "waiting": done.waiting,
         "quarantined": done.quarantined,
         "torn": done.torn,
     }

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import exp
 from urllib.parse import urlencode
 
-from pipeline.casework import Amount
+from pipeline.casework import AlertFacts, Amount
 
 
 def money(total: float, currency: str | None) -> str:
@@ -25,6 +25,12 @@ def moneys(amounts: Iterable[Amount]) -> str:
 def one_currency(amounts: tuple[Amount, ...]) -> str | None:
     """The currency all the amounts are in, if it is one."""
     return amounts[0].currency if len(amounts) == 1 else None
+
+
+def loss(alert: AlertFacts, total: float | None = None) -> str:
+    """An alert's expected loss, or one of its transactions', with the currency it is in."""
+    currency = alert.loss_currency or one_currency(alert.amounts)
+    return money(alert.expected_loss if total is None else total, currency)
 
 
 def percent(probability: float) -> str:

@@ -15,6 +15,14 @@ from features.engines.spark import Spark
 from features.groups.catalogue import DERIVED
 from features.ip.addresses import open_databases
 from features.schema import LABELS, SchemaError
+from features.sql.currency import (
+    PAID,
+    RATES,
+    Rates,
+    converting_view,
+    missing_rate_query,
+    missing_sentence,
+)
 from features.sql.labels import label_query, verdict_query
 from features.sql.micro_batch import batch_tables
 from features.sql.plan import Part, Plan, only, reach
@@ -51,16 +59,18 @@ def build(
     config: BuildConfig | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    rates: Rates | None = None,
 ) -> pa.Table:
     """Return one row per transaction, in order of as_of: its KEYS, then the groups' shown features.
 
     `transactions` has the columns of `features.schema.transactions_schema`, `labels` those of
     `features.schema.LABELS`; with `since` only rows from that as_of on come back, the earlier ones
     being their history. Numbers and flags are float64, categories text; null is as each feature
-    declares. Raises SchemaError on a missing column or a doubled transaction_id.
+    declares. With `rates` amounts are in the currency that they report in. Raises SchemaError on a
+    missing column, a doubled transaction_id or a payment without a rate.
     """
     return pa.concat_tables(
-        pieces(transactions, labels, groups, config=config, since=since, until=until)
+        pieces(transactions, labels, groups, config=config, since=since, until=until, rates=rates)
     )
 
 
@@ -72,12 +82,20 @@ def pieces(
     config: BuildConfig | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    rates: Rates | None = None,
 ) -> Iterator[pa.Table]:
     """Yield what `build` returns in pieces, one at least: for more rows than memory holds."""
     config = config or BuildConfig()
     with config.start() as engine:
         built = compute(
-            engine, transactions, labels, groups, config=config, since=since, until=until
+            engine,
+            transactions,
+            labels,
+            groups,
+            config=config,
+            since=since,
+            until=until,
+            rates=rates,
         )
         for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
             yield engine.fetch(f"{built.query(start, start + engine.piece - 1)} ORDER BY row_id")
@@ -107,10 +125,11 @@ def compute(
     config: BuildConfig,
     since: datetime | None = None,
     until: datetime | None = None,
+    rates: Rates | None = None,
 ) -> Built:
     """Compute what `build` returns and leave it in the engine's tables."""
     plan, shown = Plan(all_features(groups)), shown_features(groups)
-    columns = _given(engine, transactions, labels, _bounds(groups, since, until))
+    columns = _given(engine, transactions, labels, _bounds(groups, since, until), rates)
     few = (
         since is not None
         and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
@@ -213,9 +232,12 @@ def _run(engine: Engine, steps: Iterable[Step], config: BuildConfig) -> None:
             engine.give(f"{step.table}_addresses", facts_of(addresses, step.facts), {})
 
 
-def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> list[str]:
+def _given(
+    engine: Engine, transactions: Source, labels: Source, where: str, rates: Rates | None
+) -> list[str]:
     """Give the engine its sources; return the names that queries may use of the transactions."""
-    columns = engine.give(TRANSACTIONS, transactions, DERIVED, where=where)
+    paid = PAID if rates else TRANSACTIONS
+    columns = engine.give(paid, transactions, DERIVED, where=where)
     for name, found, needed in (
         (TRANSACTIONS, columns, KEYS),
         ("labels", engine.give("labels", labels, {"known_us": "known_at"}), LABELS.names),
@@ -225,7 +247,22 @@ def _given(engine: Engine, transactions: Source, labels: Source, where: str) -> 
                 f"{name} lack {', '.join(missing)}; found {', '.join(found)}; "
                 "read them from the lake"
             )
-    return [*columns, *(own for own, column in DERIVED.items() if column in columns)]
+    names = [*columns, *(own for own, column in DERIVED.items() if column in columns)]
+    if rates:
+        _convert(engine, names, rates)
+    return names
+
+
+def _convert(engine: Engine, columns: Sequence[str], rates: Rates) -> None:
+    """Make the transactions seen with their amounts in one currency.
+
+    Raises SchemaError where a payment has no rate.
+    """
+    engine.give(RATES, rates.daily, {})
+    missing = engine.fetch(missing_rate_query(rates))
+    if missing.num_rows:
+        raise SchemaError(missing_sentence(missing, rates))
+    engine.view(TRANSACTIONS, converting_view(columns, rates))
 
 
 def _bounds(groups: Sequence[Group], since: datetime | None, until: datetime | None) -> str:

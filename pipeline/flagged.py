@@ -55,8 +55,9 @@ class NearCase:
 class FlaggedTransaction:
     """One flagged transaction: `base` + the stages' increments are `logit`, before calibration.
 
-    `score` is the calibrated probability; `expected_loss` is in units of `currency`; `rules` names
-    the rules that hit; `nearest` are the confirmed cases most like it, the nearest first.
+    `score` is the calibrated probability; `amount` is what was paid, in `currency`;
+    `expected_loss` is in `loss_currency` where that is known, else in `currency`; `rules` names the
+    rules that hit; `nearest` are the confirmed cases most like it, the nearest first.
     """
 
     transaction_id: str
@@ -69,6 +70,7 @@ class FlaggedTransaction:
     base: float
     model_version: str
     expected_loss: float
+    loss_currency: str | None = None
     rules: tuple[str, ...] = ()
     stages: tuple[StageReason, ...] = ()
     nearest: tuple[NearCase, ...] = ()

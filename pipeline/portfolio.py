@@ -20,6 +20,7 @@ from pipeline.portfolio_errors import PortfolioError, close_to, first_error
 from pipeline.portfolio_tables import (
     AUTO,
     NO_DELAY,
+    Currency,
     ExtraColumn,
     Labels,
     PortfolioTables,
@@ -55,6 +56,7 @@ class Portfolio:
     prices: dict[str, float] = field(default_factory=dict)
     extra: dict[str, ExtraColumn] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
+    currency: Currency = field(default_factory=Currency)
     review: Review = field(default_factory=Review)
     rules: dict[str, Rule] = field(default_factory=dict)
 
@@ -67,6 +69,11 @@ class Portfolio:
     def arrival_delay(self) -> timedelta:
         """How late a row may reach us and still stand at its event_time."""
         return _delay(self.source.delay)
+
+    @property
+    def currency_file(self) -> Path:
+        """Where the rates of currencies stand."""
+        return self.file.parent / self.currency.rates
 
     @property
     def settle(self) -> timedelta:
@@ -112,11 +119,14 @@ def read_portfolio(file: Path) -> Portfolio:
         prices=groups.prices,
         extra=groups.extra,
         labels=tables.labels,
+        currency=tables.currency,
         review=tables.review,
         rules=tables.rules,
     )
     _check_columns(portfolio, file)
     _check_source(portfolio.source, file)
+    _check_labels(portfolio.labels, file)
+    _check_currency(portfolio.currency, file)
     _check_groups(portfolio, file)
     return portfolio
 
@@ -166,6 +176,60 @@ def _check_source(source: Source, file: Path) -> None:
         raise PortfolioError(
             f"[source] of {file} has a {there} and no {absent}; a database needs both"
         )
+
+    if source.feed and source.feed_since:
+        raise PortfolioError(
+            f"[source] of {file} has both feed = true and feed_since; take feed out where rows "
+            "before feed_since are history, else feed_since"
+        )
+
+
+def _check_labels(labels: Labels, file: Path) -> None:
+    """Labels of their own source say which payment they are of, and what they say of it."""
+    if not labels.path:
+        if labels.columns or labels.match:
+            key = "columns" if labels.columns else "match"
+            raise PortfolioError(
+                f"[labels] of {file} has {key} and no path; say path where labels have files of "
+                "their own, else map is_fraud in [columns]"
+            )
+        return
+    given = {*labels.columns, *labels.match}
+    unknown = [name for name in (*labels.columns, *labels.match) if name not in BY_NAME]
+    if unknown:
+        choice = f"choose from {', '.join(BY_NAME)}"
+        raise PortfolioError(
+            f"[labels] of {file} names {unknown[0]!r}, which is no column of Strata; "
+            f"{close_to(unknown[0], [*BY_NAME], otherwise=choice)}"
+        )
+    if "is_fraud" not in given:
+        raise PortfolioError(
+            f"columns in [labels] of {file} lack is_fraud; map it, or write is_fraud = "
+            '"true" where every row is a fraud'
+        )
+    if "transaction_id" not in labels.columns and not labels.match:
+        raise PortfolioError(
+            f"[labels] of {file} does not say which payment a label is of; map transaction_id in "
+            'its columns, or write match = ["account_id", "event_time", "amount"]'
+        )
+    if absent := [name for name in labels.match if name not in labels.columns]:
+        raise PortfolioError(
+            f"match in [labels] of {file} names {absent[0]}, which its columns lack; map it there"
+        )
+    if no_fact := [name for name in labels.match if name in NO_MATCH]:
+        raise PortfolioError(
+            f"match in [labels] of {file} names {no_fact[0]!r}, which tells no payments apart; "
+            "name columns of the payment, such as account_id, event_time and amount"
+        )
+
+
+def _check_currency(currency: Currency, file: Path) -> None:
+    if bool(currency.reporting) != bool(currency.rates):
+        there, absent = ("reporting", "rates") if currency.reporting else ("rates", "reporting")
+        raise PortfolioError(f"[currency] of {file} has {there} and no {absent}; give both")
+
+
+NO_MATCH = ("transaction_id", "is_fraud", "label_known_at", "known_at")
 
 
 def _check_groups(portfolio: Portfolio, file: Path) -> None:

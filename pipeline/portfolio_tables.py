@@ -4,10 +4,19 @@ The models say what a file may hold; `pipeline.portfolio` reads one, and `docs/p
 from them.
 """
 
+import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 from features.declarations import microseconds
 from features.groups.catalogue import ExtraKind
@@ -34,6 +43,28 @@ def _zone(text: str) -> str:
     return text
 
 
+def _moment(value: object) -> datetime | None:
+    """A time of TOML, a day or a text as a moment, in UTC where it has no offset."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no ISO 8601 time; write 2025-06-01T00:00:00Z") from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _currency(code: str) -> str:
+    if code and not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError(f"{code!r} is no ISO 4217 code; write three capitals, such as EUR")
+    return code
+
+
+Moment = Annotated[
+    datetime | None,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "ISO 8601 time"}),
+]
 Span = Annotated[str, AfterValidator(_span), Field(json_schema_extra={"format": "span of time"})]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -96,6 +127,11 @@ class Source(PortfolioTable):
         description="their columns that tell one row from another, where there is no "
         "transaction_id; `[]` is all that are mapped, but for the label",
     )
+    tokens: list[str] = Field(
+        default=[],
+        description="their columns whose values look like card numbers and are tokens; what looks "
+        "like one and stands not here is refused",
+    )
     delay: Span = Field(
         default=NO_DELAY,
         description="how late a row may reach us and still stand at its event_time in history",
@@ -107,6 +143,11 @@ class Source(PortfolioTable):
     feed: bool = Field(
         default=False,
         description="rows are known from their ingestion on, not from their event_time",
+    )
+    feed_since: Moment = Field(
+        default=None,
+        description="from this event_time on rows come by a feed, known from their ingestion on; "
+        "earlier ones are history, known at their event_time",
     )
     on_change: Literal["correct", "keep", "refuse"] = Field(
         default="correct",
@@ -130,13 +171,52 @@ class LabelValues(PortfolioTable):
 
 
 class Labels(PortfolioTable):
-    """When the label of a transaction is known, and how it is written."""
+    """When the label of a transaction is known, how it is written, and files of labels alone.
+
+    Such files are found out like the source's; its `time_format`, `time_zone`, `amount_unit` and
+    words for null hold for them, too. A day without a time is known when it is over; a label that
+    has neither, `delay` after its payment where both came at once, else when it came.
+    """
 
     delay: Span = Field(
         default="7d",
         description="how long after its transaction a label is known that says no time",
     )
     values: LabelValues = LabelValues()
+    path: str = Field(
+        default="",
+        description="file, folder or pattern of labels in files of their own, such as chargebacks",
+    )
+    columns: dict[str, str] = Field(
+        default={},
+        description="ours, each with theirs or SQL over theirs: `transaction_id`, `is_fraud` "
+        '(`"true"` where every row is a fraud), `label_known_at`, and those of `match`',
+    )
+    match: list[str] = Field(
+        default=[],
+        description="ours that name the payment where a label has no transaction_id, such as "
+        '`["account_id", "event_time", "amount"]`; of event_time its day; what fits several '
+        "payments waits",
+    )
+
+
+class Currency(PortfolioTable):
+    """The one currency of features, ranks, limits and costs, where the data has several.
+
+    The lake keeps amounts as they came. An amount of day D is converted by the rate of the latest
+    day not after D, which may be at most 7 days older. A rate is what one unit of its currency is
+    worth in units of `reporting`: with `"EUR"` that of JPY is about 0.006. A payment without a
+    currency is taken to be in `reporting`.
+    """
+
+    reporting: Annotated[str, AfterValidator(_currency)] = Field(
+        default="", description="ISO 4217 code, such as `EUR`"
+    )
+    rates: str = Field(
+        default="",
+        description="csv file with the columns currency, day (ISO 8601) and rate, relative to "
+        "portfolio.toml",
+    )
 
 
 class ExtraColumn(PortfolioTable):
@@ -163,7 +243,7 @@ class Groups(PortfolioTable):
 
 
 class Review(PortfolioTable):
-    """What the analysts can do, and what a decision costs (major units of the currency)."""
+    """What the analysts can do, and what a decision costs (major units of the one currency)."""
 
     capacity_per_day: int = Field(
         default=100, ge=1, description="accounts that can be reviewed in a day"
@@ -199,5 +279,6 @@ class PortfolioTables(PortfolioTable):
     )
     groups: Groups = Groups()
     labels: Labels = Labels()
+    currency: Currency = Currency()
     review: Review = Review()
     rules: dict[str, Rule] = Field(default={}, description="hand-written rules, each with a name")

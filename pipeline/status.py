@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
-from pipeline.lake.statistics import count_rows, count_since, earliest, latest
+from pipeline.lake.statistics import count_rows, count_since, count_states, earliest, latest
 from pipeline.registry.model_version import Version, model_name
 from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipeline.casework import AlertCounts
+
+
+UNMATCHED, UNREAD = ("no payment", "several payments"), ("unreadable", "torn")  # labels of files
 
 
 class VersionStatus(TypedDict):
@@ -37,6 +40,8 @@ class Status(TypedDict):
     transactions: int
     quarantined: int
     labels: int
+    labels_waiting: int
+    labels_quarantined: int
     scored: int
     alerts: "AlertCounts"
     holds: int
@@ -62,6 +67,8 @@ def status(portfolio: str, workspace: Workspace) -> Status:
         transactions=count_rows(f"{folder}/transactions"),
         quarantined=count_rows(f"{folder}/quarantine"),
         labels=count_rows(f"{folder}/labels"),
+        labels_waiting=count_states(f"{folder}/waiting_labels", UNMATCHED),
+        labels_quarantined=count_states(f"{folder}/waiting_labels", UNREAD),
         scored=count_rows(f"{folder}/scores"),
         alerts=alerts,
         holds=holds,
@@ -162,6 +169,16 @@ def _late(found: Status, late: Overdue, named: str, quarantine: str) -> Iterator
     if found["quarantined"]:
         rows = f"rows in quarantine: {found['quarantined']:,}"
         yield f"{rows}; mend them in the source: the column reason of {quarantine} says why"
+    yield from _late_labels(found, named, quarantine.replace("quarantine", "waiting_labels"))
+
+
+def _late_labels(found: Status, named: str, waiting: str) -> Iterator[str]:
+    """Labels of their own files that are not in the ledger yet."""
+    if number := found["labels_waiting"]:
+        yield f"labels that fit no payment, or several: {number:,}; the column state of {waiting}"
+    if number := found["labels_quarantined"]:
+        remedy = f"mend columns in [labels], then strata ingest {named} --again"
+        yield f"labels that cannot be read: {number:,}; {remedy}"
 
 
 def _next(found: Status, named: str) -> str:

@@ -1,5 +1,6 @@
 """Bad input ends with one sentence, exit code 2, and nothing half-written."""
 
+import json
 import os
 import re
 import sqlite3
@@ -91,6 +92,24 @@ def test_a_bad_row_goes_to_quarantine_and_the_good_ones_of_its_file_go_in(
     lake = Lake(str(tmp_path / "lake"), "small")
     assert [taken["transaction_id"] for taken in stored(lake, "transactions")] == ["good"]
     assert len(reasons(lake)) == 1
+
+
+def test_labels_of_files_of_their_own_are_counted_and_one_that_cannot_be_read_is_said(
+    tmp_path: Path, run: Run
+) -> None:
+    columns = 'columns = { transaction_id = "txn", is_fraud = "verdict" }'
+    file = portfolio(tmp_path, row("t1"), more=f'[labels]\npath = "verdicts.csv"\n{columns}\n')
+    (tmp_path / "verdicts.csv").write_text("txn,verdict\nt1,1\nt9,1\nt1,odd\n", encoding="utf-8")
+    code, counts, said = run("ingest", file, into=tmp_path)
+    fates = "taken 1 + known 0 + left out 0 + waiting 1 + quarantined 1 + torn 0"
+    assert (code, counts.splitlines()[1]) == (2, f"labels: read 3 = {fates}")
+    assert re.search("verdicts.csv: 1 labels fit no payment in the lake yet, such as .*t9", said)
+    assert re.search("strata: 1 of 3 labels cannot be read, e.g. because is_fraud is 'odd'", said)
+    _, status, _ = run("status", file, into=tmp_path)
+    assert "labels that fit no payment, or several: 1; the column state of" in status
+    assert "labels that cannot be read: 1; mend columns in [labels]" in status
+    facts = json.loads(run("status", file, "--json", into=tmp_path)[1])
+    assert (facts["labels_waiting"], facts["labels_quarantined"]) == (1, 1)
 
 
 def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_known(

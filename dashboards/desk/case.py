@@ -125,13 +125,13 @@ def case_page(
         state=alert.state,
         verdict=alert.verdict,
         reviewer=alert.reviewer,
-        expected_loss=formatting.money(alert.expected_loss, formatting.one_currency(alert.amounts)),
+        expected_loss=formatting.loss(alert),
         at_risk=formatting.moneys(alert.amounts),
         score=formatting.percent(alert.top_score),
         raised_at=alert.raised_at,
         age=formatting.age(alert.raised_at, now),
         transactions=tuple(
-            _transaction(one, alert.id, chosen=one is chosen) for one in case.transactions
+            _transaction(one, alert, chosen=one is chosen) for one in case.transactions
         ),
         reasons=reasons(chosen, case.alerts_near),
         reviews=case.reviews,
@@ -145,14 +145,14 @@ def case_page(
     )
 
 
-def _transaction(one: FlaggedTransaction, alert_id: int, *, chosen: bool) -> TransactionRow:
+def _transaction(one: FlaggedTransaction, alert: AlertFacts, *, chosen: bool) -> TransactionRow:
     return TransactionRow(
         transaction_id=one.transaction_id,
-        href=f"/alerts/{alert_id}?{formatting.query(transaction=one.transaction_id)}#reasons",
+        href=f"/alerts/{alert.id}?{formatting.query(transaction=one.transaction_id)}#reasons",
         event_time=one.event_time,
         amount=formatting.money(one.amount, one.currency),
         score=formatting.percent(one.score),
-        expected_loss=formatting.money(one.expected_loss, one.currency),
+        expected_loss=formatting.loss(alert, one.expected_loss),
         rules=one.rules,
         chosen=chosen,
     )
@@ -164,7 +164,7 @@ def _other(alert: AlertFacts) -> OtherAlert:
         alert_id=alert.id,
         href=f"/alerts/{alert.id}",
         raised_at=alert.raised_at,
-        expected_loss=formatting.money(alert.expected_loss, formatting.one_currency(alert.amounts)),
+        expected_loss=formatting.loss(alert),
         outcome=decided if alert.verdict else alert.state.replace("_", " "),
     )
 

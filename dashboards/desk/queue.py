@@ -132,7 +132,7 @@ def _row(alert: AlertFacts, *, now: datetime) -> QueueRow:
         href=f"/alerts/{alert.id}",
         account_id=alert.account_id,
         portfolio=alert.portfolio,
-        expected_loss=formatting.money(alert.expected_loss, formatting.one_currency(alert.amounts)),
+        expected_loss=formatting.loss(alert),
         at_risk=formatting.moneys(alert.amounts),
         transactions=alert.transactions,
         score=formatting.percent(alert.top_score),

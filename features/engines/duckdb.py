@@ -68,6 +68,10 @@ class DuckDB:
         self._connection.execute(f"CREATE VIEW {name} AS {select(['*', *integers], seen)}")
         return columns
 
+    def view(self, name: str, query: str) -> None:
+        """Know a query by a name; nothing is kept."""
+        self._connection.execute(f"CREATE VIEW {name} AS {query}")
+
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
         """Keep what a query returns, or keep it too.
 

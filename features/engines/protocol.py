@@ -47,6 +47,9 @@ class Engine(Protocol):
         The moments are then epoch microseconds. Only the rows that meet a condition are seen of it.
         """
 
+    def view(self, name: str, query: str) -> None:
+        """Know a query by a name; nothing is kept."""
+
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
         """Keep what a query returns, or keep it too.
 

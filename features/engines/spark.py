@@ -100,6 +100,10 @@ class Spark:
         self._name(name, self.frame(select(["*", *integers], seen)))
         return columns
 
+    def view(self, name: str, query: str) -> None:
+        """Know a query by a name; nothing is kept."""
+        self._name(name, self.frame(query))
+
     def table(self, name: str, query: str, *, in_order: bool, more: bool = False) -> None:
         """Keep what a query returns, in memory and what is more on disk.
 

@@ -178,6 +178,7 @@ def _open(
             "raised_at": now,
             "expected_loss": _expected_loss(transactions),
             "top_score": _top_score(transactions),
+            "loss_currency": transactions[0].loss_currency,
         }
         for account_id, transactions in by_account.items()
     ]

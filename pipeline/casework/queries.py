@@ -51,6 +51,7 @@ class AlertFacts(AlertStatus):
     decided_at: datetime | None
     transactions: int
     amounts: tuple[Amount, ...]
+    loss_currency: str | None
     stages: tuple[StageReason, ...]
     rules: tuple[str, ...]
     hold_kinds: tuple[str, ...]
@@ -102,10 +103,16 @@ def queue(
     limit: int = 50,
     offset: int = 0,
 ) -> tuple[AlertFacts, ...]:
-    """The alerts of a state, the highest expected loss first; a portfolio of None means all."""
+    """The alerts of a state, the highest expected loss first; a portfolio of None means all.
+
+    Losses of several currencies are not ranked among each other: one currency comes after another.
+    """
     wanted = [Alert.state == state, *_of(Alert.portfolio, portfolio)]
     with engine.begin() as connection:
-        return _alerts(connection, *wanted, limit=limit, offset=offset)
+        different = select(Alert.loss_currency).distinct().where(*wanted)
+        currencies = [found for found in connection.scalars(different) if found is not None]
+        first = [Alert.loss_currency] if len(currencies) > 1 else []
+        return _alerts(connection, *wanted, first=first, limit=limit, offset=offset)
 
 
 def alert_page(engine: Engine, alert_id: int) -> CaseFacts:
@@ -168,7 +175,11 @@ def _of(column: Any, portfolio: str | None) -> list[ColumnElement[bool]]:
 
 
 def _alerts(
-    connection: Connection, *wanted: ColumnElement[bool], limit: int | None = None, offset: int = 0
+    connection: Connection,
+    *wanted: ColumnElement[bool],
+    first: Sequence[Any] = (),
+    limit: int | None = None,
+    offset: int = 0,
 ) -> tuple[AlertFacts, ...]:
     columns = (
         Alert.id,
@@ -181,11 +192,12 @@ def _alerts(
         Alert.reviewer,
         Alert.verdict,
         Alert.decided_at,
+        Alert.loss_currency,
     )
     ordered = (
         select(*columns)
         .where(*wanted)
-        .order_by(Alert.expected_loss.desc(), Alert.id)
+        .order_by(*first, Alert.expected_loss.desc(), Alert.id)
         .limit(limit)
         .offset(offset)
     )

@@ -140,6 +140,7 @@ class Alert(Table):
     reviewer: Mapped[str | None]
     verdict: Mapped[str | None]
     decided_at: Mapped[datetime | None]
+    loss_currency: Mapped[str | None]  # of expected_loss, where it is known
 
 
 class AlertTransaction(Table):

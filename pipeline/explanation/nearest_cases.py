@@ -171,7 +171,9 @@ class CaseIndex:
 
 
 def currencies(snapshot: Snapshot, rows: pa.Table) -> pa.Array:
-    """Return each row's currency; null where the source names none."""
+    """Return the currency of each row's amount among the features; null where none is known."""
+    if snapshot.rates is not None:
+        return pa.repeat(pa.scalar(snapshot.currency), rows.num_rows)
     if "currency" not in snapshot.columns or not rows.num_rows:
         return pa.nulls(rows.num_rows, pa.string())
     return snapshot.columns_of(rows, ["currency"])["currency"].combine_chunks()

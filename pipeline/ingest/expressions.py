@@ -50,7 +50,9 @@ class Value:
     is_expression: bool
 
 
-def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]:
+def mapped_columns(
+    portfolio: Portfolio, found: Sequence[str], *, required: Sequence[str] = REQUIRED
+) -> dict[str, str]:
     """Ours -> theirs or SQL; without [columns], the columns that have our names.
 
     Raises SchemaError where a required one, or one of the portfolio's own, is not mapped.
@@ -58,7 +60,7 @@ def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]
     mapping = dict(portfolio.columns)
     if not mapping:
         mapping = {name: name for name in found if name in BY_NAME or name in portfolio.extra}
-    named = [name for name in REQUIRED if name != "transaction_id"] + [*portfolio.extra]
+    named = [name for name in required if name != "transaction_id"] + [*portfolio.extra]
     if missing := [name for name in named if name not in mapping]:
         lacks = f"the source of {portfolio.name} lacks {', '.join(missing)}"
         if portfolio.columns:
@@ -69,14 +71,18 @@ def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]
 
 
 def values(
-    delivery: Delivery, portfolio: Portfolio, *, is_tried: bool = False
+    delivery: Delivery,
+    portfolio: Portfolio,
+    *,
+    is_tried: bool = False,
+    required: Sequence[str] = REQUIRED,
 ) -> tuple[list[Value], str]:
     """Make the view `source`; returns what each of our columns is in it, and which rows count.
 
     With `is_tried` an expression that fails on a row is null there. Raises SchemaError where theirs
     is not there, or an expression cannot be understood.
     """
-    mapping = mapped_columns(portfolio, delivery.names)
+    mapping = mapped_columns(portfolio, delivery.names, required=required)
     layers = Layers(delivery, portfolio.source.csv.nulls, is_tried=is_tried)
     found = []
     for ours, said in mapping.items():

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
-from pipeline.ingest.labels import keep_labels
+from pipeline.ingest.label_files import LabelRun, LabelsTaken, take_labels
+from pipeline.ingest.labels import came_by_feed, keep_labels, matured
 from pipeline.ingest.quarantine import (
     due_rows,
     failed_rows,
@@ -42,7 +43,9 @@ from pipeline.sources.files import (
     read_deliveries,
     remember,
     source_files,
+    unsettled,
 )
+from pipeline.sources.identities import check_card_numbers, zeros_across
 from pipeline.sources.readers import (
     Delivery,
     count_of,
@@ -68,6 +71,7 @@ class StoppedError(PortfolioError):
 class Ingested:
     """What became of the records: read = taken + known + left_out + quarantined + torn.
 
+    `labels` are those of the rows, `label_files` what became of labels in files of their own;
     `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
     themselves. `examples` are reasons, `missing` optional values by column and rule, `doubts` and
     `waiting_files` sentences.
@@ -86,6 +90,7 @@ class Ingested:
     missing: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
     waiting_files: tuple[str, ...] = ()
+    label_files: LabelsTaken = field(default_factory=LabelsTaken)
 
     def __add__(self, other: "Ingested") -> "Ingested":
         return Ingested(
@@ -102,6 +107,7 @@ class Ingested:
             missing=_summed((*self.missing, *other.missing)),
             doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
             waiting_files=(*self.waiting_files, *other.waiting_files),
+            label_files=self.label_files + other.label_files,
         )
 
 
@@ -171,9 +177,35 @@ def ingest(
                     continue
                 step.advance(done.read)
                 total += done
+        labels, not_taken = _take_labels(run, again=again)
+        total += Ingested(label_files=labels)
+        refused += not_taken
     if refused:
         raise _first_of(refused, total)
     return total
+
+
+def _take_labels(run: Run, *, again: bool) -> tuple[LabelsTaken, list[Exception]]:
+    """Take in labels of their own source; those of payments that came just now came with them."""
+    came_now = [one.delivery for one in run.deliveries if one.taken_at == run.now]
+    labels = LabelRun(
+        portfolio=run.portfolio,
+        lake=run.lake,
+        now=run.now,
+        spill=run.spill,
+        payments=frozenset([*came_now, _number_of(run.now)]),
+        is_accepted=run.is_accepted,
+        is_dry=run.is_dry,
+    )
+    try:
+        return take_labels(labels, again=again)
+    except (PortfolioError, SchemaError) as error:
+        return LabelsTaken(), [error]
+
+
+def _number_of(moment: datetime) -> int:
+    """The number of a delivery that is no file."""
+    return delivery_number(sha256(moment.isoformat().encode()).hexdigest())
 
 
 def _first_of(refused: list[Exception], total: Ingested) -> Exception:
@@ -199,7 +231,7 @@ def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
 
 def _take_due(due: pa.Table, run: Run) -> Ingested:
     """Take in what was quarantined because its time had not come; no source says it again."""
-    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    number = _number_of(run.now)
     with _opened(run) as connection:
         delivery = read_tables(iter([due]), "what waited for its time", connection)
         shut(connection, None)
@@ -210,7 +242,7 @@ def _take_due(due: pa.Table, run: Run) -> Ingested:
 
 
 def _take_query(run: Run) -> Ingested:
-    number = delivery_number(sha256(run.now.isoformat().encode()).hexdigest())
+    number = _number_of(run.now)
     with _opened(run) as connection:
         delivery = read_query(run.portfolio, connection)
         shut(connection, None)
@@ -226,7 +258,14 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     with _opened(run) as connection:
         delivery = read_file(file, run.portfolio, connection, run.spill)
         shut(connection, file.path if file.form == "parquet" else None)
-        if waits := _unsettled(file, delivery, run):
+        waits = unsettled(
+            file,
+            is_ended=delivery.is_ended,
+            settle=run.portfolio.settle,
+            now=run.now,
+            accept=run.is_accepted,
+        )
+        if waits:
             return Ingested(waiting_files=(waits,))
         if delivery.stray_quote and not run.is_accepted:
             raise StoppedError(
@@ -262,19 +301,6 @@ def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, r
     run.deliveries.append(taken)
 
 
-def _unsettled(file: SourceFile, delivery: Delivery, run: Run) -> str:
-    """A sentence on a file whose last line may still be written; none where it is whole."""
-    settle = run.portfolio.settle
-    unchanged = run.now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
-    if delivery.is_ended or unchanged >= settle or run.is_accepted:
-        return ""
-    seconds = int(settle.total_seconds())
-    return (
-        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
-        f"for {seconds} s"
-    )
-
-
 @contextmanager
 def _opened(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     with workbench(run.spill) as connection:
@@ -293,6 +319,10 @@ def _take(
     checked = check(delivery, portfolio, now=run.now)
     if not (run.is_accepted or is_due):
         _check_share(delivery, checked, portfolio)
+    if not is_due:
+        check_card_numbers(delivery, portfolio, checked.kinds)
+    zeros = zeros_across(connection, lake.dataset("transactions"), checked.facts)
+    doubts = (*delivery.doubts, *checked.doubts, *zeros)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
@@ -311,7 +341,7 @@ def _take(
                 connection,
                 lake,
                 has_times="label_known_at" in checked.kinds,
-                delay=None if portfolio.source.feed else portfolio.label_delay,
+                matured=matured(portfolio, "g.event_time", now=run.now),
                 now=run.now,
                 delivery=number,
                 writer=WRITER,
@@ -333,7 +363,7 @@ def _take(
         waiting=held.waiting,
         examples=held.examples,
         missing=tuple(counted(connection, "losses")),
-        doubts=tuple(f"{delivery.name}: {one}" for one in (*delivery.doubts, *checked.doubts)),
+        doubts=tuple(f"{delivery.name}: {one}" for one in doubts),
     ), checked
 
 
@@ -387,11 +417,9 @@ MICROSECOND = timedelta(microseconds=1)
 
 def _known_at(checked: Checked, run: Run) -> str:
     """SQL for when a row reached us: as it says, else now for a feed, else when it happened."""
-    default = (
-        f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
-        if run.portfolio.source.feed
-        else "event_time"
-    )
+    now = f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
+    is_feed = came_by_feed(run.portfolio.source, "event_time")
+    default = f"CASE WHEN {is_feed} THEN {now} ELSE event_time END"
     return f"coalesce(g.known_at, {default})" if "known_at" in checked.kinds else default
 
 

@@ -10,6 +10,8 @@ import duckdb
 
 from features.schema import LABELS
 from pipeline.lake.tables import Lake
+from pipeline.portfolio import Portfolio
+from pipeline.portfolio_tables import Source
 from pipeline.sources.readers import literal
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
@@ -51,25 +53,40 @@ NEW_WORDS = """
 """
 
 
+def came_by_feed(source: Source, event_time: str) -> str:
+    """SQL for whether a row came by a feed, so that it is known from its ingestion on."""
+    if source.feed_since is None:
+        return "true" if source.feed else "false"
+    return f"{event_time} >= {literal(source.feed_since.isoformat())}::TIMESTAMPTZ"
+
+
+def matured(portfolio: Portfolio, event_time: str, *, now: datetime) -> str:
+    """SQL for when a label is known that came with its payment: now by a feed, else `delay` later.
+
+    `event_time` is SQL for that of the payment.
+    """
+    later = f"to_microseconds({portfolio.label_delay // timedelta(microseconds=1)})"
+    moment = f"{literal(now.isoformat())}::TIMESTAMPTZ"
+    is_feed = came_by_feed(portfolio.source, event_time)
+    return f"CASE WHEN {is_feed} THEN {moment} ELSE {event_time} + {later} END"
+
+
 def keep_labels(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
     *,
     has_times: bool,
-    delay: timedelta | None,
+    matured: str,
     now: datetime,
     delivery: int,
     writer: str,
 ) -> int:
     """Append what the rows of `checked` tell and the ledger has not; returns how many.
 
-    Without a stated time a label is known `delay` after its transaction, or now where there is no
-    delay (a feed). A source that takes its word back twice must state the times: without them the
-    third word reads like the first.
+    Without a stated time a label is known when SQL `matured` says. A source that takes its word
+    back twice must state the times: without them the third word reads like the first.
     """
     moment = f"{literal(now.isoformat())}::TIMESTAMPTZ"
-    microseconds = int(delay.total_seconds() * 1_000_000) if delay is not None else 0
-    matured = f"g.event_time + to_microseconds({microseconds})" if delay is not None else moment
     names = [name for name, *_ in connection.execute("DESCRIBE stored").fetchall()]
     own = f"coalesce(s.delivery = {delivery}, false)" if "delivery" in names else "false"
     connection.execute(

@@ -189,7 +189,7 @@ def _typed(
     elif kind == "time":
         sql = as_time(given, value.kind, time_format=source.time_format)
         if name == "label_known_at" and _has_dates_alone(value, portfolio):
-            sql = _end_of_day(sql, given, value.kind)
+            sql = end_of_day(sql, given, value.kind)
     else:
         sql = as_flag(given, value.kind, values=portfolio.labels.values)
     return f"{sql} AS {_typed_name(name)}"
@@ -197,12 +197,18 @@ def _typed(
 
 def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
     form = portfolio.source.time_format
-    return value.kind in ("DATE", "VARCHAR") and form not in EPOCH_UNITS and "%H" not in form
+    is_time = value.kind in ("DATE", "VARCHAR") or value.kind.startswith("TIMESTAMP")
+    return is_time and form not in EPOCH_UNITS and "%H" not in form
 
 
-def _end_of_day(moment: str, given: str, kind: str) -> str:
-    """A report's date without a time is known when that day is over, never before its payment."""
-    is_date = "true" if kind == "DATE" else f"length({given}) = 10"
+def end_of_day(moment: str, given: str, kind: str) -> str:
+    """A report's date without a time is known when that day is over, never before its payment.
+
+    A midnight that no text spells out is a date.
+    """
+    is_date = f"date_trunc('day', {moment}) = {moment}"
+    if kind == "VARCHAR":
+        is_date += f" AND NOT contains({given}, ':')"
     last = f"{moment} + INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"
     return f"CASE WHEN {is_date} THEN {last} ELSE {moment} END"
 

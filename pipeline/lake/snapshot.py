@@ -13,6 +13,8 @@ from features.declarations import Group
 from features.digest import digest
 from features.engines.protocol import Source
 from features.schema import ARROW_TYPES, LABELS
+from features.sql.currency import Rates
+from pipeline.lake.currency import find_rates
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 
@@ -29,6 +31,8 @@ class Snapshot:
 
     `first` is the earliest as_of, `groups` are the facts that the columns allow. Of a row that was
     corrected after `known_by` it has the version that stood then; without, each row as it is now.
+    Features have amounts in `currency`, where that is known: converted by `rates` where there are
+    several.
     """
 
     lake: Lake
@@ -39,6 +43,8 @@ class Snapshot:
     first: datetime
     until: datetime | None = None
     known_by: datetime | None = None
+    rates: Rates | None = None
+    currency: str = ""
     _read: list[tuple[datetime, pa.Table]] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
@@ -138,7 +144,13 @@ class Snapshot:
         """
         transactions, labels = self.sources
         return build(
-            transactions, labels, self.groups, config=build_config, since=since, until=self.until
+            transactions,
+            labels,
+            self.groups,
+            config=build_config,
+            since=since,
+            until=self.until,
+            rates=self.rates,
         )
 
 
@@ -152,13 +164,15 @@ def read_snapshot(
     """Find the transactions with as_of before `until` and all labels; no row is read yet.
 
     With `known_by` each row is as it was known at that moment, before any later correction.
-    Raises NoDataError when none was ingested.
+    Raises NoDataError when none was ingested, PortfolioError where they are in several currencies
+    without rates.
     """
     version = lake.version("transactions")
     bounds = lake.bounds("transactions", "as_of", version=version)
     if bounds is None or (until is not None and bounds[0] >= until):
         raise _nothing(portfolio, "" if until is None else f" before {until:%Y-%m-%dT%H:%M:%SZ}")
     columns = lake.columns("transactions")
+    rates, currency = find_rates(portfolio, lake, version=version)
     return Snapshot(
         lake=lake,
         version=version,
@@ -168,6 +182,8 @@ def read_snapshot(
         first=bounds[0],
         until=until,
         known_by=known_by,
+        rates=rates,
+        currency=currency,
     )
 
 

@@ -18,7 +18,16 @@ from features.engines.protocol import Source
 from pipeline.failures import BusyError
 from pipeline.lake.statistics import count_rows
 
-TableName = Literal["transactions", "versions", "quarantine", "labels", "scores", "deliveries"]
+TableName = Literal[
+    "transactions",
+    "versions",
+    "quarantine",
+    "labels",
+    "waiting_labels",
+    "scores",
+    "deliveries",
+    "label_deliveries",
+]
 
 
 class LakeBusyError(BusyError):
@@ -86,6 +95,22 @@ class Lake:
             return None
         return min(one["min"] for one in found), max(one["max"] for one in found)
 
+    def extremes(
+        self, table: TableName, column: str, *, version: int | None = None
+    ) -> tuple[str, str] | None:
+        """The least and the greatest value of a column, which may be null or absent in places.
+
+        None where there is no value. As of `bounds`, no row is read.
+        """
+        files = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset().get_fragments()
+        groups = [
+            (group.statistics or {}).get(column) for file in files for group in file.row_groups
+        ]
+        found = [one for one in groups if one and one.get("min") is not None]
+        if not found:
+            return None
+        return min(one["min"] for one in found), max(one["max"] for one in found)
+
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
         return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
@@ -118,9 +143,10 @@ class Lake:
         """
         if not self._is_remote():
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
+        rows = in_utc(rows)
         try:
             if not self.exists(table):
-                DeltaTable.create(self.uri(table), in_utc(rows).schema, mode="ignore")
+                DeltaTable.create(self.uri(table), rows.schema, mode="ignore")
             stored = DeltaTable(self.uri(table))
             if _last_number(stored, writer) >= number:
                 raise self._busy(table)
@@ -130,7 +156,7 @@ class Lake:
                 app_transactions=[Transaction(writer, number)], max_commit_retries=0
             )
             write_deltalake(
-                stored, in_utc(rows), mode="append", schema_mode="merge", commit_properties=carried
+                stored, rows, mode="append", schema_mode="merge", commit_properties=carried
             )
         except CommitFailedError as error:
             raise self._busy(table) from error

@@ -51,6 +51,8 @@ class Manifest(BaseModel):
     calibration: dict[str, float]
     policy: dict[str, float]
     metrics: dict[str, float]
+    currency: str = ""
+    rates: str = ""
     files: dict[str, str]
 
 
@@ -60,7 +62,8 @@ class Bundle:
 
     `feature_digest` is the fingerprint of the features it was trained on, `features` that of each;
     `ip_databases` the dates of the files that placed IP addresses; `trained_as_of` the moment it
-    knew everything by. Reasons show each fact with its range in the training
+    knew everything by; `currency` that of its amounts, where it is known, and `rates` the
+    fingerprint of those that converted them. Reasons show each fact with its range in the training
     (`typical_ranges`), and the nearest of the confirmed `cases`.
     """
 
@@ -73,6 +76,8 @@ class Bundle:
     ip_databases: Mapping[str, str]
     trained_as_of: datetime
     metrics: Mapping[str, float]
+    currency: str = ""
+    rates: str = ""
     typical_ranges: Mapping[str, TypicalRange] = field(default_factory=dict)
     cases: CaseIndex = field(default_factory=CaseIndex.none)
 
@@ -109,6 +114,8 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
         "calibration": bundle.calibration.to_json(),
         "policy": bundle.policy.to_json(),
         "metrics": dict(bundle.metrics),
+        **({"currency": bundle.currency} if bundle.currency else {}),
+        **({"rates": bundle.rates} if bundle.rates else {}),
         "files": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -134,6 +141,8 @@ def read_bundle(folder: Path) -> Bundle:
             ip_databases=manifest.ip_databases,
             trained_as_of=manifest.trained_as_of.astimezone(UTC),
             metrics=manifest.metrics,
+            currency=manifest.currency,
+            rates=manifest.rates,
             typical_ranges=read_json(dict[str, TypicalRange], folder / TYPICAL_RANGES),
             cases=CaseIndex.from_files(folder, width=model.shape.width),
         )

@@ -26,7 +26,9 @@ def own_rows(snapshot: Snapshot, features: pa.Table, *, build_config: BuildConfi
     where = where & (pc.field("as_of") >= pa.scalar(since - lookback([group]), MOMENT))
     where = where & (pc.field("as_of") <= pa.scalar(last - APART, MOMENT))
     rows = snapshot.lake.read("transactions", where=where, version=snapshot.version)
-    return build(rows, snapshot.labels, [group], config=build_config, since=since)
+    return build(
+        rows, snapshot.labels, [group], config=build_config, since=since, rates=snapshot.rates
+    )
 
 
 def own_facts(groups: Sequence[Group]) -> Group:

@@ -123,8 +123,9 @@ def _flagged(
             transaction_id=row["transaction_id"],
             account_id=row["account_id"],
             event_time=row["event_time"].to_pydatetime(),
-            amount=row["amount"],
+            amount=amount,
             currency=currency,
+            loss_currency=snapshot.currency or None,
             score=row["score"],
             logit=row["logit"],
             base=row["base"],
@@ -134,14 +135,22 @@ def _flagged(
             stages=stages,
             nearest=nearest,
         )
-        for row, stages, currency, nearest in zip(
+        for row, stages, amount, currency, nearest in zip(
             chosen.to_dict("records"),
             stages_of_rows,
-            currencies(snapshot, facts).to_pylist(),
+            *_as_paid(snapshot, facts),
             near,
             strict=True,
         )
     ]
+
+
+def _as_paid(snapshot: Snapshot, facts: pa.Table) -> tuple[list[float], list[str | None]]:
+    """What was paid, and in which currency: not what it is worth in the one of the features."""
+    if snapshot.rates is None:
+        return facts["amount"].to_pylist(), currencies(snapshot, facts).to_pylist()
+    paid = snapshot.columns_of(facts, ["amount", "currency"])
+    return paid["amount"].to_pylist(), paid["currency"].to_pylist()
 
 
 def _increments(chosen: pd.DataFrame, stages: Sequence[str]) -> dict[str, FloatArray]:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
+from pipeline.lake.currency import settled_digest
 from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.policy.rules import rules_hit
@@ -110,6 +111,26 @@ def check_features(champion: Champion, snapshot: Snapshot) -> None:
             f"{champion.bundle.feature_digest}, "
             f"this code builds {snapshot.feature_digest} ({what}); "
             "run strata train and strata promote"
+        )
+    _check_currency(champion, snapshot)
+
+
+def _check_currency(champion: Champion, snapshot: Snapshot) -> None:
+    """Refuse a champion that learned from amounts in another currency, or by other rates."""
+    bundle, ours = champion.bundle, snapshot.currency
+    version = f"version {champion.version} of {bundle.portfolio}"
+    if bundle.currency and ours and bundle.currency != ours:
+        raise BundleError(
+            f"{version} was trained on amounts in {bundle.currency}, and they are in {ours} now; "
+            "put [currency] back, or run strata train and strata promote"
+        )
+    if not bundle.rates or snapshot.rates is None:
+        return
+    if settled_digest(snapshot.rates, by=bundle.trained_as_of) != bundle.rates:
+        raise BundleError(
+            f"rates in {snapshot.rates.file} from before {bundle.trained_as_of:%Y-%m-%d} have "
+            f"changed since {version} was trained; put them back, or run strata train and strata "
+            "promote"
         )
 
 

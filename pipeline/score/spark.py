@@ -56,6 +56,7 @@ def score_on_spark(
         config=build_config,
         since=since,
         until=snapshot.until,
+        rates=snapshot.rates,
     )
     return score_frame(engine.frame(built.query(built.first, built.last)), folder)
 

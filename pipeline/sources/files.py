@@ -6,14 +6,14 @@ costs what is new in it. What was taken stands in lake/deliveries, a row for eac
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
 
 from features.schema import ARROW_TYPES
-from pipeline.lake.tables import Lake
+from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
 
 Form = Literal["csv", "jsonl", "parquet"]
@@ -141,19 +141,32 @@ class Taken:
     taken_at: datetime
 
 
-def read_deliveries(lake: Lake) -> list[Taken]:
+def unsettled(
+    file: SourceFile, *, is_ended: bool, settle: timedelta, now: datetime, accept: bool
+) -> str:
+    """A sentence on a file whose last line may still be written; none where it is whole."""
+    unchanged = now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
+    if is_ended or unchanged >= settle or accept:
+        return ""
+    return (
+        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
+        f"for {int(settle.total_seconds())} s"
+    )
+
+
+def read_deliveries(lake: Lake, table: TableName = "deliveries") -> list[Taken]:
     """The files that were taken, the first one first."""
-    rows = lake.read("deliveries")
+    rows = lake.read(table)
     found = [] if rows is None else rows.sort_by("taken_at").to_pylist()
     return [Taken(**{**row, "columns": tuple(row["columns"].split())}) for row in found]
 
 
-def remember(lake: Lake, taken: Taken, *, writer: str) -> None:
+def remember(lake: Lake, taken: Taken, *, writer: str, table: TableName = "deliveries") -> None:
     """Note that a file was taken whole; the last thing that is done with it."""
     row = {**vars(taken), "columns": " ".join(taken.columns)}
-    number = lake.next_number("deliveries", writer)
+    number = lake.next_number(table, writer)
     rows = pa.Table.from_pylist([row], schema=DELIVERIES)
-    lake.append("deliveries", rows, writer=writer, number=number)
+    lake.append(table, rows, writer=writer, number=number)
 
 
 def find_taken(file: SourceFile, deliveries: list[Taken]) -> Taken | None:

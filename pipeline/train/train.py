@@ -22,6 +22,7 @@ from pipeline.evaluation.reliability import expected_calibration_error, stage_re
 from pipeline.evaluation.time_split import known_labels, labelled_rows, split_by_time
 from pipeline.explanation.nearest_cases import CaseIndex, currencies
 from pipeline.explanation.typical_ranges import typical_ranges
+from pipeline.lake.currency import settled_digest
 from pipeline.lake.snapshot import Snapshot, last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.layered.diagnostics import ROWS, activations
@@ -210,6 +211,8 @@ def _bundle(
         else {},
         trained_as_of=as_of,
         metrics=metrics.as_dict(),
+        currency=snapshot.currency,
+        rates=settled_digest(snapshot.rates, by=as_of) if snapshot.rates else "",
         typical_ranges=typical_ranges(rows, snapshot.groups),
         cases=CaseIndex.of(
             layered.layered, rows, is_fraud, probability, currencies(snapshot, rows)

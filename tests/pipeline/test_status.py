@@ -24,6 +24,8 @@ NOTHING: Status = {
     "transactions": 0,
     "quarantined": 0,
     "labels": 0,
+    "labels_waiting": 0,
+    "labels_quarantined": 0,
     "scored": 0,
     "alerts": {"open": 0, "in_review": 0, "decided": 0},
     "holds": 0,

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
@@ -16,6 +17,7 @@ from features.engines.spark import NoSparkError, Spark
 from features.ip.addresses import packaged_database
 from features.known_fraud import known_fraud
 from features.schema import LABELS, transactions_schema
+from features.sql.currency import Rates
 from tests.features.streams import (
     ALL_GROUPS,
     DAY,
@@ -72,6 +74,27 @@ def built_on_spark(stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS) -> pd
 def test_spark_equals_duckdb(stream: Stream) -> None:
     assume(stream.labels.num_rows > 10 and len(stream.transactions["as_of"].unique()) > 10)
     assert differing(built_on_spark(stream), built(stream)) == []
+
+
+@needs_spark
+def test_spark_converts_amounts_as_duckdb_does() -> None:
+    coins = ["USD", "JPY", None, "EUR", "USD", "JPY"]
+    rows = [ROW | {"as_of": START + at * DAY, "currency": coin} for at, coin in enumerate(coins)]
+    stream = stream_of(rows, [])
+    day = (START - datetime(1970, 1, 1, tzinfo=UTC)).days
+    daily = [
+        {"currency": coin, "day": day + at, "rate": 0.1 + at / 7}
+        for coin in ("USD", "JPY")
+        for at in range(6)
+    ]
+    table = pa.Table.from_pylist(daily)
+    rates = Rates(reporting="EUR", file="rates.csv", daily=table, stated=table)
+    found, expected = (
+        build(stream.transactions, stream.labels, (FEW,), config=config, rates=rates)
+        for config in (OnSpark(), BuildConfig())
+    )
+    assert found["amount"].equals(expected["amount"])
+    assert expected["amount"].to_pylist() == [1.0, 2.4286, 10.0, 10.0, 6.7143, 8.1429]
 
 
 @needs_spark

@@ -1,5 +1,7 @@
 """The desk reads what was stored, the alert that is worth most first."""
 
+from dataclasses import replace
+
 from sqlalchemy import Engine
 
 from pipeline.casework import alert_page, queue, raise_alerts
@@ -16,6 +18,16 @@ def test_the_queue_begins_with_the_highest_expected_loss(engine: Engine) -> None
     )
     assert [alert.account_id for alert in queue(engine)] == ["a2", "a1", "a3"]
     assert [alert.account_id for alert in queue(engine, limit=1, offset=1)] == ["a1"]
+
+
+def test_losses_of_several_currencies_are_not_ranked_among_each_other(engine: Engine) -> None:
+    losses = {"a1": (5.0, "EUR"), "a2": (900.0, "JPY"), "a3": (7.0, "EUR"), "a4": (950.0, "JPY")}
+    for account, (loss, currency) in losses.items():
+        one = replace(flagged(f"t-{account}", account, loss=loss), loss_currency=currency)
+        raise_alerts(engine, [one], portfolio=f"of-{currency.lower()}", now=NOW)
+    assert [alert.account_id for alert in queue(engine)] == ["a3", "a1", "a4", "a2"]
+    assert [alert.account_id for alert in queue(engine, "of-jpy")] == ["a4", "a2"]
+    assert {alert.loss_currency for alert in queue(engine, "of-jpy")} == {"JPY"}
 
 
 def test_what_was_flagged_is_read_back_unchanged(engine: Engine, alert_id: int) -> None:

@@ -203,3 +203,9 @@ def test_a_past_run_reads_the_version_that_was_known_then(tmp_path: Path) -> Non
     assert amounts(moments[1])["7"] == 8.0  # known at the very moment
     assert amounts(NOW - day)["7"] == 12.5  # behind the moment: as it first came
     assert amounts(None) == {"7": 9.0, "8": 12.5}
+
+
+def test_a_correction_of_local_times_is_taken(tmp_path: Path) -> None:
+    source = f'{PARQUET}\ntime_zone = "Europe/Paris"'
+    lake, (_, done) = take_in(tmp_path, [row()], [row(amount="13")], source=source)
+    assert (done.corrected, stored(lake, "transactions")[0]["amount"]) == (1, 13.0)

@@ -31,10 +31,10 @@ class WatchedLake(Lake):
 @pytest.fixture
 def small(tmp_path: Path) -> tuple[Portfolio, WatchedLake]:
     """Three rows of which the middle one came first, in two commits."""
-    middle = row("b", event_time=str(FIRST + timedelta(days=1)), currency="USD")
+    middle = row("b", event_time=str(FIRST + timedelta(days=1)), channel="USD")
     others = [
-        row("a", event_time=str(FIRST), currency="EUR"),
-        row("c", event_time=str(LAST), currency="GBP"),
+        row("a", event_time=str(FIRST), channel="EUR"),
+        row("c", event_time=str(LAST), channel="GBP"),
     ]
     lake, _ = take_in(tmp_path, [middle], [middle, *others])
     return portfolio_of(tmp_path), WatchedLake(lake.url, lake.portfolio)
@@ -77,21 +77,21 @@ def test_columns_come_in_the_order_of_the_rows_from_one_read(
 ) -> None:
     portfolio, lake = small
     snapshot = read_snapshot(portfolio, lake)
-    both = snapshot.columns_of(built("c", "a", "b"), ["currency", "amount"])
-    assert both["currency"].to_pylist() == ["GBP", "EUR", "USD"]
-    fewer = snapshot.columns_of(built("b", since=LAST), ["currency"])
-    assert fewer.to_pydict() == {"currency": ["USD"]}
+    both = snapshot.columns_of(built("c", "a", "b"), ["channel", "amount"])
+    assert both["channel"].to_pylist() == ["GBP", "EUR", "USD"]
+    fewer = snapshot.columns_of(built("b", since=LAST), ["channel"])
+    assert fewer.to_pydict() == {"channel": ["USD"]}
     assert lake.reads == ["transactions"]
 
 
 def test_what_was_not_read_yet_is_read(small: tuple[Portfolio, WatchedLake]) -> None:
     portfolio, lake = small
     snapshot = read_snapshot(portfolio, lake)
-    snapshot.columns_of(built("c", since=LAST), ["currency"])
-    earlier = snapshot.columns_of(built("a"), ["currency"])
+    snapshot.columns_of(built("c", since=LAST), ["channel"])
+    earlier = snapshot.columns_of(built("a"), ["channel"])
     other = snapshot.columns_of(built("a"), ["account_id"])
     assert (earlier.to_pydict(), other.to_pydict()) == (
-        {"currency": ["EUR"]},
+        {"channel": ["EUR"]},
         {"account_id": ["a1"]},
     )
     assert lake.reads == ["transactions"] * 3
