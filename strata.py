@@ -95,13 +95,93 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     for remark in remarks(done):
         click.echo(remark, err=True)
     click.echo(f"{counted(done)}, labels {done.labels:,}")
-    failed = done.quarantined - done.waiting + done.torn
-    if failed and not dry_run:
+    if done.failed and not dry_run:
         raise click.ClickException(
-            f"{failed:,} of {done.read:,} records went to quarantine, "
-            f"e.g. because {done.examples[0]}; mend them in the source and ingest again "
-            "(all other rows were taken in)"
+            f"{done.failed:,} of {done.read:,} records went to quarantine: {done.commonest}; mend "
+            "them in the source and ingest again (all other rows were taken in), or see strata "
+            f"quarantine list {portfolio}"
         )
+
+
+@cli.group()
+def quarantine() -> None:
+    """Rows that could not be taken: why, and what becomes of them."""
+
+
+REASON = click.option(
+    "--reason", "reasons", multiple=True, help="A reason's number in the list, or part of it."
+)
+
+
+@quarantine.command("list")
+@PORTFOLIO
+@click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
+def list_reasons(portfolio: Path, dropped: bool) -> None:
+    """Every reason with its number of rows, since when, an example, and what to write."""
+    from pipeline.ingest.held_rows import format_reasons
+
+    for line in format_reasons(open_workspace(portfolio).lake, dropped=dropped):
+        click.echo(line)
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
+def show(portfolio: Path, reasons: tuple[str, ...], limit: int, dropped: bool) -> None:
+    """Rows as they came, the latest first; card numbers are masked."""
+    from pipeline.ingest.held_rows import format_rows
+
+    lake = open_workspace(portfolio).lake
+    for line in format_rows(lake, reasons=reasons, limit=limit, dropped=dropped):
+        click.echo(line)
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
+    """Take held rows in again, after the portfolio was mended; what fails again stays."""
+    from pipeline.ingest.ingest import replay as run
+
+    workspace = open_workspace(portfolio)
+    done = run(
+        workspace.portfolio,
+        workspace.lake,
+        now=now(),
+        reasons=reasons,
+        progress=progress(),
+        spill=workspace.settings.spill,
+    )
+    for remark in remarks(done):
+        click.echo(remark, err=True)
+    click.echo(f"{counted(done)}, labels {done.labels:,}")
+    if done.failed:
+        raise click.ClickException(
+            f"{done.failed:,} of {done.read:,} rows stay in quarantine: {done.commonest}; mend "
+            f"{portfolio} and replay again, or drop them (all other rows were taken in)"
+        )
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+@click.option("--id", "keys", multiple=True, help="A transaction_id, or what show prints first.")
+@click.option("--note", required=True, help="Why, for whoever asks later.")
+@click.option("--by", help="Who drops them  [default: the user who is signed in].")
+def drop(
+    portfolio: Path, reasons: tuple[str, ...], keys: tuple[str, ...], note: str, by: str | None
+) -> None:
+    """Give rows up: they stay, marked by whom and when, and are not counted any more."""
+    from getpass import getuser
+
+    from pipeline.ingest.held_rows import drop as run
+
+    lake = open_workspace(portfolio).lake
+    who = by or getuser()
+    dropped = run(lake, reasons=reasons, keys=keys, by=who, note=note, now=now())
+    click.echo(f"dropped {dropped:,} rows; strata quarantine list {portfolio} --dropped has them")
 
 
 @cli.command()
@@ -404,6 +484,7 @@ def take_in(
         dry_run=dry_run,
         again=again,
         accept=accept,
+        spill=workspace.settings.spill,
     )
 
 
