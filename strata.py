@@ -181,7 +181,7 @@ def drop(
     lake = open_workspace(portfolio).lake
     who = by or getuser()
     dropped = run(lake, reasons=reasons, keys=keys, by=who, note=note, now=now())
-    click.echo(f"dropped {dropped:,} rows; strata quarantine list {portfolio} --dropped has them")
+    click.echo(f"dropped {dropped:,} row(s); strata quarantine list {portfolio} --dropped has them")
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
-from pipeline.lake.statistics import count_rows, count_since, earliest, latest
+from pipeline.lake.statistics import count_present, count_rows, count_since, earliest, latest
 from pipeline.registry.model_version import Version, model_name
 from pipeline.workspace import Workspace
 
@@ -58,9 +58,10 @@ def status(portfolio: str, workspace: Workspace) -> Status:
     """Count what the portfolio has; what it has not is 0 or None."""
     folder = _tables(portfolio, workspace)
     alerts, holds = _cases(portfolio, workspace)
+    held = f"{folder}/quarantine"
     return Status(
         transactions=count_rows(f"{folder}/transactions"),
-        quarantined=count_rows(f"{folder}/quarantine"),
+        quarantined=count_rows(held) - count_present(held, "dropped_at"),
         labels=count_rows(f"{folder}/labels"),
         scored=count_rows(f"{folder}/scores"),
         alerts=alerts,
@@ -130,9 +131,8 @@ def _last_score(folder: str) -> LastScore | None:
 def format_status(portfolio: str, found: Status, late: Overdue, workspace: Workspace) -> str:
     """One screen that a person reads in seconds: what is there, what is late, what to do next."""
     named = str(workspace.file or "PORTFOLIO")
-    quarantine = f"{_tables(portfolio, workspace)}/quarantine"
     lines = [portfolio, *_there(found)]
-    lines += [f"  late       {sentence}" for sentence in _late(found, late, named, quarantine)]
+    lines += [f"  late       {sentence}" for sentence in _late(found, late, named)]
     return "\n".join([*lines, f"  next       {_next(found, named)}"])
 
 
@@ -152,7 +152,7 @@ def _named(version: VersionStatus | None) -> str:
     return "none" if version is None else f"version {version['version']}"
 
 
-def _late(found: Status, late: Overdue, named: str, quarantine: str) -> Iterator[str]:
+def _late(found: Status, late: Overdue, named: str) -> Iterator[str]:
     """What waits for longer than it should, each with the way to see to it."""
     if late.unscored and late.unscored_since:
         since = f"{late.unscored_since:%Y-%m-%d %H:%M} UTC"
@@ -161,7 +161,7 @@ def _late(found: Status, late: Overdue, named: str, quarantine: str) -> Iterator
         yield f"holds past their review: {late.holds:,}; strata dashboard shows them"
     if found["quarantined"]:
         rows = f"rows in quarantine: {found['quarantined']:,}"
-        yield f"{rows}; mend them in the source: the column reason of {quarantine} says why"
+        yield f"{rows}; strata quarantine list {named} says why, and what to do"
 
 
 def _next(found: Status, named: str) -> str:

@@ -23,6 +23,7 @@ OPTIONAL = {  # columns that a home of a former version has not, with their Duck
     "wait_until": "TIMESTAMPTZ",
     "faults": "VARCHAR",
     "types": "VARCHAR",
+    "number_forms": "VARCHAR",
     "dropped_by": "VARCHAR",
     "dropped_at": "TIMESTAMPTZ",
     "note": "VARCHAR",
@@ -226,9 +227,7 @@ def format_reasons(lake: Lake, *, dropped: bool) -> Iterator[str]:
                 yield f"  {row.key}  {row.dropped}"
 
 
-def format_rows(
-    lake: Lake, *, reasons: Sequence[str], limit: int, dropped: bool
-) -> Iterator[str]:
+def format_rows(lake: Lake, *, reasons: Sequence[str], limit: int, dropped: bool) -> Iterator[str]:
     """The rows of the reasons as they came, each with why it is held."""
     with open_held(lake) as connection:
         count = choose_rows(connection, reasons=reasons, dropped=dropped)

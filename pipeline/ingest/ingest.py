@@ -24,7 +24,7 @@ from pipeline.ingest.ingested import Ingested
 from pipeline.ingest.labels import keep_labels
 from pipeline.ingest.quarantine import failed_rows, hold_back, keep_failed, release
 from pipeline.ingest.replay import (
-    held_digest,
+    HeldTable,
     held_tables,
     read_held,
     refuse_rivals,
@@ -138,7 +138,7 @@ def replay(
             deliveries=read_deliveries(lake),
         )
         tables = held_tables(lake, reasons=reasons)
-        parts = (partial(_take_held, rows, run) for rows in tables)
+        parts = (partial(_take_held, held, run) for held in tables)
         return _take_all(parts, portfolio, progress)
 
 
@@ -180,12 +180,12 @@ def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
         yield partial(_take_file, file, run, again=again)
 
 
-def _take_held(rows: pa.Table, run: Run) -> Ingested:
+def _take_held(held: HeldTable, run: Run) -> Ingested:
     """Take in what was quarantined before; no source says it again."""
     with _opened(run) as connection:
-        delivery = read_held(rows, connection)
+        delivery = read_held(held, connection)
         shut(connection, None)
-        return _take(delivery, delivery_number(held_digest(rows)), run, is_held=True)[0]
+        return _take(delivery, delivery_number(held.digest), run, is_held=True)[0]
 
 
 def _take_query(run: Run) -> Ingested:
@@ -277,7 +277,7 @@ def _take(
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
     if is_held:
         refuse_rivals(delivery)
-    failed_rows(delivery, number=number, now=run.now)
+    failed_rows(delivery, checked.forms, number=number, now=run.now)
     finished = [one.delivery for one in run.deliveries]
     held = (
         still_failing(connection)

@@ -39,7 +39,8 @@ class Ingested:
     def commonest(self) -> str:
         """The reason that holds most records, with how many, and how many reasons there are."""
         first, *others = self.reasons
-        also = f" (beside {len(others):,} other reasons)" if others else ""
+        reasons = "1 other reason" if len(others) == 1 else f"{len(others):,} other reasons"
+        also = f" (beside {reasons})" if others else ""
         return masked(f"{first.count:,} because {first.sentence}{also}")
 
     def __add__(self, other: "Ingested") -> "Ingested":

@@ -8,7 +8,8 @@ malformed line, and a row that contradicts a transaction already taken in stay a
 a row that somebody dropped; it is no longer counted.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from features.schema import ARROW_TYPES
+from pipeline.ingest.coercion import NumberFormat
 from pipeline.ingest.corrections import digest_sql
 from pipeline.ingest.validation import (
     DUPLICATE,
@@ -49,12 +51,18 @@ QUARANTINE = pa.schema(
         ("wait_until", ARROW_TYPES["time"]),  # of a row whose only fault is that its time comes
         ("faults", pa.string()),  # as in the table `checked`
         ("types", pa.string()),  # DuckDB's, of values that were no text, as JSON
+        ("number_forms", pa.string()),  # as JSON, how the file's numbers are written: [".", ""]
     ]
 )
 
 
-def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
-    """Make the table `failed`: the rows of `checked` that cannot be taken, and the torn lines."""
+def failed_rows(
+    delivery: Delivery, forms: Mapping[str, NumberFormat], *, number: int, now: datetime
+) -> None:
+    """Make the table `failed`: the rows of `checked` that cannot be taken, and the torn lines.
+
+    `forms` say how the file's numbers are written, which one row does not tell.
+    """
     raw = RawRow(delivery)
     contradicts = entry("transaction_id", DUPLICATE, shown_text("g.transaction_id"), "true")
     faults = f"coalesce(g.faults, {joined([contradicts])})"
@@ -63,13 +71,15 @@ def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
     # a clock may be ahead by hours, a year of 2031 is a mistake
     is_near = f"g.event_time <= {literal(now.isoformat())}::TIMESTAMPTZ + INTERVAL 1 DAY"
     is_alone = "len(string_split(g.faults, chr(30))) = 2"  # an entry, and the sign before it
+    told = {name: [form.decimal, form.thousands] for name, form in sorted(forms.items())}
     delivery.connection.execute(
         "CREATE TABLE failed AS "
-        f"SELECT g.transaction_id, {sentence_sql(faults)} AS reason, {raw.text} AS \"row\", "
+        f'SELECT g.transaction_id, {sentence_sql(faults)} AS reason, {raw.text} AS "row", '
         f"{raw.digest} AS row_digest, {literal(now.isoformat())}::TIMESTAMPTZ AS quarantined_at, "
         f"{number}::BIGINT AS delivery, "
         f"CASE WHEN {ahead} AND {is_alone} AND {is_near} THEN g.event_time END AS wait_until, "
-        f"{faults} AS faults, {raw.types} AS types, false AS is_torn, g.place "
+        f"{faults} AS faults, {raw.types} AS types, "
+        f"{literal(json.dumps(told))} AS number_forms, false AS is_torn, g.place "
         f"FROM checked g JOIN raw ON raw.{quoted(PLACE)} = g.place "
         "LEFT JOIN outcome o ON o.place = g.place "
         "WHERE g.faults IS NOT NULL OR o.outcome = 'contradicts' ORDER BY g.place"
@@ -78,7 +88,7 @@ def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
         delivery.connection.execute(
             f"INSERT INTO failed SELECT NULL, {literal(TORN)}, "
             f"json_object('line', line), {digest_sql({'line': 'line'})}, "
-            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, {torn}, NULL, true, "
+            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, {torn}, NULL, NULL, true, "
             "1000000000000000 + rowid FROM torn"
         )
 
@@ -97,11 +107,8 @@ class RawRow:
             if kind != "VARCHAR"
         ]
         present = f"json_merge_patch('{{}}', json_object({', '.join(typed)}))"
-        self.types = f"{present}::VARCHAR" if typed else "NULL::VARCHAR"
-        texts = {
-            name: f"CAST({_moment(column, kind)} AS VARCHAR)"
-            for name, column, kind in given
-        }
+        self.types = f"nullif({present}::VARCHAR, '{{}}')" if typed else "NULL::VARCHAR"
+        texts = {name: f"CAST({_moment(column, kind)} AS VARCHAR)" for name, column, kind in given}
         self.digest = digest_sql(texts)
 
 

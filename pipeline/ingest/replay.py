@@ -36,22 +36,39 @@ WRITER = "ingest"
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Rows of the same columns, by deliveries they came with; a column without a type is text."""
+    """Rows of the same columns, by deliveries they came with; a column without a type is text.
+
+    `number_forms` say how their numbers are written, as JSON; none where that is not known.
+    """
 
     names: tuple[str, ...]
+    number_forms: str | None
     types: dict[str, str] = field(default_factory=dict)
     deliveries: list[int | None] = field(default_factory=list)
 
-    def fits(self, names: tuple[str, ...], types: dict[str, str]) -> bool:
-        """Whether rows with these columns are of this shape."""
-        return self.names == names and all(
-            self.types.get(name, kind) == kind for name, kind in types.items()
-        )
+    def fits(self, other: "Shape") -> bool:
+        """Whether the rows of another one are of this shape."""
+        agree = [self.types.get(name, kind) == kind for name, kind in other.types.items()]
+        ours, theirs = (self.names, self.number_forms), (other.names, other.number_forms)
+        return ours == theirs and all(agree)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldTable:
+    """Held rows of one shape, with what they are held by, and how their numbers are written."""
+
+    rows: pa.Table
+    number_forms: dict[str, tuple[str, str]]
+
+    @property
+    def digest(self) -> str:
+        """A digest of which rows are offered, the same when a killed run is run again."""
+        return sha256(str(sorted(self.rows[HELD].to_pylist())).encode()).hexdigest()
 
 
 def held_tables(
     lake: Lake, *, due: datetime | None = None, reasons: Sequence[str] = ()
-) -> list[pa.Table]:
+) -> list[HeldTable]:
     """The held rows as they came, a table a shape: those that are due, or those of the reasons.
 
     Torn lines and what was dropped stay. Raises PortfolioError where a reason means nothing.
@@ -84,23 +101,22 @@ NOT_TO_BE_READ = f"SELECT row_digest FROM held WHERE reason = '{TORN}' OR droppe
 def _shapes(connection: duckdb.DuckDBPyConnection) -> list[Shape]:
     found: list[Shape] = []
     rows = connection.execute(
-        'SELECT delivery, list_sort(json_keys("row")) AS names, list(DISTINCT types) '
-        "FROM held JOIN chosen USING (row_digest) GROUP BY delivery, names ORDER BY ALL"
+        'SELECT delivery, list_sort(json_keys("row")) AS names, number_forms, list(DISTINCT types) '
+        "FROM held JOIN chosen USING (row_digest) GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    for delivery, names, told in rows:
-        types: dict[str, str] = {}
-        for one in told:
-            types |= json.loads(one) if one else {}
-        shape = next((one for one in found if one.fits(tuple(names), types)), None)
-        if shape is None:
-            shape = Shape(names=tuple(names))
+    for delivery, names, forms, told in rows:
+        one = Shape(names=tuple(names), number_forms=forms)
+        for types in filter(None, told):
+            one.types.update(json.loads(types))
+        shape = next((known for known in found if known.fits(one)), one)
+        if shape is one:
             found.append(shape)
-        shape.types.update(types)
+        shape.types.update(one.types)
         shape.deliveries.append(delivery)
     return found
 
 
-def _rows_of(shape: Shape, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _rows_of(shape: Shape, connection: duckdb.DuckDBPyConnection) -> HeldTable:
     """The rows, those held last first: of two versions of a row the later one comes in."""
     values = []
     for name in shape.names:
@@ -109,27 +125,26 @@ def _rows_of(shape: Shape, connection: duckdb.DuckDBPyConnection) -> pa.Table:
         text = f'json_extract_string("row", {literal(json_path(name))})'
         values.append(f"TRY_CAST({text} AS {kind}) AS {quoted(name)}")
     values += [f"row_digest AS {quoted(HELD)}", f"delivery AS {quoted(CAME_WITH)}"]
-    return connection.sql(
+    rows = connection.sql(
         f"SELECT {', '.join(values)} FROM held JOIN chosen USING (row_digest) "
-        'WHERE list_sort(json_keys("row")) = $names '
+        'WHERE list_sort(json_keys("row")) = $names AND number_forms IS NOT DISTINCT FROM $forms '
         "AND list_contains($deliveries, coalesce(delivery, -1)) "
         "ORDER BY quarantined_at DESC",
         params={
             "names": list(shape.names),
+            "forms": shape.number_forms,
             "deliveries": [-1 if one is None else one for one in shape.deliveries],
         },
     ).to_arrow_table()
+    forms = json.loads(shape.number_forms or "{}")
+    return HeldTable(rows=rows, number_forms=forms)
 
 
-def held_digest(rows: pa.Table) -> str:
-    """A digest of which rows are offered, the same when a killed run is run again."""
-    return sha256(str(sorted(rows[HELD].to_pylist())).encode()).hexdigest()
-
-
-def read_held(rows: pa.Table, connection: duckdb.DuckDBPyConnection) -> Delivery:
+def read_held(held: HeldTable, connection: duckdb.DuckDBPyConnection) -> Delivery:
     """The held rows as a delivery; what they are held by is in `raw` behind its own columns."""
-    read = read_tables(iter([rows]), "what was held", connection)
-    return replace(read, names=read.names[:-2], types=read.types[:-2])
+    read = read_tables(iter([held.rows]), "what was held", connection)
+    names, types = read.names[:-2], read.types[:-2]
+    return replace(read, names=names, types=types, number_forms=held.number_forms)
 
 
 def _held(delivery: Delivery) -> tuple[str, str]:

@@ -22,6 +22,15 @@ def count_since(uri: str, column: str, moment: datetime) -> int:
     return int(_ask(uri, "count(*)", where=f"{column} >= TIMESTAMP '{bound}'"))
 
 
+def count_present(uri: str, column: str) -> int:
+    """How many rows have a value in the column; 0 where there is no table, or no such column."""
+    if not DeltaTable.is_deltatable(uri):
+        return 0
+    if column not in [field.name for field in DeltaTable(uri).schema().fields]:
+        return 0
+    return int(_ask(uri, f"count({column})"))
+
+
 def latest(uri: str, column: str) -> datetime | None:
     """The latest moment in a column; None where there is no row."""
     return _ask(uri, f"max({column})") if count_rows(uri) else None
