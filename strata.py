@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pipeline.ingest.ingest import Ingested
     from pipeline.progress import Progress
@@ -202,7 +202,7 @@ def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
     from pipeline.train.report import format_report
 
     workspace = open_workspace(portfolio)
-    trained, version = train_and_record(workspace, as_of, bundle)
+    trained, version = train_and_record(workspace, as_of, bundle, tell=click.echo)
     click.echo(format_report(trained))
     click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
 
@@ -445,18 +445,25 @@ def demo(transactions: int, seed: int) -> None:
 
 
 def train_and_record(
-    workspace: "Workspace", as_of: datetime | None, bundle: Path | None = None
+    workspace: "Workspace",
+    as_of: datetime | None,
+    bundle: Path | None = None,
+    tell: "Callable[[str], None]" = lambda _: None,
 ) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it.
 
-    Returns the training and the version registered.
+    What the data is like is told before. Returns the training and the version registered.
     """
     from pipeline.ingest.verdicts import collect_labels
     from pipeline.registry.bundle import read_bundle
+    from pipeline.train.data_report import data_report, format_data_report
     from pipeline.train.recording import record
     from pipeline.train.train import train as run
 
     collect_labels(workspace.lake, workspace.casework)
+    report = data_report(workspace.portfolio, workspace.lake, as_of=as_of)
+    for line in format_data_report(report, workspace.portfolio):
+        tell(line)
     teller = progress()
     trained = run(
         workspace.portfolio,
@@ -465,6 +472,7 @@ def train_and_record(
         build_config=workspace.settings.build_config,
         start=read_bundle(bundle) if bundle else None,
         resume=workspace.settings.home / "training" / workspace.portfolio.name,
+        report=report,
         progress=teller,
     )
     return trained, record(workspace.registry, trained, progress=teller).number

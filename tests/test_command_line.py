@@ -129,11 +129,13 @@ def test_quarantine_is_listed_by_reason_and_a_dropped_row_is_counted_no_more(
     _, shown, _ = run("quarantine", "show", file, "--reason", "1", "--limit", "1", into=tmp_path)
     assert "and 1 more" in shown
     _, shown, _ = run("quarantine", "show", file, "--reason", "below", into=tmp_path)
-    assert CARD not in shown and '"account_id":"************1111"' in shown
+    assert CARD not in shown
+    assert '"account_id":"************1111"' in shown
     drop = ("quarantine", "drop", file, "--id", "t2", "--by", "ann", "--note", "a test card")
     assert run(*drop, into=tmp_path)[1].startswith("dropped 1 row")
     _, dropped, _ = run("quarantine", "list", file, "--dropped", into=tmp_path)
-    assert "t2  dropped by ann" in dropped and "UTC: a test card" in dropped
+    assert "t2  dropped by ann" in dropped
+    assert "UTC: a test card" in dropped
     assert json.loads(run("status", file, "--json", into=tmp_path)[1])["quarantined"] == 2
     write_rows(portfolio_of(tmp_path, more=more), [*bad, row("t4")])
     assert run("ingest", file, into=tmp_path)[:2] == (

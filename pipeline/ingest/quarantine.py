@@ -88,8 +88,8 @@ def failed_rows(
         delivery.connection.execute(
             f"INSERT INTO failed SELECT NULL, {literal(TORN)}, "
             f"json_object('line', line), {digest_sql({'line': 'line'})}, "
-            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, {torn}, NULL, NULL, true, "
-            "1000000000000000 + rowid FROM torn"
+            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, {torn}, "
+            "NULL, NULL, true, 1000000000000000 + rowid FROM torn"
         )
 
 

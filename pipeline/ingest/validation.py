@@ -22,6 +22,10 @@ WRONG_TYPE: dict[Kind, str] = {
 MISSING, UNCOMPUTED = "missing", "not to be computed"
 TORN = "the line has too few or too many fields"
 DUPLICATE = "a duplicate of a row that says something else"
+OF_ROWS = {  # what is wrong with a row as a whole, and what to do about it
+    TORN: "mend the line in the source, or say in [source.csv] how it is written",
+    DUPLICATE: "take as transaction_id what only one row has, or drop the rows",
+}
 EARLY = "before event_time"  # the value that breaks it says the rest
 MIN_STOPPED = 20  # rows that one reason hits before a file is stopped
 MIN_FRAUDS = 5  # known frauds that one reason hits
@@ -52,10 +56,6 @@ class Reason:
     def remedy(self) -> str:
         """What to write in the portfolio where the data are right and the portfolio is not."""
         column, rule = self.column, self.rule
-        if rule == TORN:
-            return "mend the line in the source, or say in [source.csv] how it is written"
-        if rule == DUPLICATE:
-            return "take as transaction_id what only one row has, or drop the rows"
         if rule == MISSING:
             return f'say where else it stands ({column} = "coalesce(one, other)") or leave it out'
         if rule.startswith("in the future"):
@@ -72,7 +72,7 @@ class Reason:
             )
         if rule == "below 0":
             return 'write amount = "abs(their_amount)", or leave out what is no payment by where'
-        return f"mend {column} in [columns]"
+        return OF_ROWS.get(rule, f"mend {column} in [columns]")
 
 
 def entry(column: str, rule: str, shown: str, broken: str) -> str:

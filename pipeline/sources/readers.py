@@ -36,8 +36,8 @@ class Delivery:
 
     `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
     found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where
-    the last line may still be written. `number_forms` are known beforehand of rows that were held, by
-    what is mapped: the signs of decimals and of thousands.
+    the last line may still be written. `number_forms` are known beforehand of rows that were held,
+    by what is mapped: the signs of decimals and of thousands.
     """
 
     connection: duckdb.DuckDBPyConnection
