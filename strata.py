@@ -499,6 +499,7 @@ def take_in(
 def remarks(done: "Ingested") -> "Iterator[str]":
     """What was found out, is missing or waits, a line each."""
     yield from done.doubts
+    yield from (f"changed: {change}" for change in done.changes)
     for lost in done.missing:
         yield f"missing: {lost.sentence}, in {lost.count:,} rows, which were taken without it"
     yield from done.waiting_files

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
-from pipeline.lake.statistics import count_present, count_rows, count_since, earliest, latest
+from pipeline.lake.statistics import (
+    count_present,
+    count_rows,
+    count_since,
+    earliest,
+    latest,
+    rows_of,
+)
 from pipeline.registry.model_version import Version, model_name
 from pipeline.workspace import Workspace
 
@@ -36,6 +43,7 @@ class Status(TypedDict):
 
     transactions: int
     quarantined: int
+    feed: list[str]  # files refused, and what changed with the last ones that were taken
     labels: int
     scored: int
     alerts: "AlertCounts"
@@ -62,6 +70,7 @@ def status(portfolio: str, workspace: Workspace) -> Status:
     return Status(
         transactions=count_rows(f"{folder}/transactions"),
         quarantined=count_rows(held) - count_present(held, "dropped_at"),
+        feed=_feed(folder),
         labels=count_rows(f"{folder}/labels"),
         scored=count_rows(f"{folder}/scores"),
         alerts=alerts,
@@ -70,6 +79,16 @@ def status(portfolio: str, workspace: Workspace) -> Status:
         challenger=_version(portfolio, workspace.registry.version(portfolio, "challenger")),
         last_score=_last_score(folder),
     )
+
+
+def _feed(folder: str) -> list[str]:
+    """Why files were refused that were not taken since, and what changed with the last ones."""
+    noted = rows_of(f"{folder}/deliveries", ("name", "taken_at", "changes", "refused"))
+    latest_of = {one["name"]: one for one in sorted(noted, key=lambda one: one["taken_at"])}
+    refused = [one["refused"] for one in latest_of.values() if one["refused"]]
+    last = max((one["taken_at"] for one in noted), default=None)
+    changed = [one["changes"] for one in noted if one["taken_at"] == last and one["changes"]]
+    return [*refused, *(line for lines in changed for line in lines.splitlines())]
 
 
 def overdue(portfolio: str, workspace: Workspace, *, now: datetime) -> Overdue:
@@ -159,6 +178,7 @@ def _late(found: Status, late: Overdue, named: str) -> Iterator[str]:
         yield f"transactions unscored since {since}: {late.unscored:,}; strata score {named}"
     if late.holds:
         yield f"holds past their review: {late.holds:,}; strata dashboard shows them"
+    yield from (f"the feed: {sentence}" for sentence in found["feed"])
     if found["quarantined"]:
         rows = f"rows in quarantine: {found['quarantined']:,}"
         yield f"{rows}; strata quarantine list {named} says why, and what to do"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
+from pipeline.ingest.expressions import mapped_columns
 from pipeline.ingest.ingested import Ingested
 from pipeline.ingest.labels import keep_labels
 from pipeline.ingest.quarantine import failed_rows, hold_back, keep_failed, release
@@ -36,6 +37,7 @@ from pipeline.ingest.validation import counted, stopping
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
+from pipeline.sources.feed_changes import changes, mapping_digest, shape_of, short_days
 from pipeline.sources.files import (
     SourceFile,
     Taken,
@@ -43,6 +45,7 @@ from pipeline.sources.files import (
     find_taken,
     read_deliveries,
     remember,
+    remember_refusal,
     source_files,
 )
 from pipeline.sources.readers import (
@@ -78,6 +81,11 @@ class Run:
     deliveries: list[Taken] = field(default_factory=list)
     is_accepted: bool = False
     is_dry: bool = False
+
+    @cached_property
+    def mapping(self) -> str:
+        """A digest of how the portfolio reads a file."""
+        return mapping_digest(self.portfolio)
 
 
 def ingest(
@@ -200,7 +208,29 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     """Take in one file, unless it was taken before."""
     if not again and (taken := find_taken(file, run.deliveries)):
         known = taken.records - taken.left_out
-        return Ingested(read=taken.records, known=known, left_out=taken.left_out)
+        return Ingested(
+            read=taken.records, known=known, left_out=taken.left_out, changes=_mended(taken, run)
+        )
+    try:
+        return _read_and_take(file, run)
+    except (PortfolioError, SchemaError) as error:
+        if run.deliveries and not run.is_dry:
+            remember_refusal(run.lake, file, str(error), now=run.now, writer=WRITER)
+        raise
+
+
+def _mended(taken: Taken, run: Run) -> tuple[str, ...]:
+    """A sentence where the portfolio would read a known file otherwise now."""
+    if taken.mapping in ("", run.mapping):
+        return ()
+    file = run.portfolio.file
+    return (
+        f"{file} has changed in how it reads files since some were taken, which stand as they "
+        f"were read then; strata ingest {file} --again takes them as corrections",
+    )
+
+
+def _read_and_take(file: SourceFile, run: Run) -> Ingested:
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
         delivery = read_file(file, run.portfolio, connection, run.spill)
@@ -236,6 +266,9 @@ def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, r
         records=done.read,
         left_out=done.left_out,
         taken_at=run.now,
+        mapping=run.mapping,
+        shape=checked.shape,
+        changes="\n".join(done.changes),
     )
     remember(run.lake, taken, writer=WRITER)
     run.deliveries.append(taken)
@@ -277,8 +310,9 @@ def _take(
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
     if is_held:
         refuse_rivals(delivery)
+    checked, changed = (checked, ()) if is_held else _compared(delivery, checked, run)
     failed_rows(delivery, checked.forms, number=number, now=run.now)
-    finished = [one.delivery for one in run.deliveries]
+    finished = [one.delivery for one in run.deliveries if not one.refused]
     held = (
         still_failing(connection)
         if is_held
@@ -322,7 +356,19 @@ def _take(
         reasons=held.reasons,
         missing=tuple(counted(connection, "losses")),
         doubts=tuple(f"{delivery.name}: {one}" for one in (*delivery.doubts, *checked.doubts)),
+        changes=changed,
     ), checked
+
+
+def _compared(delivery: Delivery, checked: Checked, run: Run) -> tuple[Checked, tuple[str, ...]]:
+    """What is checked with its shape, and what is other than in the deliveries before it."""
+    checked = replace(checked, shape=shape_of(delivery, checked.facts))
+    mapped = mapped_columns(run.portfolio, delivery.names)
+    found = [
+        *changes(delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping),
+        *short_days(delivery.connection, now=run.now),
+    ]
+    return checked, tuple(f"{delivery.name}: {one}" for one in found)
 
 
 OUTCOMES = "SELECT outcome, count(*) FROM outcome GROUP BY outcome"

@@ -13,7 +13,7 @@ class Ingested:
 
     `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
     themselves. `reasons` are those of the other ones, `missing` optional values, both by column and
-    rule; `doubts` and `waiting_files` are sentences.
+    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences.
     """
 
     read: int = 0
@@ -28,6 +28,7 @@ class Ingested:
     reasons: tuple[Reason, ...] = ()
     missing: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     waiting_files: tuple[str, ...] = ()
 
     @property
@@ -57,6 +58,7 @@ class Ingested:
             reasons=_summed((*self.reasons, *other.reasons)),
             missing=_summed((*self.missing, *other.missing)),
             doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
+            changes=tuple(dict.fromkeys((*self.changes, *other.changes))),
             waiting_files=(*self.waiting_files, *other.waiting_files),
         )
 

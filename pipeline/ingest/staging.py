@@ -60,7 +60,8 @@ COMPUTING = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.Ou
 class Checked:
     """What the table `checked` has: our columns in order with their kinds, and how many rows.
 
-    `forms` are how numbers are written, by what is mapped.
+    `forms` are how numbers are written, by what is mapped; `shape` is what a later delivery is
+    compared with.
     """
 
     kinds: dict[str, Kind]
@@ -68,6 +69,7 @@ class Checked:
     left_out: int
     doubts: tuple[str, ...] = ()
     forms: dict[str, NumberFormat] = field(default_factory=dict)
+    shape: str = ""
 
     @property
     def facts(self) -> list[str]:

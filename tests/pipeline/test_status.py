@@ -23,6 +23,7 @@ from tests.small_world import NOW, Desk, World, trained_as
 NOTHING: Status = {
     "transactions": 0,
     "quarantined": 0,
+    "feed": [],
     "labels": 0,
     "scored": 0,
     "alerts": {"open": 0, "in_review": 0, "decided": 0},
