@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+
+from features.schema import ARROW_TYPES
 
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.train.data_report import data_report, doubts, format_data_report
-from tests.ingest_examples import portfolio_of, row, take_in
+from tests.ingest_examples import NOW, portfolio_of, row, take_in
 
 START = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 CARD = "4111111111111111"
@@ -147,3 +150,25 @@ def test_missing_values_are_told_by_column(tmp_path: Path) -> None:
     report = data_report(portfolio, lake)
     assert report.missing == {"country": 0.25}
     assert "  missing  country 25%" in format_data_report(report, portfolio)
+
+
+def test_rows_that_were_corrected_after_they_were_scored_are_counted(tmp_path: Path) -> None:
+    rows = history(frauds=range(0, 84, 2))
+    portfolio, lake = lake_with(tmp_path, rows)
+    scored = pa.table(
+        {
+            "transaction_id": ["t3-1", "t4-1", "t5-1"],
+            "scored_at": pa.array(
+                [NOW - timedelta(days=1), NOW - timedelta(days=1), NOW + timedelta(days=1)],
+                ARROW_TYPES["time"],
+            ),
+        }
+    )
+    lake.append("scores", scored, writer="score", number=0)
+    corrected = {"t3-1", "t5-1", "t6-1"}  # of the last nobody said a score
+    take_in(
+        tmp_path,
+        [{**one, "amount": "99"} for one in rows if one["transaction_id"] in corrected],
+    )
+    (doubt,) = doubts(data_report(portfolio, lake), portfolio)
+    assert doubt.startswith("1 rows were corrected after they were scored")
