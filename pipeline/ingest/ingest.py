@@ -364,10 +364,11 @@ def _compared(delivery: Delivery, checked: Checked, run: Run) -> tuple[Checked, 
     """What is checked with its shape, and what is other than in the deliveries before it."""
     checked = replace(checked, shape=shape_of(delivery, checked.facts))
     mapped = mapped_columns(run.portfolio, delivery.names)
-    found = [
-        *changes(delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping),
-        *short_days(delivery.connection, now=run.now),
-    ]
+    found = [*short_days(delivery.connection, now=run.now)]
+    if run.portfolio.source.path:  # what a query gave before is not known, and none may be new
+        found += changes(
+            delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping
+        )
     return checked, tuple(f"{delivery.name}: {one}" for one in found)
 
 

@@ -368,8 +368,8 @@ def doubts(report: DataReport, portfolio: Portfolio) -> Iterator[str]:
     if report.outliers:
         one = report.outliers
         yield (
-            f"{one.rows:,} rows are far from all others in time, such as {masked(one.example)} of "
-            f"{_day(one.moment)}; they are neither learned from nor judged by"
+            f"rows far from all others in time, neither learned from nor judged by: {one.rows:,}, "
+            f"such as {masked(one.example)} of {_day(one.moment)}"
         )
     if report.immature:
         first, last = report.immature[0], report.immature[-1]
@@ -387,8 +387,8 @@ def doubts(report: DataReport, portfolio: Portfolio) -> Iterator[str]:
         )
     if report.corrected_after_scored:
         yield (
-            f"{report.corrected_after_scored:,} rows were corrected after they were scored; what "
-            "they say now is learned from, what was scored keeps its score"
+            f"rows corrected after they were scored: {report.corrected_after_scored:,}; what they "
+            "say now is learned from, what was scored keeps its score"
         )
     if portfolio.labels.prior:
         yield (

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from features.schema import ARROW_TYPES
-
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.train.data_report import data_report, doubts, format_data_report
@@ -124,9 +123,9 @@ def test_one_row_of_1970_and_one_of_years_later_do_not_stretch_the_span(tmp_path
     assert report.first == START + timedelta(hours=8)
     assert report.outliers is not None
     assert (report.outliers.rows, report.outliers.example) == (2, "old")
-    assert "2 rows are far from all others in time, such as old of 1970-01-01" in next(
-        iter(doubts(report, portfolio))
-    )
+    (doubt,) = doubts(report, portfolio)
+    assert doubt.startswith("rows far from all others in time")
+    assert doubt.endswith(": 2, such as old of 1970-01-01")
 
 
 def test_an_account_that_may_be_many_is_a_doubt_and_no_card_number_is_shown(
@@ -171,4 +170,4 @@ def test_rows_that_were_corrected_after_they_were_scored_are_counted(tmp_path: P
         [{**one, "amount": "99"} for one in rows if one["transaction_id"] in corrected],
     )
     (doubt,) = doubts(data_report(portfolio, lake), portfolio)
-    assert doubt.startswith("1 rows were corrected after they were scored")
+    assert doubt.startswith("rows corrected after they were scored: 1;")
