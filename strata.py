@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pipeline.ingest.ingest import Ingested
+    from pipeline.ingest.ingested import Ingested
     from pipeline.progress import Progress
     from pipeline.train.report import Trained
     from pipeline.workspace import Workspace

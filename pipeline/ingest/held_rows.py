@@ -11,10 +11,10 @@ from datetime import datetime
 
 import duckdb
 
-from pipeline.card_numbers import masked
 from pipeline.ingest.validation import ENTRY, FIELD, MISSING, TORN, Reason
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import PortfolioError
+from pipeline.sources.card_numbers import masked
 from pipeline.sources.readers import count_of, literal, quoted
 
 WRITER = "ingest"

@@ -59,7 +59,7 @@ from pipeline.sources.readers import (
     unreadable,
     workbench,
 )
-from pipeline.spill import spill_folder
+from pipeline.sources.spill import spill_folder
 
 WRITER = "ingest"
 BATCH_ROWS = 500_000

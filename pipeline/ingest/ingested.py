@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from pipeline.card_numbers import masked
 from pipeline.ingest.validation import Reason
+from pipeline.sources.card_numbers import masked
 
 
 @dataclass(frozen=True, kw_only=True)

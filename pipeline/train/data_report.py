@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from features.schema import LABELS
-from pipeline.card_numbers import masked
 from pipeline.evaluation.time_split import Split, split_by_time
 from pipeline.lake.snapshot import last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
+from pipeline.sources.card_numbers import masked
 from pipeline.sources.readers import first_row, quoted
 
 MAX_BASE_RATE = 0.25  # beyond it the rows are no stream of payments, but a sample of it
@@ -303,7 +303,7 @@ def _no_frauds(report: DataReport, portfolio: Portfolio, frauds: Moments, known:
         lacking = (
             f"what is learned from, {_day(split.train_from)} to {_day(split.train_until)}, has"
         )
-    last = frauds[-1].astype("datetime64[s]").item().replace(tzinfo=UTC)
+    last = _as_datetime(frauds[-1])
     found = f"{lacking} no known fraud, of which the last is of {_day(last)}"
     found += ": labels of later weeks may not be in yet" if not report.test_frauds else ""
     moment = earlier_moment(report, portfolio, frauds, known, last)
@@ -325,7 +325,7 @@ def earlier_moment(
     last: datetime,
 ) -> datetime | None:
     """The latest day, as of which there are frauds to learn from and to be judged by."""
-    told = known.max().astype("datetime64[s]").item().replace(tzinfo=UTC)
+    told = _as_datetime(known.max())
     latest = max(last + portfolio.label_delay, told)
     day = latest.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
     while day > report.first:
@@ -337,6 +337,11 @@ def earlier_moment(
             return day
         day -= DAY
     return None
+
+
+def _as_datetime(moment: np.datetime64) -> datetime:
+    seconds: datetime = moment.astype("datetime64[s]").item()
+    return seconds.replace(tzinfo=UTC)
 
 
 def _day(moment: datetime) -> str:

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.ingest.held_rows import drop
-from pipeline.ingest.ingest import Ingested, ingest, replay
+from pipeline.ingest.ingest import ingest, replay
+from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from tests.ingest_examples import NOW, PARQUET, portfolio_of, reasons, row, stored, take_in

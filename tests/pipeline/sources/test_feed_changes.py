@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.schema import SchemaError
-from pipeline.ingest.ingest import Ingested, ingest
+from pipeline.ingest.ingest import ingest
+from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake
 from pipeline.settings import Settings
 from pipeline.sources.files import read_deliveries

@@ -4,17 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.spill import remove_stale, spill_folder
+from pipeline.sources.spill import remove_stale, spill_folder
 
 LEAVE = """
 import os, sys
 from pathlib import Path
-from pipeline.spill import spill_folder
+from pipeline.sources.spill import spill_folder
 with spill_folder(Path(sys.argv[1])) as folder:
     (folder / "rows").write_text("much")
     os._exit(9)
 """
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_what_a_killed_run_left_is_removed_and_what_another_uses_is_not(tmp_path: Path) -> None:

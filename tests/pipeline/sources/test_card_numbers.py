@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.card_numbers import masked
+from pipeline.sources.card_numbers import masked
 
 
 @pytest.mark.parametrize(
