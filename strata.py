@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from pipeline.ingest.ingest import Ingested
+    from pipeline.ingest.ingested import Ingested
     from pipeline.ingest.label_files import LabelsTaken
     from pipeline.progress import Progress
     from pipeline.train.report import Trained
@@ -98,12 +98,11 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     click.echo(f"{counted(done)}, labels {done.labels:,}")
     if workspace.portfolio.labels.path:
         click.echo(f"labels: {counted_labels(done.label_files)}")
-    failed = done.quarantined - done.waiting + done.torn
-    if failed and not dry_run:
+    if done.failed and not dry_run:
         raise click.ClickException(
-            f"{failed:,} of {done.read:,} records went to quarantine, "
-            f"e.g. because {done.examples[0]}; mend them in the source and ingest again "
-            "(all other rows were taken in)"
+            f"{done.failed:,} of {done.read:,} records went to quarantine: {done.commonest}; mend "
+            "them in the source and ingest again (all other rows were taken in), or see strata "
+            f"quarantine list {portfolio}"
         )
     labels = done.label_files
     if (unread := labels.quarantined + labels.torn) and not dry_run:
@@ -112,6 +111,87 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
             f"{labels.examples[0]}; mend columns in [labels] and ingest --again, or their file "
             "(all other labels were taken in)"
         )
+
+
+@cli.group()
+def quarantine() -> None:
+    """Rows that could not be taken: why, and what becomes of them."""
+
+
+REASON = click.option(
+    "--reason", "reasons", multiple=True, help="A reason's number in the list, or part of it."
+)
+
+
+@quarantine.command("list")
+@PORTFOLIO
+@click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
+def list_reasons(portfolio: Path, dropped: bool) -> None:
+    """Every reason with its number of rows, since when, an example, and what to write."""
+    from pipeline.ingest.held_rows import format_reasons
+
+    for line in format_reasons(open_workspace(portfolio).lake, dropped=dropped):
+        click.echo(line)
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+@click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
+def show(portfolio: Path, reasons: tuple[str, ...], limit: int, dropped: bool) -> None:
+    """Rows as they came, the latest first; card numbers are masked."""
+    from pipeline.ingest.held_rows import format_rows
+
+    lake = open_workspace(portfolio).lake
+    for line in format_rows(lake, reasons=reasons, limit=limit, dropped=dropped):
+        click.echo(line)
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
+    """Take held rows in again, after the portfolio was mended; what fails again stays."""
+    from pipeline.ingest.ingest import replay as run
+
+    workspace = open_workspace(portfolio)
+    done = run(
+        workspace.portfolio,
+        workspace.lake,
+        now=now(),
+        reasons=reasons,
+        progress=progress(),
+        spill=workspace.settings.spill,
+    )
+    for remark in remarks(done):
+        click.echo(remark, err=True)
+    click.echo(f"{counted(done)}, labels {done.labels:,}")
+    if done.failed:
+        raise click.ClickException(
+            f"{done.failed:,} of {done.read:,} rows stay in quarantine: {done.commonest}; mend "
+            f"{portfolio} and replay again, or drop them (all other rows were taken in)"
+        )
+
+
+@quarantine.command()
+@PORTFOLIO
+@REASON
+@click.option("--id", "keys", multiple=True, help="A transaction_id, or what show prints first.")
+@click.option("--note", required=True, help="Why, for whoever asks later.")
+@click.option("--by", help="Who drops them  [default: the user who is signed in].")
+def drop(
+    portfolio: Path, reasons: tuple[str, ...], keys: tuple[str, ...], note: str, by: str | None
+) -> None:
+    """Give rows up: they stay, marked by whom and when, and are not counted any more."""
+    from getpass import getuser
+
+    from pipeline.ingest.held_rows import drop as run
+
+    lake = open_workspace(portfolio).lake
+    who = by or getuser()
+    dropped = run(lake, reasons=reasons, keys=keys, by=who, note=note, now=now())
+    click.echo(f"dropped {dropped:,} row(s); strata quarantine list {portfolio} --dropped has them")
 
 
 @cli.command()
@@ -132,7 +212,7 @@ def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
     from pipeline.train.report import format_report
 
     workspace = open_workspace(portfolio)
-    trained, version = train_and_record(workspace, as_of, bundle)
+    trained, version = train_and_record(workspace, as_of, bundle, tell=click.echo)
     click.echo(format_report(trained))
     click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
 
@@ -375,18 +455,25 @@ def demo(transactions: int, seed: int) -> None:
 
 
 def train_and_record(
-    workspace: "Workspace", as_of: datetime | None, bundle: Path | None = None
+    workspace: "Workspace",
+    as_of: datetime | None,
+    bundle: Path | None = None,
+    tell: "Callable[[str], None]" = lambda _: None,
 ) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it.
 
-    Returns the training and the version registered.
+    What the data is like is told before. Returns the training and the version registered.
     """
     from pipeline.ingest.verdicts import collect_labels
     from pipeline.registry.bundle import read_bundle
+    from pipeline.train.data_report import data_report, format_data_report
     from pipeline.train.recording import record
     from pipeline.train.train import train as run
 
     collect_labels(workspace.lake, workspace.casework)
+    report = data_report(workspace.portfolio, workspace.lake, as_of=as_of)
+    for line in format_data_report(report, workspace.portfolio):
+        tell(line)
     teller = progress()
     trained = run(
         workspace.portfolio,
@@ -395,6 +482,7 @@ def train_and_record(
         build_config=workspace.settings.build_config,
         start=read_bundle(bundle) if bundle else None,
         resume=workspace.settings.home / "training" / workspace.portfolio.name,
+        report=report,
         progress=teller,
     )
     return trained, record(workspace.registry, trained, progress=teller).number
@@ -414,12 +502,14 @@ def take_in(
         dry_run=dry_run,
         again=again,
         accept=accept,
+        spill=workspace.settings.spill,
     )
 
 
 def remarks(done: "Ingested") -> "Iterator[str]":
     """What was found out, is missing or waits, a line each."""
     yield from done.doubts
+    yield from (f"changed: {change}" for change in done.changes)
     for lost in done.missing:
         yield f"missing: {lost.sentence}, in {lost.count:,} rows, which were taken without it"
     yield from done.waiting_files

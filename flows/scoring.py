@@ -44,7 +44,9 @@ def scoring(portfolio_file: str, every_seconds: float) -> State[None]:
         return Completed(message=stale)
     workspace = Workspace(settings=Settings.read(os.environ), file=Path(portfolio_file))
     champion = workspace.champion
-    ingested = ingest_rows(workspace.portfolio, workspace.lake, now=now)
+    ingested = ingest_rows(
+        workspace.portfolio, workspace.lake, now=now, spill=workspace.settings.spill
+    )
     verdicts = collect_verdicts(workspace.lake, workspace.casework)
     scored = score_rows(
         workspace.portfolio,

@@ -182,6 +182,12 @@ class Labels(PortfolioTable):
         default="7d",
         description="how long after its transaction a label is known that says no time",
     )
+    prior: NotNegative = Field(
+        default=0.0,
+        lt=1,
+        description="the stream's share of fraud, where the rows are a sample that has another: "
+        "probabilities and expected losses follow it; 0 where the rows are the stream",
+    )
     values: LabelValues = LabelValues()
     path: str = Field(
         default="",

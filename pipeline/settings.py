@@ -33,12 +33,17 @@ class Settings:
         return self.named_ip_databases or (packaged_database(),)
 
     @property
+    def spill(self) -> Path:
+        """The folder for what does not fit into memory."""
+        return self.home / "spill"
+
+    @property
     def build_config(self) -> "BuildConfig":
         """How features are built."""
         from features.build import BuildConfig
 
         return BuildConfig(
-            ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.home / "spill"
+            ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.spill
         )
 
     @classmethod

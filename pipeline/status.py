@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypedDict
 
-from pipeline.lake.statistics import count_rows, count_since, count_states, earliest, latest
+from pipeline.lake.statistics import (
+    count_present,
+    count_rows,
+    count_since,
+    count_states,
+    earliest,
+    latest,
+    rows_of,
+)
 from pipeline.registry.model_version import Version, model_name
 from pipeline.workspace import Workspace
 
@@ -39,6 +47,7 @@ class Status(TypedDict):
 
     transactions: int
     quarantined: int
+    feed: list[str]  # files refused, and what changed with the last ones that were taken
     labels: int
     labels_waiting: int
     labels_quarantined: int
@@ -63,9 +72,11 @@ def status(portfolio: str, workspace: Workspace) -> Status:
     """Count what the portfolio has; what it has not is 0 or None."""
     folder = _tables(portfolio, workspace)
     alerts, holds = _cases(portfolio, workspace)
+    held = f"{folder}/quarantine"
     return Status(
         transactions=count_rows(f"{folder}/transactions"),
-        quarantined=count_rows(f"{folder}/quarantine"),
+        quarantined=count_rows(held) - count_present(held, "dropped_at"),
+        feed=_feed(folder),
         labels=count_rows(f"{folder}/labels"),
         labels_waiting=count_states(f"{folder}/waiting_labels", UNMATCHED),
         labels_quarantined=count_states(f"{folder}/waiting_labels", UNREAD),
@@ -76,6 +87,16 @@ def status(portfolio: str, workspace: Workspace) -> Status:
         challenger=_version(portfolio, workspace.registry.version(portfolio, "challenger")),
         last_score=_last_score(folder),
     )
+
+
+def _feed(folder: str) -> list[str]:
+    """Why files were refused that were not taken since, and what changed with the last ones."""
+    noted = rows_of(f"{folder}/deliveries", ("name", "taken_at", "changes", "refused"))
+    latest_of = {one["name"]: one for one in sorted(noted, key=lambda one: one["taken_at"])}
+    refused = [one["refused"] for one in latest_of.values() if one["refused"]]
+    last = max((one["taken_at"] for one in noted), default=None)
+    changed = [one["changes"] for one in noted if one["taken_at"] == last and one["changes"]]
+    return [*refused, *(line for lines in changed for line in lines.splitlines())]
 
 
 def overdue(portfolio: str, workspace: Workspace, *, now: datetime) -> Overdue:
@@ -137,9 +158,9 @@ def _last_score(folder: str) -> LastScore | None:
 def format_status(portfolio: str, found: Status, late: Overdue, workspace: Workspace) -> str:
     """One screen that a person reads in seconds: what is there, what is late, what to do next."""
     named = str(workspace.file or "PORTFOLIO")
-    quarantine = f"{_tables(portfolio, workspace)}/quarantine"
+    waiting = f"{_tables(portfolio, workspace)}/waiting_labels"
     lines = [portfolio, *_there(found)]
-    lines += [f"  late       {sentence}" for sentence in _late(found, late, named, quarantine)]
+    lines += [f"  late       {sentence}" for sentence in _late(found, late, named, waiting)]
     return "\n".join([*lines, f"  next       {_next(found, named)}"])
 
 
@@ -159,17 +180,18 @@ def _named(version: VersionStatus | None) -> str:
     return "none" if version is None else f"version {version['version']}"
 
 
-def _late(found: Status, late: Overdue, named: str, quarantine: str) -> Iterator[str]:
+def _late(found: Status, late: Overdue, named: str, waiting: str) -> Iterator[str]:
     """What waits for longer than it should, each with the way to see to it."""
     if late.unscored and late.unscored_since:
         since = f"{late.unscored_since:%Y-%m-%d %H:%M} UTC"
         yield f"transactions unscored since {since}: {late.unscored:,}; strata score {named}"
     if late.holds:
         yield f"holds past their review: {late.holds:,}; strata dashboard shows them"
+    yield from (f"the feed: {sentence}" for sentence in found["feed"])
     if found["quarantined"]:
         rows = f"rows in quarantine: {found['quarantined']:,}"
-        yield f"{rows}; mend them in the source: the column reason of {quarantine} says why"
-    yield from _late_labels(found, named, quarantine.replace("quarantine", "waiting_labels"))
+        yield f"{rows}; strata quarantine list {named} says why, and what to do"
+    yield from _late_labels(found, named, waiting)
 
 
 def _late_labels(found: Status, named: str, waiting: str) -> Iterator[str]:

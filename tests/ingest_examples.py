@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ingest.ingest import Ingested, ingest
+from pipeline.ingest.ingest import ingest
+from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, read_portfolio
 

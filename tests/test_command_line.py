@@ -128,6 +128,68 @@ def test_ingesting_good_rows_says_what_became_of_them_and_again_that_they_are_kn
     )
 
 
+CARD = "4111 1111 1111 1111"
+
+
+def test_quarantine_is_listed_by_reason_and_a_dropped_row_is_counted_no_more(
+    tmp_path: Path, run: Run
+) -> None:
+    more = "[labels]\ndelay = '7d'"
+    bad = [row("t1", amount="-1"), row("t2", amount="-2", account_id=CARD), row("t3", amount="x")]
+    file = portfolio(tmp_path, *bad, more=more)
+    assert_one_sentence(
+        run("ingest", file, into=tmp_path),
+        r"3 of 3 records went to quarantine: 2 because amount is -1\.0, below 0 \(beside 1 other",
+    )
+    _, listed, _ = run("quarantine", "list", file, into=tmp_path)
+    assert "3 rows in quarantine, 2 reasons\n  1  2 rows: amount is -1.0, below 0; first" in listed
+    assert 'amount = "abs(their_amount)"' in listed
+    _, shown, _ = run("quarantine", "show", file, "--reason", "1", "--limit", "1", into=tmp_path)
+    assert "and 1 more" in shown
+    _, shown, _ = run("quarantine", "show", file, "--reason", "below", into=tmp_path)
+    assert CARD not in shown
+    assert '"account_id":"************1111"' in shown
+    drop = ("quarantine", "drop", file, "--id", "t2", "--by", "ann", "--note", "a test card")
+    assert run(*drop, into=tmp_path)[1].startswith("dropped 1 row")
+    _, dropped, _ = run("quarantine", "list", file, "--dropped", into=tmp_path)
+    assert "t2  dropped by ann" in dropped
+    assert "UTC: a test card" in dropped
+    assert json.loads(run("status", file, "--json", into=tmp_path)[1])["quarantined"] == 2
+    write_rows(portfolio_of(tmp_path, more=more), [*bad, row("t4")])
+    assert run("ingest", file, into=tmp_path)[:2] == (
+        0,
+        "read 4 = taken 1 + known 3 + left out 0 + quarantined 0 + torn 0, labels 1\n",
+    )
+
+
+def test_a_replay_says_what_it_took_and_what_stays(tmp_path: Path, run: Run) -> None:
+    file = portfolio(tmp_path, row("t1", amount="-1"), row("t2", amount="x"))
+    run("ingest", file, into=tmp_path)
+    outcome = run("quarantine", "replay", file, into=tmp_path)
+    assert_one_sentence(outcome, r"2 of 2 rows stay in quarantine: 1 because amount is")
+    assert outcome[1].startswith("read 2 = taken 0 + known 0 + left out 0 + quarantined 2 + torn 0")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--note", "x"], r"no rows are named to be dropped; name them by --reason or --id"),
+        (["--reason", "x", "--note", " "], r"the note is empty; say in --note why"),
+        (["--id", "t9", "--note", "x"], r"no row in quarantine is 't9'; strata quarantine show"),
+        (["--reason", "9", "--note", "x"], r"no reason in quarantine is '9'; .* \(1 to 1\)"),
+        (["--reason", "1"], r"Missing option '--note'"),
+    ],
+    ids=["no rows", "an empty note", "no such row", "no such reason", "no note"],
+)
+def test_a_drop_that_names_nothing_drops_nothing(
+    tmp_path: Path, run: Run, options: list[str], sentence: str
+) -> None:
+    file = portfolio(tmp_path, row("t1", amount="-1"))
+    run("ingest", file, into=tmp_path)
+    assert_one_sentence(run("quarantine", "drop", file, *options, into=tmp_path), sentence)
+    assert "dropped_at" not in Lake(str(tmp_path / "lake"), "small").columns("quarantine")
+
+
 @pytest.mark.parametrize(
     ("text", "content", "sentence"),
     [

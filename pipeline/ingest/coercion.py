@@ -52,9 +52,11 @@ def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -
     """How a column of text writes its numbers: as the portfolio says, else as its values show.
 
     What can be read in two ways ("1,234" and no other) is not guessed, nor are values that show
-    both: then a comma is no part of a number.
+    both: then a comma is no part of a number. Rows that were held keep the form of their file.
     """
     said = portfolio.source.csv
+    if delivery.number_forms:
+        return _as_said(said, _form_of_file(value, delivery))
     if value.kind != "VARCHAR" or AUTO not in (said.decimal, said.thousands):
         return _as_said(said, NumberFormat())
     text = present_text(value.sql, said.nulls)
@@ -69,6 +71,16 @@ def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -
     return _as_said(
         said, NumberFormat(thousands=apart or ("," if has_commas and point and not comma else ""))
     )
+
+
+def _form_of_file(value: Value, delivery: Delivery) -> NumberFormat:
+    """The form that the column's numbers had, or where another is mapped now, all numbers had."""
+    known = {
+        said: NumberFormat(decimal=decimal, thousands=thousands)
+        for said, (decimal, thousands) in delivery.number_forms.items()
+    }
+    forms = set(known.values())
+    return known.get(value.said) or (forms.pop() if len(forms) == 1 else PLAIN_NUMBER)
 
 
 def _as_said(said: Csv, found: NumberFormat) -> NumberFormat:

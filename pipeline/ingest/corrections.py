@@ -103,7 +103,7 @@ def _tell_corrections(
 
 def _had(name: str, stored: Sequence[str], deliveries: Sequence[Taken]) -> str:
     """SQL for whether the delivery of a stored row had the column."""
-    without = [one.delivery for one in deliveries if name not in one.columns]
+    without = [one.delivery for one in deliveries if name not in one.columns and not one.refused]
     if "delivery" not in stored or not without:
         return "true"
     return f"NOT coalesce({ONLY_IN.format(', '.join(map(str, without)))}, false)"

@@ -7,34 +7,38 @@ that a killed run is simply run again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
+from pipeline.ingest.expressions import mapped_columns
+from pipeline.ingest.ingested import Ingested
 from pipeline.ingest.label_files import LabelRun, LabelsTaken, take_labels
 from pipeline.ingest.labels import came_by_feed, keep_labels, matured
-from pipeline.ingest.quarantine import (
-    due_rows,
-    failed_rows,
-    hold_back,
-    keep_failed,
-    release,
-    release_due,
+from pipeline.ingest.quarantine import failed_rows, hold_back, keep_failed, release
+from pipeline.ingest.replay import (
+    HeldTable,
+    held_tables,
+    read_held,
+    refuse_rivals,
+    settle,
+    still_failing,
 )
 from pipeline.ingest.staging import Checked, check
-from pipeline.ingest.validation import Reason, counted, stopping
+from pipeline.ingest.validation import counted, stopping
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
+from pipeline.sources.feed_changes import changes, mapping_digest, shape_of, short_days
 from pipeline.sources.files import (
     SourceFile,
     Taken,
@@ -42,6 +46,7 @@ from pipeline.sources.files import (
     find_taken,
     read_deliveries,
     remember,
+    remember_refusal,
     source_files,
     unsettled,
 )
@@ -53,11 +58,11 @@ from pipeline.sources.readers import (
     quoted,
     read_file,
     read_query,
-    read_tables,
     shut,
     unreadable,
     workbench,
 )
+from pipeline.sources.spill import spill_folder
 
 WRITER = "ingest"
 BATCH_ROWS = 500_000
@@ -65,61 +70,6 @@ BATCH_ROWS = 500_000
 
 class StoppedError(PortfolioError):
     """A delivery waits whole: too many of its rows fail, or it may have swallowed some."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ingested:
-    """What became of the records: read = taken + known + left_out + quarantined + torn.
-
-    `labels` are those of the rows, `label_files` what became of labels in files of their own;
-    `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
-    themselves. `examples` are reasons, `missing` optional values by column and rule, `doubts` and
-    `waiting_files` sentences.
-    """
-
-    read: int = 0
-    taken: int = 0
-    known: int = 0
-    left_out: int = 0
-    quarantined: int = 0
-    torn: int = 0
-    labels: int = 0
-    corrected: int = 0
-    waiting: int = 0
-    examples: tuple[str, ...] = ()
-    missing: tuple[Reason, ...] = ()
-    doubts: tuple[str, ...] = ()
-    waiting_files: tuple[str, ...] = ()
-    label_files: LabelsTaken = field(default_factory=LabelsTaken)
-
-    def __add__(self, other: "Ingested") -> "Ingested":
-        return Ingested(
-            read=self.read + other.read,
-            taken=self.taken + other.taken,
-            known=self.known + other.known,
-            left_out=self.left_out + other.left_out,
-            quarantined=self.quarantined + other.quarantined,
-            torn=self.torn + other.torn,
-            labels=self.labels + other.labels,
-            corrected=self.corrected + other.corrected,
-            waiting=self.waiting + other.waiting,
-            examples=(*self.examples, *other.examples)[:3],
-            missing=_summed((*self.missing, *other.missing)),
-            doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
-            waiting_files=(*self.waiting_files, *other.waiting_files),
-            label_files=self.label_files + other.label_files,
-        )
-
-
-def _summed(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
-    """The reasons, one for each column and rule, those that hit most first."""
-    counts: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], Reason] = {}
-    for reason in reasons:
-        key = (reason.column, reason.rule)
-        counts[key] += reason.count
-        first.setdefault(key, reason)
-    return tuple(replace(first[key], count=count) for key, count in counts.most_common())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +84,11 @@ class Run:
     deliveries: list[Taken] = field(default_factory=list)
     is_accepted: bool = False
     is_dry: bool = False
+
+    @cached_property
+    def mapping(self) -> str:
+        """A digest of how the portfolio reads a file."""
+        return mapping_digest(self.portfolio)
 
 
 def ingest(
@@ -156,30 +111,67 @@ def ingest(
     source cannot be read or a file is stopped, SchemaError when it lacks a column, LakeBusyError
     when another process is writing; the other files of a folder are taken all the same.
     """
-    total, refused = Ingested(), list[Exception]()
-    with TemporaryDirectory(dir=spill) as folder:
+    with spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,
             now=now,
-            spill=Path(folder),
+            spill=folder,
             batch_rows=batch_rows,
             deliveries=read_deliveries(lake),
             is_accepted=accept,
             is_dry=dry_run,
         )
-        with progress.step(f"reading {portfolio.name}") as step:
-            for part in _parts(run, again=again):
-                try:
-                    done = part()
-                except (PortfolioError, SchemaError) as error:
-                    refused.append(error)
-                    continue
-                step.advance(done.read)
-                total += done
+        total, refused = _take_all(_parts(run, again=again), portfolio, progress)
         labels, not_taken = _take_labels(run, again=again)
-        total += Ingested(label_files=labels)
-        refused += not_taken
+    return _told(total + Ingested(label_files=labels), [*refused, *not_taken])
+
+
+def replay(
+    portfolio: Portfolio,
+    lake: Lake,
+    *,
+    now: datetime,
+    reasons: Sequence[str] = (),
+    progress: Progress = SILENT,
+    spill: Path | None = None,
+) -> Ingested:
+    """Offer the held rows (of these reasons) once more, as the portfolio reads them now.
+
+    What is taken leaves quarantine; what fails again stays, with its new reason. Raises as `ingest`
+    does, and PortfolioError where a reason means nothing.
+    """
+    with spill_folder(spill) as folder:
+        run = Run(
+            portfolio=portfolio,
+            lake=lake,
+            now=now,
+            spill=folder,
+            batch_rows=BATCH_ROWS,
+            deliveries=read_deliveries(lake),
+        )
+        tables = held_tables(lake, reasons=reasons)
+        parts = (partial(_take_held, held, run) for held in tables)
+        return _told(*_take_all(parts, portfolio, progress))
+
+
+def _take_all(
+    parts: Iterable[Callable[[], Ingested]], portfolio: Portfolio, progress: Progress
+) -> tuple[Ingested, list[Exception]]:
+    total, refused = Ingested(), list[Exception]()
+    with progress.step(f"reading {portfolio.name}") as step:
+        for part in parts:
+            try:
+                done = part()
+            except (PortfolioError, SchemaError) as error:
+                refused.append(error)
+                continue
+            step.advance(done.read)
+            total += done
+    return total, refused
+
+
+def _told(total: Ingested, refused: list[Exception]) -> Ingested:
     if refused:
         raise _first_of(refused, total)
     return total
@@ -219,26 +211,21 @@ def _first_of(refused: list[Exception], total: Ingested) -> Exception:
 
 def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
     """What is to be taken in, each by itself: rows whose time has come, then file by file."""
-    due = due_rows(run.lake, now=run.now)
-    if due is not None:
-        yield lambda: _take_due(due, run)
+    for due in held_tables(run.lake, due=run.now):
+        yield partial(_take_held, due, run)
     if run.portfolio.source.url:
-        yield lambda: _take_query(run)
+        yield partial(_take_query, run)
         return
     for file in source_files(run.portfolio):
-        yield lambda file=file: _take_file(file, run, again=again)  # type: ignore[misc]
+        yield partial(_take_file, file, run, again=again)
 
 
-def _take_due(due: pa.Table, run: Run) -> Ingested:
-    """Take in what was quarantined because its time had not come; no source says it again."""
-    number = _number_of(run.now)
+def _take_held(held: HeldTable, run: Run) -> Ingested:
+    """Take in what was quarantined before; no source says it again."""
     with _opened(run) as connection:
-        delivery = read_tables(iter([due]), "what waited for its time", connection)
+        delivery = read_held(held, connection)
         shut(connection, None)
-        done, _ = _take(delivery, number, run, is_due=True)
-        if not run.is_dry:
-            release_due(delivery, run.lake)
-    return done
+        return _take(delivery, delivery_number(held.digest), run, is_held=True)[0]
 
 
 def _take_query(run: Run) -> Ingested:
@@ -253,7 +240,29 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     """Take in one file, unless it was taken before."""
     if not again and (taken := find_taken(file, run.deliveries)):
         known = taken.records - taken.left_out
-        return Ingested(read=taken.records, known=known, left_out=taken.left_out)
+        return Ingested(
+            read=taken.records, known=known, left_out=taken.left_out, changes=_mended(taken, run)
+        )
+    try:
+        return _read_and_take(file, run)
+    except (PortfolioError, SchemaError) as error:
+        if run.deliveries and not run.is_dry:
+            remember_refusal(run.lake, file, str(error), now=run.now, writer=WRITER)
+        raise
+
+
+def _mended(taken: Taken, run: Run) -> tuple[str, ...]:
+    """A sentence where the portfolio would read a known file otherwise now."""
+    if taken.mapping in ("", run.mapping):
+        return ()
+    file = run.portfolio.file
+    return (
+        f"{file} has changed in how it reads files since some were taken, which stand as they "
+        f"were read then; strata ingest {file} --again takes them as corrections",
+    )
+
+
+def _read_and_take(file: SourceFile, run: Run) -> Ingested:
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
         delivery = read_file(file, run.portfolio, connection, run.spill)
@@ -296,6 +305,9 @@ def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, r
         records=done.read,
         left_out=done.left_out,
         taken_at=run.now,
+        mapping=run.mapping,
+        shape=checked.shape,
+        changes="\n".join(done.changes),
     )
     remember(run.lake, taken, writer=WRITER)
     run.deliveries.append(taken)
@@ -309,7 +321,7 @@ def _opened(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _take(
-    delivery: Delivery, number: int, run: Run, *, is_due: bool = False
+    delivery: Delivery, number: int, run: Run, *, is_held: bool = False
 ) -> tuple[Ingested, Checked]:
     """Take in one delivery that was read.
 
@@ -317,23 +329,30 @@ def _take(
     """
     connection, lake, portfolio = delivery.connection, run.lake, run.portfolio
     checked = check(delivery, portfolio, now=run.now)
-    if not (run.is_accepted or is_due):
+    if not (run.is_accepted or is_held):
         _check_share(delivery, checked, portfolio)
-    if not is_due:
+    if not is_held:
         check_card_numbers(delivery, portfolio, checked.kinds)
     zeros = zeros_across(connection, lake.dataset("transactions"), checked.facts)
     doubts = (*delivery.doubts, *checked.doubts, *zeros)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
     find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
-    failed_rows(delivery, number=number, now=run.now)
-    finished = [one.delivery for one in run.deliveries]
-    held = hold_back(connection, lake, writer=WRITER, finished=finished)
+    if is_held:
+        refuse_rivals(delivery)
+    checked, changed = (checked, ()) if is_held else _compared(delivery, checked, run)
+    failed_rows(delivery, checked.forms, number=number, now=run.now)
+    finished = [one.delivery for one in run.deliveries if not one.refused]
+    held = (
+        still_failing(connection)
+        if is_held
+        else hold_back(connection, lake, writer=WRITER, finished=finished)
+    )
     labels = 0
     if not run.is_dry:
-        if not is_due:
+        if not is_held:
             keep_failed(connection, lake, writer=WRITER, number=held.number)
-        release(delivery, lake)
+            release(delivery, lake)
         appended = _append_new(delivery, checked, number, transactions, run)
         _append_corrections(delivery, checked, number, transactions + appended, run)
         labels = (
@@ -349,6 +368,9 @@ def _take(
             if "is_fraud" in checked.kinds
             else 0
         )
+        if is_held:
+            release(delivery, lake)
+            settle(delivery, lake)
     counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
     taken = counts["new"] + counts["corrected"]
     return Ingested(
@@ -361,10 +383,23 @@ def _take(
         labels=labels,
         corrected=counts["corrected"],
         waiting=held.waiting,
-        examples=held.examples,
+        reasons=held.reasons,
         missing=tuple(counted(connection, "losses")),
         doubts=tuple(f"{delivery.name}: {one}" for one in doubts),
+        changes=changed,
     ), checked
+
+
+def _compared(delivery: Delivery, checked: Checked, run: Run) -> tuple[Checked, tuple[str, ...]]:
+    """What is checked with its shape, and what is other than in the deliveries before it."""
+    checked = replace(checked, shape=shape_of(delivery, checked.facts))
+    mapped = mapped_columns(run.portfolio, delivery.names)
+    found = [*short_days(delivery.connection, now=run.now)]
+    if run.portfolio.source.path:  # what a query gave before is not known, and none may be new
+        found += changes(
+            delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping
+        )
+    return checked, tuple(f"{delivery.name}: {one}" for one in found)
 
 
 OUTCOMES = "SELECT outcome, count(*) FROM outcome GROUP BY outcome"

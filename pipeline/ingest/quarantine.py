@@ -4,26 +4,37 @@ A held row is known by the digest of what the source said, and by its transactio
 one. It leaves quarantine when a transaction is newly taken in from the very same row (the portfolio
 was mended, or its time has come) or under the same transaction_id (the source was mended), unless
 the source still offers the failed row beside it. A row without a readable transaction_id, a
-malformed line, and a row that contradicts a transaction already taken in stay as a record.
+malformed line, and a row that contradicts a transaction already taken in stay as a record. So does
+a row that somebody dropped; it is no longer counted.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from features.schema import ARROW_TYPES
+from pipeline.ingest.coercion import NumberFormat
 from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.validation import sentence_sql
+from pipeline.ingest.validation import (
+    DUPLICATE,
+    TORN,
+    Reason,
+    counted,
+    entry,
+    joined,
+    sentence_sql,
+    shown_text,
+)
 from pipeline.lake.tables import Lake
 from pipeline.sources.readers import (
     PLACE,
     Delivery,
     first_row,
-    json_path,
     literal,
     numbered,
     quoted,
@@ -38,30 +49,37 @@ QUARANTINE = pa.schema(
         ("quarantined_at", ARROW_TYPES["time"]),
         ("delivery", pa.int64()),
         ("wait_until", ARROW_TYPES["time"]),  # of a row whose only fault is that its time comes
+        ("faults", pa.string()),  # as in the table `checked`
+        ("types", pa.string()),  # DuckDB's, of values that were no text, as JSON
+        ("number_forms", pa.string()),  # as JSON, how the file's numbers are written: [".", ""]
     ]
 )
-TORN = "the line has too few or too many fields"
 
 
-def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
-    """Make the table `failed`: the rows of `checked` that cannot be taken, and the torn lines."""
+def failed_rows(
+    delivery: Delivery, forms: Mapping[str, NumberFormat], *, number: int, now: datetime
+) -> None:
+    """Make the table `failed`: the rows of `checked` that cannot be taken, and the torn lines.
+
+    `forms` say how the file's numbers are written, which one row does not tell.
+    """
     raw = RawRow(delivery)
-    duplicate = (
-        "'transaction_id is ''' || g.transaction_id || "
-        "''', a duplicate of a row that says something else'"
-    )
-    reason = f"CASE WHEN g.faults IS NULL THEN {duplicate} ELSE {sentence_sql('g.faults')} END"
+    contradicts = entry("transaction_id", DUPLICATE, shown_text("g.transaction_id"), "true")
+    faults = f"coalesce(g.faults, {joined([contradicts])})"
+    torn = joined([entry("line", TORN, "''", "true")])
     ahead = "starts_with(split_part(g.faults, chr(31), 2), 'in the future')"
     # a clock may be ahead by hours, a year of 2031 is a mistake
     is_near = f"g.event_time <= {literal(now.isoformat())}::TIMESTAMPTZ + INTERVAL 1 DAY"
     is_alone = "len(string_split(g.faults, chr(30))) = 2"  # an entry, and the sign before it
+    told = {name: [form.decimal, form.thousands] for name, form in sorted(forms.items())}
     delivery.connection.execute(
         "CREATE TABLE failed AS "
-        f'SELECT g.transaction_id, {reason} AS reason, {raw.text} AS "row", '
+        f'SELECT g.transaction_id, {sentence_sql(faults)} AS reason, {raw.text} AS "row", '
         f"{raw.digest} AS row_digest, {literal(now.isoformat())}::TIMESTAMPTZ AS quarantined_at, "
         f"{number}::BIGINT AS delivery, "
         f"CASE WHEN {ahead} AND {is_alone} AND {is_near} THEN g.event_time END AS wait_until, "
-        "false AS is_torn, g.place "
+        f"{faults} AS faults, {raw.types} AS types, "
+        f"{literal(json.dumps(told))} AS number_forms, false AS is_torn, g.place "
         f"FROM checked g JOIN raw ON raw.{quoted(PLACE)} = g.place "
         "LEFT JOIN outcome o ON o.place = g.place "
         "WHERE g.faults IS NOT NULL OR o.outcome = 'contradicts' ORDER BY g.place"
@@ -70,8 +88,8 @@ def failed_rows(delivery: Delivery, *, number: int, now: datetime) -> None:
         delivery.connection.execute(
             f"INSERT INTO failed SELECT NULL, {literal(TORN)}, "
             f"json_object('line', line), {digest_sql({'line': 'line'})}, "
-            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, true, "
-            "1000000000000000 + rowid FROM torn"
+            f"{literal(now.isoformat())}::TIMESTAMPTZ, {number}::BIGINT, NULL, {torn}, "
+            "NULL, NULL, true, 1000000000000000 + rowid FROM torn"
         )
 
 
@@ -80,16 +98,25 @@ class RawRow:
 
     def __init__(self, delivery: Delivery) -> None:
         columns = [f"raw.{quoted(numbered(at))}" for at in range(len(delivery.names))]
-        pairs = [
-            f"{literal(name)}, {column}"
-            for name, column in zip(delivery.names, columns, strict=True)
-        ]
+        given = list(zip(delivery.names, columns, delivery.types, strict=True))
+        pairs = [f"{literal(name)}, {_json(column, kind)}" for name, column, kind in given]
         self.text = f"json_object({', '.join(pairs)})::VARCHAR"
-        texts = {
-            name: f"CAST({_moment(column, kind)} AS VARCHAR)"
-            for name, column, kind in zip(delivery.names, columns, delivery.types, strict=True)
-        }
+        typed = [
+            f"{literal(name)}, CASE WHEN {column} IS NOT NULL THEN {literal(kind)} END"
+            for name, column, kind in given
+            if kind != "VARCHAR"
+        ]
+        present = f"json_merge_patch('{{}}', json_object({', '.join(typed)}))"
+        self.types = f"nullif({present}::VARCHAR, '{{}}')" if typed else "NULL::VARCHAR"
+        texts = {name: f"CAST({_moment(column, kind)} AS VARCHAR)" for name, column, kind in given}
         self.digest = digest_sql(texts)
+
+
+def _json(column: str, kind: str) -> str:
+    """SQL for a value in JSON, which has no word for what is not finite."""
+    if kind not in ("FLOAT", "DOUBLE"):
+        return column
+    return f"CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::TEXT) END"
 
 
 def _moment(column: str, kind: str) -> str:
@@ -98,13 +125,16 @@ def _moment(column: str, kind: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """How many rows and torn lines are new in quarantine, how many of them wait, and reasons."""
+    """How many rows and torn lines are new in quarantine, how many of them wait, and reasons.
+
+    The reasons, those that hit most first, are of the rows that do not wait.
+    """
 
     number: int
     quarantined: int
     torn: int
     waiting: int
-    examples: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
 def hold_back(
@@ -122,6 +152,7 @@ def hold_back(
         done = ", ".join(map(str, finished))
         told = f"delivery IS NULL OR list_contains([{done}]::BIGINT[], delivery)"
         told = told if "delivery" in held.schema.names else "true"
+        told = f"{told} OR NOT {is_live(held)}"
         connection.execute(
             f"INSERT INTO held SELECT row_digest, bool_or({told}) "
             "FROM quarantine GROUP BY row_digest"
@@ -136,14 +167,18 @@ def hold_back(
         "SELECT count(*) FILTER (NOT is_torn), count(*) FILTER (is_torn), count(wait_until) "
         "FROM fresh",
     )
-    reasons = connection.execute("SELECT reason FROM fresh ORDER BY place LIMIT 3").fetchall()
     return HeldBack(
         number=number,
         quarantined=quarantined,
         torn=torn,
         waiting=waiting,
-        examples=tuple(reason for (reason,) in reasons),
+        reasons=tuple(counted(connection, "faults", table="fresh", where="wait_until IS NULL")),
     )
+
+
+def is_live(held: ds.Dataset) -> str:
+    """SQL for whether a row of quarantine still waits for somebody: nobody dropped it."""
+    return "(dropped_at IS NULL)" if "dropped_at" in held.schema.names else "true"
 
 
 def keep_failed(
@@ -176,44 +211,8 @@ def release(delivery: Delivery, lake: Lake) -> int:
     gone = connection.sql(
         "SELECT DISTINCT row_digest FROM quarantine "
         f"WHERE (row_digest IN ({digests}) OR transaction_id IN ({names})) "
-        "AND row_digest NOT IN (SELECT row_digest FROM failed)"
+        f"AND {is_live(held)} AND row_digest NOT IN (SELECT row_digest FROM failed)"
     ).to_arrow_table()["row_digest"]
     if len(gone):
         lake.remove("quarantine", "row_digest", gone.combine_chunks())
     return len(gone)
-
-
-def due_rows(lake: Lake, *, now: datetime) -> pa.Table | None:
-    """The held rows whose time has come by now, as they came, with their digests."""
-    held = lake.dataset("quarantine")
-    if held is None or "wait_until" not in held.schema.names:
-        return None
-    due = pc.field("wait_until") <= pa.scalar(now, ARROW_TYPES["time"])
-    rows = held.to_table(columns=["row", "row_digest"], filter=due)
-    if not rows.num_rows:
-        return None
-    with duckdb.connect() as connection:
-        connection.register("held", rows)
-        keys = connection.execute(
-            'SELECT DISTINCT unnest(json_keys("row")) AS key FROM held ORDER BY key'
-        ).fetchall()
-        values = [
-            f'json_extract_string("row", {literal(json_path(key))}) AS {quoted(key)}'
-            for (key,) in keys
-        ]
-        selected = ", ".join([*values, f"row_digest AS {quoted(HELD)}"])
-        return connection.sql(f"SELECT {selected} FROM held").to_arrow_table()
-
-
-HELD = "strata:held"
-
-
-def release_due(delivery: Delivery, lake: Lake) -> None:
-    """Let go the rows that waited and were taken now, or are known meanwhile."""
-    held = quoted(numbered(delivery.names.index(HELD)))
-    gone = delivery.connection.sql(
-        f"SELECT DISTINCT {held} AS row_digest FROM raw "
-        f"JOIN outcome o ON o.place = raw.{quoted(PLACE)} AND o.outcome <> 'contradicts'"
-    ).to_arrow_table()["row_digest"]
-    if len(gone):
-        lake.remove("quarantine", "row_digest", gone.combine_chunks())

@@ -5,7 +5,7 @@ Beside our columns each row has its place in the delivery, the digest of what it
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import duckdb
@@ -58,12 +58,18 @@ COMPUTING = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.Ou
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What the table `checked` has: our columns in order with their kinds, and how many rows."""
+    """What the table `checked` has: our columns in order with their kinds, and how many rows.
+
+    `forms` are how numbers are written, by what is mapped; `shape` is what a later delivery is
+    compared with.
+    """
 
     kinds: dict[str, Kind]
     rows: int
     left_out: int
     doubts: tuple[str, ...] = ()
+    forms: dict[str, NumberFormat] = field(default_factory=dict)
+    shape: str = ""
 
     @property
     def facts(self) -> list[str]:
@@ -98,7 +104,8 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
         left_out = count_of(connection, f"SELECT count(*) FROM source WHERE NOT {is_payment}")
     check_count(delivery.name, delivery.records, count + left_out, delivery.torn)
     doubts = tuple(_doubts(delivery, portfolio, kinds, forms))
-    return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts)
+    said = {value.said: forms[value.ours] for value in numbers}
+    return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts, forms=said)
 
 
 def _statement(

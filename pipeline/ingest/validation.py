@@ -20,6 +20,12 @@ WRONG_TYPE: dict[Kind, str] = {
     "flag": "neither true nor false",
 }
 MISSING, UNCOMPUTED = "missing", "not to be computed"
+TORN = "the line has too few or too many fields"
+DUPLICATE = "a duplicate of a row that says something else"
+OF_ROWS = {  # what is wrong with a row as a whole, and what to do about it
+    TORN: "mend the line in the source, or say in [source.csv] how it is written",
+    DUPLICATE: "take as transaction_id what only one row has, or drop the rows",
+}
 EARLY = "before event_time"  # the value that breaks it says the rest
 MIN_STOPPED = 20  # rows that one reason hits before a file is stopped
 MIN_FRAUDS = 5  # known frauds that one reason hits
@@ -39,6 +45,8 @@ class Reason:
     @property
     def sentence(self) -> str:
         """The reason as a quarantined row has it."""
+        if self.rule == TORN:
+            return TORN
         if self.rule == MISSING:
             return f"{self.column} is missing"
         rule = "" if self.rule == EARLY else f", {self.rule}"
@@ -64,7 +72,7 @@ class Reason:
             )
         if rule == "below 0":
             return 'write amount = "abs(their_amount)", or leave out what is no payment by where'
-        return f"mend {column} in [columns]"
+        return OF_ROWS.get(rule, f"mend {column} in [columns]")
 
 
 def entry(column: str, rule: str, shown: str, broken: str) -> str:
@@ -124,15 +132,20 @@ def rules_of(name: str) -> Column | None:
 
 
 def counted(
-    connection: duckdb.DuckDBPyConnection, what: str, *, fraud: str = "false"
+    connection: duckdb.DuckDBPyConnection,
+    what: str,
+    *,
+    fraud: str = "false",
+    table: str = "checked",
+    where: str = "true",
 ) -> list[Reason]:
-    """The faults or losses of the table `checked`, those that hit most rows first."""
+    """The faults or losses of the table `checked` or another, those that hit most rows first."""
     parts = ", ".join(f"split_part(one, chr({FIELD}), {at}) AS {name}" for at, name in NAMED)
     rows = connection.execute(
         f"SELECT name, rule, count(*) AS rows, min(value), "
         f"count(*) FILTER (is_fraud) AS frauds FROM (SELECT {parts}, is_fraud FROM ("
         f"SELECT unnest(string_split({quoted(what)}, chr({ENTRY}))) AS one, {fraud} AS is_fraud "
-        f"FROM checked WHERE {quoted(what)} IS NOT NULL) WHERE one <> '') "
+        f"FROM {quoted(table)} WHERE {where} AND {quoted(what)} IS NOT NULL) WHERE one <> '') "
         "GROUP BY name, rule ORDER BY rows DESC, name, rule"
     ).fetchall()
     return [
@@ -163,7 +176,8 @@ NAMED = ((1, "name"), (2, "rule"), (3, "value"))
 def sentence_sql(faults: str) -> str:
     """SQL for the sentence of a row's faults."""
     one = (
-        f"CASE WHEN split_part(f, chr({FIELD}), 2) = '{MISSING}' "
+        f"CASE WHEN split_part(f, chr({FIELD}), 2) = '{TORN}' THEN '{TORN}' "
+        f"WHEN split_part(f, chr({FIELD}), 2) = '{MISSING}' "
         f"THEN split_part(f, chr({FIELD}), 1) || ' is missing' "
         f"ELSE split_part(f, chr({FIELD}), 1) || ' is ' || split_part(f, chr({FIELD}), 3) "
         f"|| ', ' || split_part(f, chr({FIELD}), 2) END"

@@ -31,6 +31,15 @@ def count_since(uri: str, column: str, moment: datetime) -> int:
     return int(_ask(uri, "count(*)", where=f"{column} >= TIMESTAMP '{bound}'"))
 
 
+def count_present(uri: str, column: str) -> int:
+    """How many rows have a value in the column; 0 where there is no table, or no such column."""
+    if not DeltaTable.is_deltatable(uri):
+        return 0
+    if column not in [field.name for field in DeltaTable(uri).schema().fields]:
+        return 0
+    return int(_ask(uri, f"count({column})"))
+
+
 def latest(uri: str, column: str) -> datetime | None:
     """The latest moment in a column; None where there is no row."""
     return _ask(uri, f"max({column})") if count_rows(uri) else None
@@ -39,6 +48,19 @@ def latest(uri: str, column: str) -> datetime | None:
 def earliest(uri: str, column: str) -> datetime | None:
     """The earliest moment in a column; None where there is no row."""
     return _ask(uri, f"min({column})") if count_rows(uri) else None
+
+
+def rows_of(uri: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a small table; a column that it has not is null. No table, no rows."""
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    table = DeltaTable(uri)
+    stored = {field.name for field in table.schema().fields}
+    asked = [name if name in stored else f"NULL AS {name}" for name in columns]
+    query = f"SELECT {', '.join(asked)} FROM rows"  # noqa: S608 - no value of a user's
+    found = QueryBuilder().register("rows", table).execute(query).read_all()
+    values = [found.column(name).to_pylist() for name in columns]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _ask(uri: str, what: str, *, where: str = "true") -> Any:

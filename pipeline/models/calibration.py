@@ -1,11 +1,11 @@
 """From log-odds to a probability that can be believed: Platt scaling (Platt 1999)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import both_classes
@@ -42,6 +42,14 @@ class PlattScaling:
         """Calibrated probability of log-odds z."""
         return np.asarray(expit(self.logit(z)))
 
+    def shifted(self, by: float) -> "PlattScaling":
+        """The map with so many log-odds more.
+
+        >>> PlattScaling().shifted(-2.0)
+        PlattScaling(a=1.0, b=-2.0)
+        """
+        return replace(self, b=self.b + by)
+
     def to_json(self) -> dict[str, float]:
         """The two numbers, as a bundle keeps them."""
         return asdict(self)
@@ -53,6 +61,18 @@ class PlattScaling:
             found = f"a calibration has the numbers a and b, found {sorted(values)}"
             raise ValueError(f"{found}; export the bundle again")
         return cls(a=float(values["a"]), b=float(values["b"]))
+
+
+def prior_shift(sample_rate: float, prior: float) -> float:
+    """Log-odds from a sample's share of fraud to the stream's (Saerens et al. 2002).
+
+    Nothing where no prior is said. A sample thinned by class has the stream's likelihood ratios, so
+    that only the prior log-odds differ.
+
+    >>> round(prior_shift(0.5, 0.01), 3), prior_shift(0.5, 0.0)
+    (-4.595, 0.0)
+    """
+    return float(logit(prior) - logit(sample_rate)) if prior else 0.0
 
 
 def fit_platt_scaling(

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -44,6 +44,10 @@ DELIVERIES = pa.schema(
         ("records", pa.int64()),
         ("left_out", pa.int64()),
         ("taken_at", ARROW_TYPES["time"]),
+        ("mapping", pa.string()),  # a digest of how the portfolio read it
+        ("shape", pa.string()),  # what a later one is compared with, as JSON
+        ("changes", pa.string()),  # what was other than before, a sentence a line
+        ("refused", pa.string()),  # why it was not taken
     ]
 )
 
@@ -128,7 +132,7 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """A file that was taken: what it was, and how many records it had."""
+    """A file that was taken, or refused: what it was, and how many records it had."""
 
     delivery: int
     name: str
@@ -139,6 +143,10 @@ class Taken:
     records: int
     left_out: int
     taken_at: datetime
+    mapping: str = ""
+    shape: str = ""
+    changes: str = ""
+    refused: str = ""
 
 
 def unsettled(
@@ -158,20 +166,49 @@ def read_deliveries(lake: Lake, table: TableName = "deliveries") -> list[Taken]:
     """The files that were taken, the first one first."""
     rows = lake.read(table)
     found = [] if rows is None else rows.sort_by("taken_at").to_pylist()
-    return [Taken(**{**row, "columns": tuple(row["columns"].split())}) for row in found]
+    return [_taken(row) for row in found]
+
+
+def _taken(row: dict[str, Any]) -> Taken:
+    """A row as it was remembered; a home of a former version knows less of it."""
+    known = {name: value for name, value in row.items() if value is not None}
+    return Taken(**{**known, "columns": tuple(row["columns"].split())})
 
 
 def remember(lake: Lake, taken: Taken, *, writer: str, table: TableName = "deliveries") -> None:
-    """Note that a file was taken whole; the last thing that is done with it."""
+    """Note that a file was taken whole, or refused; the last thing that is done with it."""
     row = {**vars(taken), "columns": " ".join(taken.columns)}
     number = lake.next_number(table, writer)
     rows = pa.Table.from_pylist([row], schema=DELIVERIES)
     lake.append(table, rows, writer=writer, number=number)
 
 
+def remember_refusal(
+    lake: Lake, file: SourceFile, sentence: str, *, now: datetime, writer: str
+) -> None:
+    """Note that a file was refused, where that is not the last thing that is noted of it."""
+    noted = [one for one in read_deliveries(lake) if one.name == file.name]
+    if noted and noted[-1].refused == sentence:
+        return
+    refused = Taken(
+        delivery=0,
+        name=file.name,
+        digest="",
+        size=0,
+        changed_ns=0,
+        columns=(),
+        records=0,
+        left_out=0,
+        taken_at=now,
+        refused=sentence,
+    )
+    remember(lake, refused, writer=writer)
+
+
 def find_taken(file: SourceFile, deliveries: list[Taken]) -> Taken | None:
     """The delivery that a file was, unread where its size and times are still the same."""
-    for one in reversed(deliveries):
+    deliveries = [one for one in reversed(deliveries) if not one.refused]
+    for one in deliveries:
         is_same = (one.size, one.changed_ns) == (file.size, file.changed_ns)
         if one.name == file.name and is_same:
             return one

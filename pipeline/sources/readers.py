@@ -5,9 +5,9 @@ Once it is read the connection reaches no file any more but this one.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -36,7 +36,8 @@ class Delivery:
 
     `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
     found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where
-    the last line may still be written.
+    the last line may still be written. `number_forms` are known beforehand of rows that were held,
+    by what is mapped: the signs of decimals and of thousands.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -48,6 +49,7 @@ class Delivery:
     is_ended: bool = True
     doubts: tuple[str, ...] = ()
     stray_quote: str = ""
+    number_forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:

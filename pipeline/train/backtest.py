@@ -15,6 +15,7 @@ from features.build import BuildConfig
 from pipeline.evaluation.time_split import Split, labelled_rows, rows_between
 from pipeline.lake.snapshot import NoDataError, read_snapshot
 from pipeline.lake.tables import Lake
+from pipeline.models.calibration import prior_shift
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio
@@ -55,8 +56,10 @@ def backtest(
     candidates = fit_candidates(
         models, rows, y, groups, seed=seed, config=config, progress=progress
     )
+    shift = prior_shift(y.mean(), portfolio.labels.prior)
     return pd.concat(
-        [scored(candidate, test) for candidate in candidates.values()], ignore_index=True
+        [scored(candidate.shifted(shift), test) for candidate in candidates.values()],
+        ignore_index=True,
     )
 
 

@@ -43,6 +43,10 @@ class Candidate:
             raise TypeError(f"the model {self.name} has no stages; take {LAYERED}")
         return self.model
 
+    def shifted(self, by: float) -> "Candidate":
+        """The candidate with so many log-odds more in its probabilities."""
+        return replace(self, calibration=self.calibration.shifted(by))
+
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
         if isinstance(self.model, Layered):

@@ -40,6 +40,7 @@ def record(registry: Registry, trained: Trained, *, progress: Progress = SILENT)
     ):
         mlflow.log_params(_facts(trained))
         mlflow.log_metrics(_figures(trained))
+        mlflow.log_text("\n".join(trained.data), "data_report.txt")
         table = trained.table.reset_index()
         # MLflow 3 knows no str
         mlflow.log_table(table.astype({"model": object, "reference": object}), "comparison.json")

@@ -23,6 +23,7 @@ class Trained:
     `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after
     each stage, `stage_reliability` says whether what it gives out after each stage is a
     probability, `stage_error` how far it is from one, `activations` how active its stages are.
+    `data` is what was found out of the data before, a line a fact.
     """
 
     as_of: datetime
@@ -37,6 +38,7 @@ class Trained:
     stage_error: dict[str, CalibrationError]
     activations: pd.DataFrame
     bundle: Bundle
+    data: list[str]
 
     @property
     def table(self) -> pd.DataFrame:

@@ -19,12 +19,13 @@ from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.bootstrap import paired_bootstrap
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import expected_calibration_error, stage_reliability
-from pipeline.evaluation.time_split import known_labels, labelled_rows, split_by_time
+from pipeline.evaluation.time_split import known_labels, labelled_rows
 from pipeline.explanation.nearest_cases import CaseIndex, currencies
 from pipeline.explanation.typical_ranges import typical_ranges
 from pipeline.lake.currency import settled_digest
-from pipeline.lake.snapshot import Snapshot, last_moment, read_snapshot
+from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
+from pipeline.models.calibration import prior_shift
 from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
@@ -34,6 +35,7 @@ from pipeline.portfolio import Portfolio
 from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate, check_models, fit_candidates
+from pipeline.train.data_report import DataReport, data_report, format_data_report
 from pipeline.train.group_order import by_information
 from pipeline.train.report import Trained
 
@@ -52,13 +54,15 @@ def train(
     config: TrainConfig | None = None,
     start: Bundle | None = None,
     resume: Path | None = None,
+    report: DataReport | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
     """Train and compare what was known at `as_of`; without, all that is there.
 
     The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
-    is a folder for checkpoints: killed and called again, the training goes on. Raises ValueError
-    where the history does not allow it, or features of the bundle mean something else here.
+    is a folder for checkpoints: killed and called again, the training goes on; `report`
+    is what was found out of the data before. Raises ValueError where the history does not allow it,
+    or features of the bundle mean something else here.
     """
     check_models(models)
     if LAYERED not in models:
@@ -66,10 +70,10 @@ def train(
             f"{', '.join(models)} alone give no champion; "
             f"train {LAYERED} beside them, or name them in a backtest"
         )
-    until = as_of or last_moment(portfolio, lake)
+    report = report or data_report(portfolio, lake, as_of=as_of)
+    until, split = report.until, report.split
     snapshot = read_snapshot(portfolio, lake, until=until, known_by=as_of)
     known = None if start is None else _known(start, snapshot.groups)
-    split = split_by_time(snapshot.first, until, label_delay=portfolio.label_delay)
     with progress.step("features"):
         features = snapshot.features(build_config=build_config)
     rows, y = labelled_rows(
@@ -95,7 +99,7 @@ def train(
             name: candidate.probability(test) for name, candidate in candidates.items()
         }
         judged = _evaluate_candidates(test, truth, probabilities, portfolio)
-        layered = candidates[LAYERED]
+        layered, shift = candidates[LAYERED], prior_shift(y.mean(), portfolio.labels.prior)
         others = [name for name in models if name != LAYERED]
         accounts = _accounts(test)
         stages, increments = layered.layered.stages, layered.layered.increments(test)
@@ -122,8 +126,15 @@ def train(
             activations=activations(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
+            data=format_data_report(report, portfolio),
             bundle=_bundle(
-                portfolio, snapshot, layered, judged[LAYERED], rows, until, build_config
+                portfolio,
+                snapshot,
+                layered.shifted(shift),
+                judged[LAYERED],
+                rows,
+                until,
+                build_config,
             ),
         )
 

@@ -23,6 +23,7 @@ from tests.small_world import NOW, Desk, World, trained_as
 NOTHING: Status = {
     "transactions": 0,
     "quarantined": 0,
+    "feed": [],
     "labels": 0,
     "labels_waiting": 0,
     "labels_quarantined": 0,
@@ -181,6 +182,6 @@ def test_status_says_what_is_late_and_how_to_see_to_it(tmp_path: Path) -> None:
         "  late       transactions unscored since 2025-03-01 06:00 UTC: 5,678; "
         "strata score PORTFOLIO",
         "  late       holds past their review: 2; strata dashboard shows them",
-        "  late       rows in quarantine: 1,234; mend them in the source: "
-        f"the column reason of {tmp_path}/lake/small/quarantine says why",
+        "  late       rows in quarantine: 1,234; strata quarantine list PORTFOLIO says why, "
+        "and what to do",
     ]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from features.schema import SchemaError
-from pipeline.ingest.ingest import Ingested, ingest
+from pipeline.ingest.ingest import ingest
+from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake
 from tests.ingest_examples import NOW, portfolio_of, reasons, stored
 

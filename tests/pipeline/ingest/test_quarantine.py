@@ -97,3 +97,32 @@ def test_torn_csv_lines_are_held_once_and_the_others_go_in(tmp_path: Path) -> No
     assert (again.read, again.known, again.torn) == (3, 3, 0)
     assert reasons(lake) == ["the line has too few or too many fields"]
     assert json.loads(stored(lake, "quarantine")[0]["row"]) == {"line": "t2,2025-05-01"}
+
+
+def test_what_a_killed_run_held_is_told_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends after its row is held and before its good row is taken."""
+    rows = [row("t1", amount="x"), row("t2")]
+    with monkeypatch.context() as patch:
+        append, appended = Lake.append, []
+
+        def once(*args: object, **options: object) -> None:
+            if appended:
+                raise InterruptedError
+            append(*args, **options)  # type: ignore[arg-type]
+            appended.append(args[1])
+
+        patch.setattr(Lake, "append", once)
+        with pytest.raises(InterruptedError):
+            take_in(tmp_path, rows)
+    assert appended == ["quarantine"]
+    lake, (told,) = take_in(tmp_path, rows)
+    assert (told.taken, told.quarantined, told.failed, len(reasons(lake))) == (1, 1, 1, 1)
+
+
+def test_the_commonest_reason_is_named_with_its_number(tmp_path: Path) -> None:
+    _, (done,) = take_in(
+        tmp_path, [row("t1", account_id=""), row("t2", amount="x"), row("t3", amount="y")]
+    )
+    assert done.commonest == ("2 because amount is 'x', no finite number (beside 1 other reason)")

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from pipeline.models.calibration import MIN_SLOPE, PlattScaling, fit_platt_scaling
+from pipeline.models.calibration import (
+    MIN_SLOPE,
+    PlattScaling,
+    fit_platt_scaling,
+    prior_shift,
+)
 
 
 def drawn(a: float, b: float, *, rows: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
@@ -84,3 +89,16 @@ def test_one_class_or_infinite_log_odds_are_refused() -> None:
         fit_platt_scaling([0.0, 1.0], [0, 0])
     with pytest.raises(ValueError, match="1 of 2 log-odds are not finite"):
         fit_platt_scaling([0.0, np.inf], [0, 1])
+
+
+def test_a_prior_moves_the_odds_by_bayes_rule() -> None:
+    """A sample of half frauds; of a stream with 1 in 100, odds are 99 times less."""
+    moved = PlattScaling().shifted(prior_shift(0.5, 0.01))
+    p = moved.probability([0.0, 2.0])
+    assert p[0] == pytest.approx(0.01)
+    odds = np.exp(2.0) / 99
+    assert p[1] == pytest.approx(odds / (1 + odds))
+
+
+def test_without_a_prior_nothing_is_moved() -> None:
+    assert prior_shift(0.5, 0.0) == 0.0

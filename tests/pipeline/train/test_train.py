@@ -182,6 +182,17 @@ def test_the_bundle_keeps_confirmed_cases_of_the_rows_trained_on(world: World) -
         assert (cases[name].to_numpy() == known[name].to_numpy()).all()
 
 
+def test_a_prior_moves_the_bundles_probabilities_and_leaves_the_figures(world: World) -> None:
+    """The last stage is calibrated itself, so that the map moves the odds and nothing else."""
+    labels = world.portfolio.labels.model_copy(update={"prior": 0.001})
+    trained = trained_on(replace(world.portfolio, labels=labels), world.lake)
+    rate = trained.train_frauds / trained.train_rows
+    moved = np.log(0.001 / 0.999) - np.log(rate / (1 - rate))
+    assert trained.bundle.calibration.b == pytest.approx(moved)
+    assert trained.metrics["layered"] == world.trained.metrics["layered"]
+    assert any("probabilities follow prior = 0.001" in line for line in trained.data)
+
+
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
     with pytest.raises(
         ValueError, match="logistic alone give no champion; train layered beside them"

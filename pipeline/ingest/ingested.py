@@ -1,0 +1,78 @@
+"""What became of the records of a run of ingest, in numbers and in reasons."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from pipeline.ingest.label_files import LabelsTaken
+from pipeline.ingest.validation import Reason
+from pipeline.sources.card_numbers import masked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What became of the records: read = taken + known + left_out + quarantined + torn.
+
+    `labels` are those of the rows, `label_files` what became of labels in files of their own;
+    `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
+    themselves. `reasons` are those of the other ones, `missing` optional values, both by column and
+    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences.
+    """
+
+    read: int = 0
+    taken: int = 0
+    known: int = 0
+    left_out: int = 0
+    quarantined: int = 0
+    torn: int = 0
+    labels: int = 0
+    corrected: int = 0
+    waiting: int = 0
+    reasons: tuple[Reason, ...] = ()
+    missing: tuple[Reason, ...] = ()
+    doubts: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    waiting_files: tuple[str, ...] = ()
+    label_files: LabelsTaken = field(default_factory=LabelsTaken)
+
+    @property
+    def failed(self) -> int:
+        """Records that are held and do not come in by themselves."""
+        return self.quarantined - self.waiting + self.torn
+
+    @property
+    def commonest(self) -> str:
+        """The reason that holds most records, with how many, and how many reasons there are."""
+        first, *others = self.reasons
+        reasons = "1 other reason" if len(others) == 1 else f"{len(others):,} other reasons"
+        also = f" (beside {reasons})" if others else ""
+        return masked(f"{first.count:,} because {first.sentence}{also}")
+
+    def __add__(self, other: "Ingested") -> "Ingested":
+        return Ingested(
+            read=self.read + other.read,
+            taken=self.taken + other.taken,
+            known=self.known + other.known,
+            left_out=self.left_out + other.left_out,
+            quarantined=self.quarantined + other.quarantined,
+            torn=self.torn + other.torn,
+            labels=self.labels + other.labels,
+            corrected=self.corrected + other.corrected,
+            waiting=self.waiting + other.waiting,
+            reasons=_summed((*self.reasons, *other.reasons)),
+            missing=_summed((*self.missing, *other.missing)),
+            doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
+            changes=tuple(dict.fromkeys((*self.changes, *other.changes))),
+            waiting_files=(*self.waiting_files, *other.waiting_files),
+            label_files=self.label_files + other.label_files,
+        )
+
+
+def _summed(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """The reasons, one for each column and rule, those that hit most first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], Reason] = {}
+    for reason in reasons:
+        key = (reason.column, reason.rule)
+        counts[key] += reason.count
+        first.setdefault(key, reason)
+    return tuple(replace(first[key], count=count) for key, count in counts.most_common())

@@ -1,0 +1,45 @@
+"""A folder for what does not fit into memory: the user's alone, and gone when its run is over.
+
+A run that is killed leaves its folder behind; the next one removes it. A folder whose run still
+lives is told by the lock that the run holds.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PREFIX = "ingest-"
+LOCK = ".lock"
+
+
+@contextmanager
+def spill_folder(parent: Path | None) -> Iterator[Path]:
+    """A new folder in the parent, or where the system keeps such; those left behind are removed."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_stale(parent)
+    with TemporaryDirectory(dir=parent, prefix=PREFIX) as made:  # mode 0700
+        folder = Path(made)
+        with (folder / LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove folders whose runs were killed."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        lock = folder / LOCK
+        if lock.is_file() and not _is_held(lock):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True  # by a run, or it is not ours to look at
+    return False
