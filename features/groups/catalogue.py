@@ -37,7 +37,13 @@ summarize symmetric table tablesample then to trailing true union unique unpack 
 variadic verbose when where window with
 """
 RESERVED = frozenset(_SQL_WORDS.split())
-INTERNAL = frozenset[str]()  # columns of the queries themselves
+# columns of the queries themselves, which a column or feature of a portfolio would hide
+_OF_QUERIES = """
+asking_id asking_us ended first_us frauds_before_run frauds_in_reach frauds_so_far is_at_edge
+is_core key_id known_us last_fraud_us last_legitimate_us last_us lasting place replaced_us seen_us
+touched
+"""
+OF_QUERIES = "|".join([*_OF_QUERIES.split(), "answer_[0-9]+", "(both|frauds|labels|in_core|past)_[0-9]+[smhd]"])
 
 
 class GroupError(ValueError):
@@ -169,7 +175,6 @@ def _check_names(
 ) -> None:
     """Refuse names of keys and features that are no words, or mean something else already."""
     taken = {*BY_NAME, *DERIVED, *ALWAYS, *FACT_NAMES, *_DECLARED, *GROUPS, *KEY_COLUMNS}
-    taken |= {"rows", "transactions", "labels", "verdicts", *INTERNAL}
     taken |= {*extra, *(f"own_{name}" for name in extra)}
     for name in keys:
         _check_name(f"[keys.{name}]", name, taken)
@@ -183,7 +188,7 @@ def _check_name(table: str, name: str, taken: set[str]) -> None:
         raise GroupError(f"{table} cannot be called so; use lower-case letters, digits and _")
     if name in RESERVED:
         raise GroupError(f"{table} is called by a word of SQL; choose another name")
-    if name in taken:
+    if name in taken or re.fullmatch(OF_QUERIES, name):
         raise GroupError(f"{table} has a name that means something already; choose another one")
 
 
@@ -228,6 +233,17 @@ def _check_wanted(
             f"the group {name!r} needs {', '.join(missing)}, which [columns] does not map; "
             "map it or take it out"
         )
+
+
+def is_free(name: str) -> bool:
+    """Whether a column of a portfolio may be called so.
+
+    >>> is_free("v1"), is_free("order"), is_free("amount"), is_free("1st")
+    (True, False, False, False)
+    """
+    is_word = bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and name not in RESERVED
+    known = {*BY_NAME, *DERIVED, *ALWAYS, *FACT_NAMES, *_DECLARED}
+    return is_word and name not in known and not re.fullmatch(OF_QUERIES, name)
 
 
 def _check_extra(name: str, wanted: Extra, there: set[str], chosen: Iterable[Group]) -> None:

@@ -45,6 +45,7 @@ KEY_COLUMNS = {
     "counterparty": "counterparty_id",
 }
 DeclaredFunction = Literal[
+    "",
     "count",
     "sum",
     "mean",
@@ -82,7 +83,7 @@ class Declared:
     group: str
     meaning: str
     unit: str = ""
-    aggregate: DeclaredFunction | Literal[""] = ""
+    aggregate: DeclaredFunction = ""
     of: str = ""
     where: str = ""
     key: str = ""

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -86,13 +87,14 @@ def expression(said: str, sight: Sight) -> Expression:
     names = names_of(said)
     kinds = {name: _known(name, sight) for name in names}
     sql = _written(tree)
-    kind = _kind(sql, kinds)
+    kind = _kind(sql, tuple(kinds.items()))
     is_plain = sql in kinds
     if kind == "number" and not is_plain:
         sql = f"CASE WHEN abs({sql}) < {MOST} THEN {sql} END"
     return Expression(sql=sql, kind=kind, names=names)
 
 
+@cache
 def _tree(said: str) -> Node:
     with duckdb.connect(":memory:") as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT ({said}\n)"]).fetchone()
@@ -250,9 +252,10 @@ WRITERS: dict[str, Callable[[Node], str]] = {
 }
 
 
-def _kind(sql: str, kinds: Mapping[str, Kind]) -> Kind:
+@cache
+def _kind(sql: str, kinds: tuple[tuple[str, Kind], ...]) -> Kind:
     """What the expression holds, by DuckDB's own reading of it."""
-    columns = [f"NULL::{TYPES[kind]} AS {name}" for name, kind in kinds.items()]
+    columns = [f"NULL::{TYPES[kind]} AS {name}" for name, kind in kinds]
     seen = f"(SELECT {', '.join(columns or ['1 AS none'])})"  # noqa: S608 - names that are known
     try:
         with duckdb.connect(":memory:") as connection:

@@ -368,8 +368,8 @@ def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, r
         f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
         "FROM checked g JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place)"
     )
-    kinds = {name: kind for name, kind in run.portfolio.extra_kinds.items() if name in names}
-    fields = [one for one in transactions_schema(kinds) if one.name in {*names, *ADDED}]
+    schema_of_all = transactions_schema(run.portfolio.own_kinds(names))
+    fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
     schema = pa.schema([*fields, ("delivery", pa.int64())])
     commits = 0
     for batch in delivery.connection.sql(query).to_arrow_reader(run.batch_rows):
