@@ -143,9 +143,7 @@ class Portfolio:
 
     def _key(self, name: str, key: KeyTable) -> Key:
         column = key.column if self._is_ours(key) else name
-        return Key(
-            column=column, meaning=key.meaning, after=key.after, spans=tuple(key.spans)
-        )
+        return Key(column=column, meaning=key.meaning, after=key.after, spans=tuple(key.spans))
 
     def _is_ours(self, key: KeyTable) -> bool:
         """Whether a key is over a column of ours, or one that the portfolio has beside them."""

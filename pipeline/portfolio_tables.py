@@ -199,7 +199,7 @@ class FeatureTable(PortfolioTable):
         default="", description="what is made of the rows, or labels, of the key in the span"
     )
     of: str = Field(default="", description="the column or expression whose values are aggregated")
-    where: str = Field(default="", description="which of the key's rows count; `\"\"` is all")
+    where: str = Field(default="", description='which of the key\'s rows count; `""` is all')
     key: str = Field(
         default="",
         description="`account`, `ip`, `device`, `merchant`, `counterparty`, one of `[keys]`, or a "

@@ -43,7 +43,9 @@ asking_id asking_us ended first_us frauds_before_run frauds_in_reach frauds_so_f
 is_core key_id known_us last_fraud_us last_legitimate_us last_us lasting place replaced_us seen_us
 touched
 """
-OF_QUERIES = "|".join([*_OF_QUERIES.split(), "answer_[0-9]+", "(both|frauds|labels|in_core|past)_[0-9]+[smhd]"])
+OF_QUERIES = "|".join(
+    [*_OF_QUERIES.split(), "answer_[0-9]+", "(both|frauds|labels|in_core|past)_[0-9]+[smhd]"]
+)
 
 
 class GroupError(ValueError):
@@ -97,7 +99,10 @@ def portfolio_groups(
 
 
 def _sight(
-    there: set[str], extra: Mapping[str, Extra], keys: Mapping[str, Key], groups: Mapping[str, Group]
+    there: set[str],
+    extra: Mapping[str, Extra],
+    keys: Mapping[str, Key],
+    groups: Mapping[str, Group],
 ) -> Callable[[str], Kind | None]:
     """What the names hold that an expression of a portfolio may use; None for any other."""
     kinds: dict[str, Kind] = {name: column.kind for name, column in BY_NAME.items()}
@@ -160,7 +165,7 @@ def _check_key(name: str, key: Key, there: set[str], extra: Mapping[str, Extra])
     if not is_text or (column in extra and extra[column].kind != "category"):
         raise GroupError(
             f"[keys.{name}] is over {column}, which is no text; "
-            f"write SQL over the source's columns, such as column = \"{column}::VARCHAR\""
+            f'write SQL over the source\'s columns, such as column = "{column}::VARCHAR"'
         )
     if column not in there:
         known = f"[keys.{name}] needs the column {column!r}, which the transactions do not have"

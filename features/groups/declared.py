@@ -319,9 +319,7 @@ def _check_aggregate(name: str, declared: Declared) -> None:
         )
 
 
-def _key_columns(
-    name: str, said: str, keys: Mapping[str, Key], sight: Sight
-) -> tuple[str, ...]:
+def _key_columns(name: str, said: str, keys: Mapping[str, Key], sight: Sight) -> tuple[str, ...]:
     """The columns of a feature's key: of one key, or of a pair."""
     parts = [part.strip() for part in said.split("+")]
     columns = [_key_column(name, part, keys) for part in parts]

@@ -287,5 +287,3 @@ def as_number(sql: str, kind: Kind) -> str:
     'CASE WHEN declined THEN 1.0 WHEN NOT declined THEN 0.0 END'
     """
     return f"CASE WHEN {sql} THEN 1.0 WHEN NOT {sql} THEN 0.0 END" if kind == "flag" else sql
-
-

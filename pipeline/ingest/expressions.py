@@ -100,9 +100,7 @@ def values(
     return found, is_payment
 
 
-def set_columns(
-    given: Sequence[Value], delivery: Delivery, portfolio: Portfolio
-) -> dict[str, str]:
+def set_columns(given: Sequence[Value], delivery: Delivery, portfolio: Portfolio) -> dict[str, str]:
     """Theirs that the portfolio's sets take, each with its set: what fits and is not mapped.
 
     Raises SchemaError where a set fits nothing, or a column would be taken twice.

@@ -68,9 +68,9 @@ class StoppedError(PortfolioError):
 class Ingested:
     """What became of the records: read = taken + known + left_out + quarantined + torn.
 
-    `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
-    themselves. `examples` are reasons, `missing` optional values by column and rule, `doubts` and
-    `waiting_files` sentences.
+    `corrected` of those taken are new versions of a row, or complete it, `waiting` of those
+    quarantined come in by themselves. `examples` are reasons, `missing` optional values by column
+    and rule, `doubts` and `waiting_files` sentences.
     """
 
     read: int = 0
@@ -219,7 +219,8 @@ def _take_query(run: Run) -> Ingested:
 
 def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     """Take in one file, unless it was taken before."""
-    if not again and (taken := find_taken(file, run.deliveries)):
+    taken = find_taken(file, run.deliveries)
+    if taken and not again:
         known = taken.records - taken.left_out
         return Ingested(read=taken.records, known=known, left_out=taken.left_out)
     size, changed, digest = file.size, file.changed_ns, file.digest()
@@ -234,7 +235,9 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
                 'mend the quote, or say quote = "" in [source] csv; --accept takes it as it is'
             )
         try:
-            done, checked = _take(delivery, delivery_number(digest), run)
+            done, checked = _take(
+                delivery, delivery_number(digest), run, is_read_again=taken is not None
+            )
         except duckdb.Error as error:
             if file.form != "parquet":  # all else was read before
                 raise
@@ -283,7 +286,12 @@ def _opened(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _take(
-    delivery: Delivery, number: int, run: Run, *, is_due: bool = False
+    delivery: Delivery,
+    number: int,
+    run: Run,
+    *,
+    is_due: bool = False,
+    is_read_again: bool = False,
 ) -> tuple[Ingested, Checked]:
     """Take in one delivery that was read.
 
@@ -295,7 +303,14 @@ def _take(
         _check_share(delivery, checked, portfolio)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
-    find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
+    find_outcomes(
+        connection,
+        lake,
+        portfolio,
+        columns=facts,
+        deliveries=run.deliveries,
+        is_read_again=is_read_again,
+    )
     failed_rows(delivery, number=number, now=run.now)
     finished = [one.delivery for one in run.deliveries]
     held = hold_back(connection, lake, writer=WRITER, finished=finished)
@@ -320,7 +335,8 @@ def _take(
             else 0
         )
     counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
-    taken = counts["new"] + counts["corrected"]
+    corrected = counts["corrected"] + counts["completed"]
+    taken = counts["new"] + corrected
     return Ingested(
         read=delivery.records,
         taken=taken,
@@ -329,7 +345,7 @@ def _take(
         quarantined=held.quarantined,
         torn=held.torn,
         labels=labels,
-        corrected=counts["corrected"],
+        corrected=corrected,
         waiting=held.waiting,
         examples=held.examples,
         missing=tuple(counted(connection, "losses")),
@@ -408,6 +424,7 @@ def _append_corrections(
         delivery=number,
     )
     if found is not None:
-        old, new = found
-        keep_versions(run.lake, old, new["corrected_at"], writer=WRITER)
-        run.lake.replace("transactions", new, key="transaction_id", writer=WRITER, number=first)
+        keep_versions(run.lake, found.replaced, found.replaced_at, writer=WRITER)
+        run.lake.replace(
+            "transactions", found.rows, key="transaction_id", writer=WRITER, number=first
+        )

@@ -16,9 +16,7 @@ from features.groups.declared import Declared, Key, key_group
 from features.schema import transactions_schema
 from features.sql.expressions import ExpressionError
 from pipeline.explanation.reasons import in_words
-from tests.features.engines.test_spark import built_on_spark
 from tests.features.streams import DAY, START, Stream, built, differing, stream_of
-from tests.spark_here import needs_spark
 
 EMAIL = Key(column="email", meaning="e-mail domain")
 STORE = Key(column="merchant_id", meaning="store")
@@ -194,13 +192,6 @@ def test_declared_features_do_not_depend_on_the_batch(batch: int) -> None:
     assert differing(built(stream, groups, since=since), whole[whole["as_of"] >= since]) == []
 
 
-@needs_spark
-def test_spark_gives_the_same_of_declared_keys_and_features() -> None:
-    stream = many_rows(150)
-    (_, group) = own(**DECLARED)
-    assert differing(built_on_spark(stream, (group,)), built(stream, (group,))) == []
-
-
 def test_a_key_over_a_column_of_its_own_is_a_group_like_any_other() -> None:
     stream = many_rows(50)
     emails = pc.replace_substring(stream.transactions["merchant_id"], "m", "mail")
@@ -312,7 +303,9 @@ def test_features_that_read_one_another_are_refused() -> None:
         own(**declared)
 
 
-@pytest.mark.parametrize("name", ["amount", "merchant_count_1d", "store_count_1d", "store", "order"])
+@pytest.mark.parametrize(
+    "name", ["amount", "merchant_count_1d", "store_count_1d", "store", "order"]
+)
 def test_a_feature_may_not_be_called(name: str) -> None:
     with pytest.raises(GroupError, match="means something already|a word of SQL"):
         own(**{name: fact(sql="amount + 1")})
@@ -323,12 +316,15 @@ def test_what_is_declared_is_said_in_its_own_words() -> None:
     named = {feature.name: feature for feature in group.features}
     assert in_words(named["fast"], 3.0) == "payments there: 3"
     assert in_words(named["store_count_7d"], 2.0) == "payments with the same store in 7d: 2"
-    assert in_words(named["store_new_for_account"], 1.0) == "store new to the account within 90d: yes"
+    assert (
+        in_words(named["store_new_for_account"], 1.0) == "store new to the account within 90d: yes"
+    )
 
 
 def test_what_is_declared_is_part_of_the_digest() -> None:
-    usual, changed = own(fast=fact(**COUNT | {"key": "store"})), own(
-        fast=fact(**COUNT | {"key": "store", "span": "2h"})
+    usual, changed = (
+        own(fast=fact(**COUNT | {"key": "store"})),
+        own(fast=fact(**COUNT | {"key": "store", "span": "2h"})),
     )
     assert digest(usual) != digest(changed)
     assert fingerprints(usual)["fast"] != fingerprints(changed)["fast"]
