@@ -256,7 +256,7 @@ WRITERS: dict[str, Callable[[Node], str]] = {
 def _kind(sql: str, kinds: tuple[tuple[str, Kind], ...]) -> Kind:
     """What the expression holds, by DuckDB's own reading of it."""
     columns = [f"NULL::{TYPES[kind]} AS {name}" for name, kind in kinds]
-    seen = f"(SELECT {', '.join(columns or ['1 AS none'])})"  # noqa: S608 - names that are known
+    seen = f"(SELECT {', '.join(columns or ['1 AS none'])})"
     try:
         with duckdb.connect(":memory:") as connection:
             (found,) = connection.sql(f"SELECT {sql} FROM {seen}").types  # noqa: S608

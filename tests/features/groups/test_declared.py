@@ -307,7 +307,7 @@ def test_features_that_read_one_another_are_refused() -> None:
     "name", ["amount", "merchant_count_1d", "store_count_1d", "store", "order"]
 )
 def test_a_feature_may_not_be_called(name: str) -> None:
-    with pytest.raises(GroupError, match="means something already|a word of SQL"):
+    with pytest.raises(GroupError, match=r"means something already|a word of SQL"):
         own(**{name: fact(sql="amount + 1")})
 
 

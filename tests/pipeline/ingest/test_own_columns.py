@@ -152,5 +152,5 @@ def test_a_set_never_takes_what_the_label_is_made_of(tmp_path: Path) -> None:
 def test_a_set_that_was_declared_later_asks_for_the_source_again(tmp_path: Path) -> None:
     take_in(tmp_path, [row("1")])
     portfolio = portfolio_of(tmp_path, more=SET.format(columns="V*"))
-    with pytest.raises(GroupError, match="fits no column that was taken in; .* ingest --again"):
+    with pytest.raises(GroupError, match=r"fits no column that was taken in; .* ingest --again"):
         portfolio.groups([*row()])
