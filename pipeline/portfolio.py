@@ -19,7 +19,7 @@ from features.groups.catalogue import GROUPS, Extra, GroupError, portfolio_group
 from features.groups.column_sets import example_of, fits
 from features.groups.declared import Declared, Key
 from features.schema import BY_NAME, Kind
-from features.sql.expressions import LABELS, ExpressionError, names_of
+from features.expressions import LABELS, ExpressionError, names_of
 from pipeline.portfolio_errors import PortfolioError, close_to, first_error
 from pipeline.portfolio_tables import (
     AUTO,
@@ -125,10 +125,10 @@ class Portfolio:
         """
         columns = list(columns)
         found = {name: one for name in columns if (one := self.set_of(name))}
-        for name, extra in self.sets.items():
+        for name, one_set in self.sets.items():
             if name not in found.values():
                 raise GroupError(
-                    f"[groups.extra.{name}] columns = {extra.columns!r} fits no column that was "
+                    f"[groups.extra.{name}] columns = {one_set.columns!r} fits no column that was "
                     "taken in; mend the pattern, or run strata ingest --again"
                 )
         extra = {name: _extra_of(own) for name, own in self.extra.items()}

@@ -12,7 +12,7 @@ from typing import Any
 from features.encoder import BUCKETS, MAX_KNOWN
 from features.groups.declared import EVER
 from features.schema import COLUMNS, LABEL_COLUMNS, Column, Kind
-from features.sql.expressions import FUNCTIONS, MADE, POSITIVE
+from features.expressions import FUNCTIONS, MADE, POSITIVE
 from pipeline.portfolio_errors import in_bounds
 from pipeline.portfolio_tables import PortfolioTables
 

@@ -10,7 +10,7 @@ from features.groups import amount, clock, credit, ip, location, receiver, retai
 from features.groups.declared import KEY_COLUMNS, Declared, Key, declared_features, key_group
 from features.ip.addresses import FACT_NAMES
 from features.schema import BY_NAME, Kind
-from features.sql.expressions import LABELS
+from features.expressions import LABELS
 
 _MODULES = (amount, clock, ip, location, retailer, receiver, sender, credit, social)
 GROUPS: dict[str, Group] = {module.GROUP.name: module.GROUP for module in _MODULES}
@@ -92,8 +92,8 @@ def portfolio_groups(
     for name, wanted in extra.items():
         _check_extra(name, wanted, there, chosen)
     own = declared_features(features, keys, _sight(there, extra, keys, groups))
-    for name, wanted in features.items():
-        _check_group(f"the feature {name!r}", wanted.group, chosen)
+    for name, declared in features.items():
+        _check_group(f"the feature {name!r}", declared.group, chosen)
     available = _available(there, groups, own)
     return tuple(_with_what_is_there(group, available, extra, features, own) for group in chosen)
 

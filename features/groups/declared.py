@@ -26,7 +26,7 @@ from features.declarations import (
 )
 from features.known_fraud import known_fraud
 from features.schema import Kind
-from features.sql.expressions import (
+from features.expressions import (
     Expression,
     ExpressionError,
     Sight,

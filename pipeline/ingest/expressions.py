@@ -8,7 +8,7 @@ blanks and the words for null are null.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,7 +16,7 @@ import duckdb
 
 from features.groups.column_sets import fits, stored_name
 from features.schema import BY_NAME, REQUIRED, SchemaError
-from features.sql.expressions import LABELS
+from features.expressions import LABELS
 from pipeline.portfolio import Portfolio
 from pipeline.sources.readers import Delivery, first_row, literal, numbered, quoted
 
@@ -88,10 +88,7 @@ def values(
             found.append(_direct(ours, said, delivery, portfolio))
         else:
             found.append(layers.add(ours, said))
-    found += [
-        _direct(stored_name(theirs), theirs, delivery, portfolio)
-        for theirs in set_columns(found, delivery, portfolio)
-    ]
+    found += _set_values(set_columns(found, delivery, portfolio), delivery, portfolio)
     _check_leaks(found, portfolio)
     is_payment = "true"
     if portfolio.source.where:
@@ -123,6 +120,34 @@ def set_columns(given: Sequence[Value], delivery: Delivery, portfolio: Portfolio
             taken[theirs] = name
     _check_alike(taken, portfolio)
     return taken
+
+
+def _set_values(taken: Mapping[str, str], delivery: Delivery, portfolio: Portfolio) -> list[Value]:
+    """The values of sets; texts that are all of them numbers are numbers from the start.
+
+    Hundreds of columns that are looked through one by one as text cost minutes and gigabytes.
+    """
+    given = [_direct(stored_name(theirs), theirs, delivery, portfolio) for theirs in taken]
+    texts = [
+        value for value in given if value.kind == "VARCHAR" and portfolio.kind(value.ours) != "text"
+    ]
+    if not texts:
+        return given
+    asked = [
+        f"bool_and({_number(value)} IS NOT NULL OR trim({value.sql}) = '')"
+        f" FILTER ({value.sql} IS NOT NULL)"
+        for value in texts
+    ]
+    are_numbers = zip(texts, _ask(delivery, ", ".join(asked)), strict=True)
+    clean = {value.ours for value, is_number in are_numbers if is_number is not False}
+    return [
+        replace(value, sql=_number(value), kind="DOUBLE") if value.ours in clean else value
+        for value in given
+    ]
+
+
+def _number(value: Value) -> str:
+    return f"TRY_CAST({value.sql} AS DOUBLE)"
 
 
 def _mapped_otherwise(given: Sequence[Value], portfolio: Portfolio) -> set[str]:
