@@ -15,11 +15,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from features.declarations import Group, microseconds
+from features.expressions import LABELS, ExpressionError, names_of
 from features.groups.catalogue import GROUPS, Extra, GroupError, portfolio_groups
 from features.groups.column_sets import example_of, fits
 from features.groups.declared import Declared, Key
 from features.schema import BY_NAME, Kind
-from features.expressions import LABELS, ExpressionError, names_of
 from pipeline.portfolio_errors import PortfolioError, close_to, first_error
 from pipeline.portfolio_tables import (
     AUTO,

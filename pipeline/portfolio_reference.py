@@ -10,9 +10,9 @@ from textwrap import fill
 from typing import Any
 
 from features.encoder import BUCKETS, MAX_KNOWN
+from features.expressions import FUNCTIONS, MADE, POSITIVE
 from features.groups.declared import EVER
 from features.schema import COLUMNS, LABEL_COLUMNS, Column, Kind
-from features.expressions import FUNCTIONS, MADE, POSITIVE
 from pipeline.portfolio_errors import in_bounds
 from pipeline.portfolio_tables import PortfolioTables
 

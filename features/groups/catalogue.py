@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from features.declarations import Feature, Group, fact
+from features.expressions import LABELS
 from features.groups import amount, clock, credit, ip, location, receiver, retailer, sender, social
 from features.groups.declared import KEY_COLUMNS, Declared, Key, declared_features, key_group
 from features.ip.addresses import FACT_NAMES
 from features.schema import BY_NAME, Kind
-from features.expressions import LABELS
 
 _MODULES = (amount, clock, ip, location, retailer, receiver, sender, credit, social)
 GROUPS: dict[str, Group] = {module.GROUP.name: module.GROUP for module in _MODULES}

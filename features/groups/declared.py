@@ -24,8 +24,6 @@ from features.declarations import (
     newly_seen,
     seconds_since,
 )
-from features.known_fraud import known_fraud
-from features.schema import Kind
 from features.expressions import (
     Expression,
     ExpressionError,
@@ -34,6 +32,8 @@ from features.expressions import (
     expression,
     names_of,
 )
+from features.known_fraud import known_fraud
+from features.schema import Kind
 
 SPANS = ("1d", "7d", "30d")  # of a usual group
 # the keys that are Strata's own, beside the names of their columns

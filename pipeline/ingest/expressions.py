@@ -14,9 +14,9 @@ from typing import Any
 
 import duckdb
 
+from features.expressions import LABELS
 from features.groups.column_sets import fits, stored_name
 from features.schema import BY_NAME, REQUIRED, SchemaError
-from features.expressions import LABELS
 from pipeline.portfolio import Portfolio
 from pipeline.sources.readers import Delivery, first_row, literal, numbered, quoted
 
@@ -128,26 +128,25 @@ def _set_values(taken: Mapping[str, str], delivery: Delivery, portfolio: Portfol
     Hundreds of columns that are looked through one by one as text cost minutes and gigabytes.
     """
     given = [_direct(stored_name(theirs), theirs, delivery, portfolio) for theirs in taken]
-    texts = [
-        value for value in given if value.kind == "VARCHAR" and portfolio.kind(value.ours) != "text"
-    ]
-    if not texts:
+    nulls = portfolio.source.csv.nulls
+    numbers = {
+        value.ours: f"TRY_CAST({present_text(value.sql, nulls)} AS DOUBLE)"
+        for value in given
+        if value.kind == "VARCHAR" and portfolio.kind(value.ours) == "number"
+    }
+    if not numbers or portfolio.source.csv.decimal == ",":
         return given
+    present = {value.ours: present_text(value.sql, nulls) for value in given}
     asked = [
-        f"bool_and({_number(value)} IS NOT NULL OR trim({value.sql}) = '')"
-        f" FILTER ({value.sql} IS NOT NULL)"
-        for value in texts
+        f"bool_and({number} IS NOT NULL) FILTER ({present[name]} IS NOT NULL)"
+        for name, number in numbers.items()
     ]
-    are_numbers = zip(texts, _ask(delivery, ", ".join(asked)), strict=True)
-    clean = {value.ours for value, is_number in are_numbers if is_number is not False}
+    are_numbers = zip(numbers, _ask(delivery, ", ".join(asked)), strict=True)
+    clean = {name for name, is_number in are_numbers if is_number is not False}
     return [
-        replace(value, sql=_number(value), kind="DOUBLE") if value.ours in clean else value
+        replace(value, sql=numbers[value.ours], kind="DOUBLE") if value.ours in clean else value
         for value in given
     ]
-
-
-def _number(value: Value) -> str:
-    return f"TRY_CAST({value.sql} AS DOUBLE)"
 
 
 def _mapped_otherwise(given: Sequence[Value], portfolio: Portfolio) -> set[str]:

@@ -11,10 +11,10 @@ import pytest
 from features.build import build
 from features.declarations import Group
 from features.digest import digest, fingerprints
+from features.expressions import ExpressionError
 from features.groups.catalogue import GroupError, portfolio_groups
 from features.groups.declared import Declared, Key, key_group
 from features.schema import transactions_schema
-from features.expressions import ExpressionError
 from pipeline.explanation.reasons import in_words
 from tests.features.streams import DAY, START, Stream, built, differing, stream_of
 

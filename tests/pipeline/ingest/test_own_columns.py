@@ -94,6 +94,23 @@ def test_a_pattern_takes_what_is_not_mapped_otherwise(tmp_path: Path) -> None:
     assert own == ["own_v1", "own_v2", "own_c_order", "own_c_1st", "own_kind"]
 
 
+def test_numbers_of_a_set_are_read_as_those_of_any_column(tmp_path: Path) -> None:
+    wide = [
+        {"V1": "0.5", "V2": "-999", "V3": "1,5", "V4": "NULL"},
+        {"V1": " 7 ", "V2": "2", "V3": "2,25", "V4": "x"},
+    ]
+    rows = [row(str(at), **values) for at, values in enumerate(wide)]
+    lake, (done,) = take_in(
+        tmp_path,
+        rows,
+        source='path = "rows.parquet"\ncsv = { nulls = ["-999"] }',
+        more=SET.format(columns="V?"),
+    )
+    found = [[one[f"v{at}"] for at in (1, 2, 3, 4)] for one in stored(lake, "transactions")]
+    assert sorted(found) == [[0.5, None, 1.5, None], [7.0, 2.0, 2.25, None]]
+    assert [(lost.column, lost.count) for lost in done.missing] == [("v4", 1)]
+
+
 @pytest.mark.parametrize(
     ("more", "rows", "sentence"),
     [
