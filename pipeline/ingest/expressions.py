@@ -129,8 +129,8 @@ def _set_values(taken: Mapping[str, str], delivery: Delivery, portfolio: Portfol
     """
     given = [_direct(stored_name(theirs), theirs, delivery, portfolio) for theirs in taken]
     nulls = portfolio.source.csv.nulls
-    numbers = {
-        value.ours: f"TRY_CAST({present_text(value.sql, nulls)} AS DOUBLE)"
+    numbers = {  # a cast is null for all words for null that are no number
+        value.ours: f"TRY_CAST({present_text(value.sql, nulls) if nulls else value.sql} AS DOUBLE)"
         for value in given
         if value.kind == "VARCHAR" and portfolio.kind(value.ours) == "number"
     }
