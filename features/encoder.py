@@ -3,12 +3,16 @@
 Numbers go through the signed logarithm sign(x) log(1 + |x|), so that cents and thousands, seconds
 and months are told apart on one scale. Knots lie at its quantiles and, closer, in both tails: a
 rule such as "above the 99.8th percentile" is kept.
+
+A category knows its most frequent values. Where it has more than MAX_KNOWN different ones, the
+others share BUCKETS codes by their hash: a hundred thousand values cost no more than a thousand.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +26,8 @@ QUANTILES = np.unique([*np.linspace(0, 1, 9), 0.0005, 0.005, 0.99, 0.995, 0.998,
 MIN_SEEN = 20  # a category seen less often is as good as unknown
 # codes before the vocabulary, and of its most frequent value
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
+MAX_KNOWN = 1000  # values of a category that have a code each
+BUCKETS = 64  # codes that the others share
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,7 +48,10 @@ class NumberCode:
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryCode:
-    """A category's known values; codes are 0 missing, 1 unknown, 2 and up the vocabulary."""
+    """A category's known values; codes are 0 missing, 1 unknown, 2 and up the vocabulary.
+
+    The last of the vocabulary may be buckets: what is not known by name is known by its hash.
+    """
 
     name: str
     vocabulary: tuple[str, ...]
@@ -163,7 +172,24 @@ def _fit_category(features: pa.Table, name: str) -> CategoryCode:
     often = sorted(
         (-entry["counts"], entry["values"]) for entry in counted if entry["counts"] >= MIN_SEEN
     )
-    return CategoryCode(name=name, vocabulary=tuple(value for _, value in often))
+    known = tuple(value for _, value in often)
+    if len(counted) > MAX_KNOWN:
+        known = (*known[:MAX_KNOWN], *map(bucket_name, range(BUCKETS)))
+    return CategoryCode(name=name, vocabulary=known)
+
+
+def bucket_name(number: int) -> str:
+    """What a bucket is called among the known values of a category; no value begins like it."""
+    return f"\x1fbucket {number}"
+
+
+def bucket_of(value: str) -> str:
+    """The bucket that a value falls into where it is not known by name.
+
+    >>> bucket_of("a rare value") == bucket_of("a rare value")
+    True
+    """
+    return bucket_name(crc32(value.encode()) % BUCKETS)
 
 
 def _signed_log(features: pa.Table, name: str) -> FloatArray:
@@ -177,6 +203,16 @@ def _signed_log(features: pa.Table, name: str) -> FloatArray:
 
 
 def _codes(values: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
-    places = pc.index_in(values, pa.array(vocabulary, pa.string()))
+    known = pa.array(vocabulary, pa.string())
+    places = pc.index_in(values, known)
+    if bucket_name(0) in vocabulary:
+        places = pc.coalesce(places, pc.index_in(_buckets(values), known))
     codes = pc.fill_null(pc.add(places.cast(pa.int64()), FIRST_KNOWN), UNKNOWN)
     return np.where(values.is_null().to_numpy(), MISSING, codes.to_numpy())
+
+
+def _buckets(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The bucket of each value; each different one is hashed once."""
+    different = values.combine_chunks().dictionary_encode()
+    names = pa.array([bucket_of(value) for value in different.dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([names.take(different.indices)])

@@ -6,6 +6,7 @@ Read from portfolio.toml, whose tables stand in `pipeline.portfolio_tables`.
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from features.declarations import Group, microseconds
+from features.expressions import LABELS, ExpressionError, names_of
 from features.groups.catalogue import GROUPS, Extra, GroupError, portfolio_groups
+from features.groups.column_sets import example_of, fits
+from features.groups.declared import Declared, Key
 from features.schema import BY_NAME, Kind
 from pipeline.portfolio_errors import PortfolioError, close_to, first_error
 from pipeline.portfolio_tables import (
@@ -22,6 +26,8 @@ from pipeline.portfolio_tables import (
     NO_DELAY,
     Currency,
     ExtraColumn,
+    FeatureTable,
+    KeyTable,
     Labels,
     PortfolioTables,
     Review,
@@ -41,7 +47,7 @@ OWN_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Portfolio:
-    """One data set: source, columns (ours to theirs), groups in order, labels, reviews, rules.
+    """One data set: source, columns (ours to theirs), keys, features, groups, labels, rules.
 
     `prices` are of one look-up of a group, in the portfolio's currency. With
     `is_ordered_by_information` a training decides the order, and `order` is empty.
@@ -55,6 +61,9 @@ class Portfolio:
     is_ordered_by_information: bool = False
     prices: dict[str, float] = field(default_factory=dict)
     extra: dict[str, ExtraColumn] = field(default_factory=dict)
+    sets: dict[str, ExtraColumn] = field(default_factory=dict)
+    keys: dict[str, KeyTable] = field(default_factory=dict)
+    features: dict[str, FeatureTable] = field(default_factory=dict)
     labels: Labels = field(default_factory=Labels)
     currency: Currency = field(default_factory=Currency)
     review: Review = field(default_factory=Review)
@@ -82,20 +91,82 @@ class Portfolio:
 
     @property
     def extra_kinds(self) -> dict[str, Kind]:
-        """Arrow kinds of the portfolio's own columns."""
+        """Arrow kinds of the portfolio's own columns, but for those of sets."""
+        return {name: _kind_of(extra) for name, extra in self.extra.items()}
+
+    @property
+    def key_columns(self) -> dict[str, str]:
+        """The keys that have a column of their own: theirs, or SQL over theirs, by name."""
+        return {name: key.column for name, key in self.keys.items() if not self._is_ours(key)}
+
+    @property
+    def our_key_columns(self) -> list[str]:
+        """Columns of ours that keys are over."""
+        return [key.column for key in self.keys.values() if self._is_ours(key)]
+
+    def own_kinds(self, names: Iterable[str]) -> dict[str, Kind]:
+        """Arrow kinds of those of the columns that are the portfolio's own."""
+        kinds = self.extra_kinds | dict.fromkeys(self.key_columns, TEXT)
+        own = [name for name in names if name not in BY_NAME and name not in OWN_NAMES]
         return {
-            name: "number" if extra.kind == "number" else "text"
-            for name, extra in self.extra.items()
+            name: kinds[name] if name in kinds else _kind_of(self.sets[one])
+            for name in own
+            if (one := self.set_of(name)) or name in kinds
         }
 
     def kind(self, name: str) -> Kind:
         """What a column of Strata's, or one of the portfolio's own, holds."""
-        return BY_NAME[name].kind if name in BY_NAME else self.extra_kinds[name]
+        return BY_NAME[name].kind if name in BY_NAME else self.own_kinds([name])[name]
 
-    def groups(self, columns: list[str]) -> tuple[Group, ...]:
-        """The groups of facts that data with these columns has."""
-        extra = {name: Extra(group=own.group, kind=own.kind) for name, own in self.extra.items()}
-        return portfolio_groups(columns, order=self.order, extra=extra)
+    def set_of(self, name: str) -> str:
+        """The set that has a column of the lake; none where another table of the file says it."""
+        if name in BY_NAME or name in OWN_NAMES or name in self.extra or name in self.key_columns:
+            return ""
+        return next((one for one, extra in self.sets.items() if fits(extra.columns, name)), "")
+
+    def groups(self, columns: Iterable[str]) -> tuple[Group, ...]:
+        """The groups of facts that data with these columns has.
+
+        Raises GroupError where a column of its own is not there, ValueError where a feature of its
+        own cannot be computed.
+        """
+        columns = list(columns)
+        found = {name: one for name in columns if (one := self.set_of(name))}
+        for name, one_set in self.sets.items():
+            if name not in found.values():
+                raise GroupError(
+                    f"[groups.extra.{name}] columns = {one_set.columns!r} fits no column that was "
+                    "taken in; mend the pattern, or run strata ingest --again"
+                )
+        extra = {name: _extra_of(own) for name, own in self.extra.items()}
+        extra |= {name: _extra_of(self.sets[one]) for name, one in found.items()}
+        return portfolio_groups(
+            columns,
+            order=self.order,
+            extra=extra,
+            keys={name: self._key(name, key) for name, key in self.keys.items()},
+            features={name: Declared(**one.model_dump()) for name, one in self.features.items()},
+        )
+
+    def _key(self, name: str, key: KeyTable) -> Key:
+        column = key.column if self._is_ours(key) else name
+        return Key(column=column, meaning=key.meaning, after=key.after, spans=tuple(key.spans))
+
+    def _is_ours(self, key: KeyTable) -> bool:
+        """Whether a key is over a column of ours, or one that the portfolio has beside them."""
+        ours = [*LABELS, *self.extra, *(self.columns or BY_NAME)]
+        return key.column in ours
+
+
+TEXT: Kind = "text"
+
+
+def _kind_of(extra: ExtraColumn) -> Kind:
+    return "number" if extra.kind == "number" else "text"
+
+
+def _extra_of(extra: ExtraColumn) -> Extra:
+    return Extra(group=extra.group, kind=extra.kind)
 
 
 def read_portfolio(file: Path) -> Portfolio:
@@ -117,7 +188,10 @@ def read_portfolio(file: Path) -> Portfolio:
         order=() if groups.order == AUTO else tuple(groups.order),
         is_ordered_by_information=groups.order == AUTO,
         prices=groups.prices,
-        extra=groups.extra,
+        extra={name: one for name, one in groups.extra.items() if not one.columns},
+        sets={name: one for name, one in groups.extra.items() if one.columns},
+        keys=tables.keys,
+        features=tables.features,
         labels=tables.labels,
         currency=tables.currency,
         review=tables.review,
@@ -233,16 +307,35 @@ NO_MATCH = ("transaction_id", "is_fraud", "label_known_at", "known_at")
 
 
 def _check_groups(portfolio: Portfolio, file: Path) -> None:
+    groups = [*GROUPS, *portfolio.keys]
     for name in portfolio.prices:
-        if name not in GROUPS:
+        if name not in groups:
             named = f"[groups.prices] of {file} names {name!r}, which is no group"
-            raise PortfolioError(f"{named}; choose from {', '.join(GROUPS)}")
-    for name in portfolio.extra:
+            raise PortfolioError(f"{named}; choose from {', '.join(groups)}")
+    for name in (*portfolio.extra, *portfolio.sets):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in OWN_NAMES:
             refused = f"[groups.extra.{name}] of {file} cannot be called {name!r}"
             allowed = f"lower-case letters, digits and _, and none of {', '.join(OWN_NAMES)}"
             raise PortfolioError(f"{refused}; take {allowed}")
     try:
-        portfolio.groups([*BY_NAME, *portfolio.extra])
-    except GroupError as error:
+        portfolio.groups(_possible_columns(portfolio))
+    except ValueError as error:
         raise PortfolioError(f"{file}: {error}") from error
+
+
+def _possible_columns(portfolio: Portfolio) -> list[str]:
+    """Columns that the lake can have: of a set one that fits, and those that features read."""
+    is_own = portfolio.columns and (portfolio.keys or portfolio.features)
+    mapped = portfolio.columns if is_own else BY_NAME
+    read = [name for feature in portfolio.features.values() for name in _names_in(feature)]
+    of_sets = [example_of(extra.columns) for extra in portfolio.sets.values()]
+    named = [name for name in (*read, *of_sets) if portfolio.set_of(name)]
+    return [*mapped, *portfolio.extra, *portfolio.key_columns, *dict.fromkeys(named)]
+
+
+def _names_in(feature: FeatureTable) -> list[str]:
+    try:
+        said = [one for one in (feature.of, feature.where, feature.sql) if one]
+        return [name for one in said for name in names_of(one)]
+    except ExpressionError:  # refused where it is read whole
+        return []

@@ -8,7 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.portfolio_tables import AUTO, ExtraColumn, PortfolioTables, Rule
+from pipeline.portfolio_tables import (
+    AUTO,
+    ExtraColumn,
+    FeatureTable,
+    KeyTable,
+    PortfolioTables,
+    Rule,
+)
 
 TYPES = {
     "list_type": "list",
@@ -18,6 +25,8 @@ TYPES = {
     "float_type": "float",
 }
 NAMED_TABLES: dict[tuple[str, ...], type[BaseModel]] = {
+    ("keys",): KeyTable,
+    ("features",): FeatureTable,
     ("rules",): Rule,
     ("groups", "extra"): ExtraColumn,
 }

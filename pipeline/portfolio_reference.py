@@ -6,8 +6,12 @@ python -m pipeline.portfolio_reference > docs/portfolio.md
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from textwrap import fill
 from typing import Any
 
+from features.encoder import BUCKETS, MAX_KNOWN
+from features.expressions import FUNCTIONS, MADE, POSITIVE
+from features.groups.declared import EVER
 from features.schema import COLUMNS, LABEL_COLUMNS, Column, Kind
 from pipeline.portfolio_errors import in_bounds
 from pipeline.portfolio_tables import PortfolioTables
@@ -34,6 +38,22 @@ order = ["amount", "clock", "sender", "retailer"]
 [groups.extra.basket_size]          # a column of your own
 group = "retailer"
 kind = "number"
+
+[groups.extra.anonymous]            # all columns whose names begin like this
+group = "amount"
+columns = "V*"
+
+[keys.email]                        # a history of your own: a stage with the usual facts
+column = "split_part(Email, '@', 2)"
+meaning = "e-mail domain"
+after = "retailer"
+
+[features.email_fast]               # a feature of your own
+group = "email"
+aggregate = "count"
+key = "email"
+span = "1h"
+meaning = "payments from the domain in 1h"
 
 [labels]
 delay = "30d"                       # a chargeback takes a month
@@ -67,6 +87,35 @@ be, goes to quarantine with the reason. An optional value that cannot be read is
 counted. Our columns are these, and those of `[groups.extra]`:
 
 """
+OWN_TEXT = """
+## Keys, features and columns of your own
+
+A key is kept as text in the lake's column of its name, read as an identifier: without blanks around
+it, whole numbers without decimals, words for null never a key. One column may serve several
+purposes: as a column of ours and as a key, or for two keys. Where the key's `column` is the name of
+a column of ours that is mapped, the key is over that one; else it is theirs. What a key brings
+stands [with the features](features.md#keys-of-a-portfolios-own).
+
+An expression of a feature (`of`, `where`, `sql`) looks at the columns and features of one payment:
+`+ - * / %`, `||`, `LIKE`, comparisons, `AND OR NOT IN BETWEEN CASE`, `CAST(x AS DOUBLE)`, and
+
+    {functions}
+
+A division by 0, or the logarithm of what is not above 0, gives null. Windows, subqueries,
+aggregates within `sql`, the label, the clock and chance are refused. A feature may use others by
+their names; a flag is 1 or 0. A `last` is what stands in the last row of the key that has a value;
+{ever} look back 90d.
+
+A set of columns (`columns = "V*"`) takes all of theirs that fit and that no line of `[columns]`
+reads, whatever their capitals: `*` is any signs, `?` one. Each is called by its name in lower case,
+and `c_` before it where that name means something else. A category with more than {known}
+different values knows the most frequent of them by name; the others share {buckets} codes by
+their hash. Declare a key where each value is to have a history of its own.
+
+A key, feature or column that is declared when rows are there already is filled by
+`strata ingest --again`: where files say nothing else than before, their rows are completed and not
+corrected. A model that was trained without it goes on only after a training with it.
+"""
 Schema = dict[str, Any]  # JSON schema, as pydantic writes it
 COLLECTIONS = {"array": "list", "object": "table"}
 TYPES = {
@@ -89,7 +138,15 @@ def page() -> str:
     tables = dict(_tables(schema, schema["$defs"], path=""))
     sections = [_section(title, table) for title, table in tables.items()]
     sections.insert(1, f"{COLUMNS_TEXT}{_columns()}")
-    return "".join([HEAD, EXAMPLE, "```\n", SPANS, *sections])
+    functions = " ".join((*FUNCTIONS, *POSITIVE, *(name for name in MADE if name.islower())))
+    own = OWN_TEXT.format(
+        functions=fill(functions, width=96, subsequent_indent="    "),
+        ever=f"{', '.join(EVER[:-1])} and {EVER[-1]}",
+        known=f"{MAX_KNOWN:,}",
+        buckets=BUCKETS,
+    )
+    text = "".join([HEAD, EXAMPLE, "```\n", SPANS, *sections])
+    return f"{text}{own}"
 
 
 def _tables(table: Schema, models: Schema, *, path: str) -> Iterator[tuple[str, Schema]]:

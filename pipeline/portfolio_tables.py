@@ -18,8 +18,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from features.declarations import microseconds
+from features.declarations import LOOKBACK, microseconds
 from features.groups.catalogue import ExtraKind
+from features.groups.declared import SPANS, DeclaredFunction
 
 NO_DELAY = "0s"
 AUTO: Literal["auto"] = "auto"  # left to the data: the order of groups, the form of a file
@@ -65,7 +66,35 @@ Moment = Annotated[
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "format": "ISO 8601 time"}),
 ]
+
+
+def _look_back(text: str) -> str:
+    """Refuse what is no span of time that a window can look back; none said is one."""
+    if text and microseconds(text) > microseconds(LOOKBACK):
+        raise ValueError(f"{text!r} is longer than the look-back; take {LOOKBACK} or less")
+    return text
+
+
+def _look_backs(texts: list[str]) -> list[str]:
+    """Sort the spans; refuse none at all, one that is none, and one twice."""
+    lengths = {microseconds(_look_back(text)) for text in texts}
+    if not texts or len(lengths) < len(texts):
+        raise ValueError(f"{texts} are no different spans; write them like ['1d', '7d']")
+    return sorted(texts, key=microseconds)
+
+
+def _said(text: str) -> str:
+    """Refuse an empty text."""
+    if not text.strip():
+        raise ValueError("it is empty; say it in a few words")
+    return text
+
+
 Span = Annotated[str, AfterValidator(_span), Field(json_schema_extra={"format": "span of time"})]
+SPAN_FORMAT = Field(json_schema_extra={"format": "span of time"})
+LookBack = Annotated[str, AfterValidator(_look_back), SPAN_FORMAT]
+LookBacks = Annotated[list[str], AfterValidator(_look_backs)]
+Said = Annotated[str, AfterValidator(_said)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -225,11 +254,61 @@ class Currency(PortfolioTable):
     )
 
 
+class KeyTable(PortfolioTable):
+    """A key of the portfolio's own: a stage with the usual facts of what is done with its values.
+
+    They are counts and sums, whether the value is new to the account, how many accounts were new to
+    it, the amount beside the usual one, the time since it was last seen, and what was known of its
+    fraud.
+    """
+
+    column: Said = Field(
+        description="a column of ours that is mapped, else a column of theirs or SQL over theirs",
+    )
+    meaning: Said = Field(description='what it is in words, such as "e-mail domain"')
+    after: str = Field(default="", description="the group behind which its stage stands; else last")
+    spans: LookBacks = Field(
+        default=list(SPANS), description="the spans of time its facts look back, 90d at most"
+    )
+
+
+class FeatureTable(PortfolioTable):
+    """A feature of the portfolio's own, in the language of the declarations.
+
+    It is an aggregate of what a key did in a span before the payment, or `sql` over the payment
+    itself. An expression (`of`, `where`, `sql`) reads columns and features, never a label, and
+    looks at one row.
+    """
+
+    group: str = Field(description="the group whose stage takes it in: a usual one, or a key")
+    meaning: Said = Field(description="what it is in words, as the reasons say it")
+    unit: str = Field(default="", description="of its values: `currency`, `s`, `d`, `ratio`, ...")
+    aggregate: DeclaredFunction = Field(
+        default="", description="what is made of the rows, or labels, of the key in the span"
+    )
+    of: str = Field(default="", description="the column or expression whose values are aggregated")
+    where: str = Field(default="", description='which of the key\'s rows count; `""` is all')
+    key: str = Field(
+        default="",
+        description="`account`, `ip`, `device`, `merchant`, `counterparty`, one of `[keys]`, or a "
+        "pair such as `account+email`",
+    )
+    span: LookBack = Field(default="", description="how far it looks back, 90d at most")
+    sql: str = Field(
+        default="", description="an expression over columns and features, instead of an aggregate"
+    )
+
+
 class ExtraColumn(PortfolioTable):
-    """A column of the portfolio's own, as one more fact of a group."""
+    """A column of the portfolio's own, or a set of them, as further facts of a group."""
 
     group: str = Field(description="the group whose stage takes it in")
     kind: ExtraKind = Field(default="number", description="what it holds")
+    columns: str = Field(
+        default="",
+        description="a pattern for the names of theirs, such as `V*`: all columns that fit and are "
+        "not mapped otherwise, each called by its name in lower case",
+    )
 
 
 class Groups(PortfolioTable):
@@ -244,7 +323,7 @@ class Groups(PortfolioTable):
         default={}, description="price of one look-up of a group, in the portfolio's currency"
     )
     extra: dict[str, ExtraColumn] = Field(
-        default={}, description="columns of the portfolio's own, each with its name"
+        default={}, description="columns of the portfolio's own, each (or each set) with its name"
     )
 
 
@@ -282,6 +361,12 @@ class PortfolioTables(PortfolioTable):
     columns: dict[str, str] = Field(
         default={},
         description="Strata's columns, each with theirs: a column's name, or SQL over them",
+    )
+    keys: dict[str, KeyTable] = Field(
+        default={}, description="keys of the portfolio's own, each with its name"
+    )
+    features: dict[str, FeatureTable] = Field(
+        default={}, description="features of the portfolio's own, each with its name"
     )
     groups: Groups = Groups()
     labels: Labels = Labels()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from features.declarations import LOOKBACK, Aggregate, Feature, Group, microseconds
 from features.groups.catalogue import ALWAYS, DERIVED, GROUPS
+from features.groups.declared import SPANS, Key, key_group
 from features.ip.addresses import FACT_NAMES
 from features.known_fraud import LONGEST_WAIT
 from features.schema import BY_NAME
@@ -41,21 +42,34 @@ How to read the tables:
 - A portfolio has the groups whose columns it maps. A feature that uses a column more is left out
   without it; only the counts of new values go on with what is there.
 """
-OWN = """
-## A portfolio's own columns
+OWN_KEYS = f"""
+## Keys of a portfolio's own
 
-A column declared in `[groups.extra]` joins the group it names as `own_<column>`, a number or a
-category; null means that it is missing in the source.
+A key that a portfolio declares in `[keys]` brings a group of its name with these features, here of
+a key `email` whose meaning is "e-mail domain", over spans of {", ".join(SPANS)}. Other spans are
+said there, too. They are computed, explained and fingerprinted like those above.
+
+"""
+OWN = """
+## A portfolio's own columns and features
+
+A column declared in `[groups.extra]`, or one that a pattern there takes, joins the group it names
+as `own_<column>`, a number or a category; null means that it is missing in the source. A feature
+declared in `[features]` joins its group under its own name.
 """
 CELLS = ("feature", "meaning", "unit", "window", "null means", "kind")
-DECLARED = {feature.name: feature for group in GROUPS.values() for feature in group.features}
+EMAIL = key_group("email", Key(column="email", meaning="e-mail domain"))
+DECLARED = {
+    feature.name: feature for group in (*GROUPS.values(), EMAIL) for feature in group.features
+}
 
 
 def page() -> str:
     """Return the text of docs/features.md: every feature that a model sees, group by group."""
     sections = [_section(number, group) for number, group in enumerate(GROUPS.values(), start=1)]
-    features = sum(feature.shown for feature in DECLARED.values())
-    return "".join([HEAD.format(features=features, groups=len(GROUPS)), *sections, OWN])
+    features = sum(one.shown for group in GROUPS.values() for one in group.features)
+    head = HEAD.format(features=features, groups=len(GROUPS))
+    return "".join([head, *sections, OWN_KEYS, _table(EMAIL.features), OWN])
 
 
 def window(feature: Feature) -> str:
@@ -88,16 +102,20 @@ def _section(number: int, group: Group) -> str:
     more = (
         f" Uses, where mapped: {_names(name for name in BY_NAME if name in used)}." if used else ""
     )
-    rows = [_row(CELLS), _row(["---"] * len(CELLS)), *(_row(_cells(feature)) for feature in shown)]
     meaning = f"{group.meaning[:1].upper()}{group.meaning[1:]}."
     return "\n".join(
         [
             f"\n## {number}. {group.name}\n",
             f"{meaning} Needs {_names(group.needs)}.{more}\n",
-            *rows,
-            "",
+            _table(shown),
         ]
     )
+
+
+def _table(features: Iterable[Feature]) -> str:
+    """The table of those features that a model sees."""
+    rows = [_row(_cells(feature)) for feature in features if feature.shown]
+    return "\n".join([_row(CELLS), _row(["---"] * len(CELLS)), *rows, ""])
 
 
 def _cells(feature: Feature) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import xgboost
 
-from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder
+from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder, bucket_of
 from features.stored_json import read_json
 from pipeline.arrays import IntArray
 from pipeline.export import scorer
@@ -146,7 +146,8 @@ def _boosting_inputs(graph: Graph, inputs: Inputs, columns: Columns) -> str:
 def _codes(vocabulary: Sequence[str], values: Sequence[str]) -> list[int]:
     """The networks' code of missing, of unknown, and of each value."""
     known = {value: place + FIRST_KNOWN for place, value in enumerate(vocabulary)}
-    return [MISSING, UNKNOWN, *(known.get(value, UNKNOWN) for value in values)]
+    in_buckets = {value: known.get(bucket_of(value), UNKNOWN) for value in values}
+    return [MISSING, UNKNOWN, *(known.get(value, in_buckets[value]) for value in values)]
 
 
 def _ranks(frequent: Sequence[str], values: Sequence[str]) -> list[float]:

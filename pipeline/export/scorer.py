@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2  # codes of a category
+BUCKETS = 64  # where a category has too many values, those without a code of their own share these
 LARGEST = float(np.finfo(np.float32).max)
 BLOCK = 512  # rows at a time: what is between the operators stays in the processor's cache
 
@@ -133,4 +135,6 @@ def _code(name: str, value: object, known: Mapping[str, int]) -> int:
         raise ValueError(  # noqa: TRY004
             f"{name} holds {value!r}, which is no text; give texts, and None where missing"
         )
-    return known.get(value, UNKNOWN)
+    if value in known:
+        return known[value]
+    return known.get(f"\x1fbucket {crc32(value.encode()) % BUCKETS}", UNKNOWN)

@@ -6,6 +6,7 @@ the old one stood in history, and the old one goes to the table `versions`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
@@ -57,8 +58,13 @@ def find_outcomes(
     *,
     columns: Sequence[str],
     deliveries: Sequence[Taken],
+    is_read_again: bool = False,
 ) -> None:
-    """Make the table `outcome`: what each good row of `checked` is to the lake."""
+    """Make the table `outcome`: what each good row of `checked` is to the lake.
+
+    Where a source that was taken is read again, a column that was not read before completes its
+    rows: that contradicts nothing, and is as known as the rest of them.
+    """
     stored = lake.dataset("transactions")
     if stored is None:
         connection.execute("CREATE TABLE stored (transaction_id VARCHAR, row_digest BIGINT)")
@@ -68,7 +74,14 @@ def find_outcomes(
     connection.execute(OUTCOME)
     different = "SELECT count(*) FROM outcome WHERE outcome = 'differs'"
     if count_of(connection, different):
-        _tell_corrections(connection, stored, portfolio, columns=columns, deliveries=deliveries)
+        _tell_corrections(
+            connection,
+            stored,
+            portfolio,
+            columns=columns,
+            deliveries=deliveries,
+            is_read_again=is_read_again,
+        )
 
 
 def _tell_corrections(
@@ -78,6 +91,7 @@ def _tell_corrections(
     *,
     columns: Sequence[str],
     deliveries: Sequence[Taken],
+    is_read_again: bool,
 ) -> None:
     """Say of rows that differ whether they do so in a column that both deliveries have."""
     names = stored.schema.names
@@ -89,16 +103,28 @@ def _tell_corrections(
     becomes = {"correct": "corrected", "keep": "known", "refuse": "contradicts"}
     outcome = becomes[portfolio.source.on_change]
     is_older = "g.known_at < s.known_at" if "known_at" in columns else "false"
+    is_completed = "false"
+    if is_read_again:
+        is_completed = " OR ".join(_is_completed(name, names, deliveries) for name in columns)
     connection.execute(
         "CREATE TABLE told AS SELECT g.place, "
         f"CASE WHEN ({' OR '.join(differences)}) AND NOT coalesce({is_older}, false) "
-        f"THEN '{outcome}' ELSE 'known' END AS outcome FROM checked g "
+        f"THEN '{outcome}' WHEN {is_completed} THEN 'completed' ELSE 'known' END AS outcome "
+        "FROM checked g "
         "JOIN outcome o ON o.place = g.place AND o.outcome = 'differs' "
         "JOIN stored s ON s.transaction_id = g.transaction_id"
     )
     connection.execute(
         "UPDATE outcome SET outcome = told.outcome FROM told WHERE told.place = outcome.place"
     )
+
+
+def _is_completed(name: str, stored: Sequence[str], deliveries: Sequence[Taken]) -> str:
+    """SQL for whether a row gets a value of a column that its delivery was not read for before."""
+    if name not in stored:
+        return f"g.{quoted(name)} IS NOT NULL"
+    is_new = f"g.{quoted(name)} IS NOT NULL AND s.{quoted(name)} IS NULL"
+    return f"({is_new} AND NOT {_had(name, stored, deliveries)})"
 
 
 def _had(name: str, stored: Sequence[str], deliveries: Sequence[Taken]) -> str:
@@ -109,6 +135,18 @@ def _had(name: str, stored: Sequence[str], deliveries: Sequence[Taken]) -> str:
     return f"NOT coalesce({ONLY_IN.format(', '.join(map(str, without)))}, false)"
 
 
+IS_CORRECTED = "strata:is_corrected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """Rows as they are from now on, and the versions that corrections replace, each with when."""
+
+    rows: pa.Table
+    replaced: pa.Table
+    replaced_at: pa.ChunkedArray
+
+
 def corrected_rows(
     connection: duckdb.DuckDBPyConnection,
     lake: Lake,
@@ -117,8 +155,8 @@ def corrected_rows(
     columns: Sequence[str],
     now: datetime,
     delivery: int,
-) -> tuple[pa.Table, pa.Table] | None:
-    """The versions that corrections replace, and the new ones; None where there is no correction.
+) -> Changed | None:
+    """The rows that are corrected or completed; None where there is none.
 
     A column that the delivery has not keeps its value. The place in history stays, unless the
     event_time is another.
@@ -126,31 +164,39 @@ def corrected_rows(
     stored = lake.dataset("transactions")
     if stored is None:
         return None
-    corrected = "SELECT place FROM outcome WHERE outcome = 'corrected'"
-    if not count_of(connection, f"SELECT count(*) FROM ({corrected})"):
+    changed = "SELECT place, outcome FROM outcome WHERE outcome IN ('corrected', 'completed')"
+    if not count_of(connection, f"SELECT count(*) FROM ({changed})"):
         return None
     join = (
-        f"FROM checked g JOIN ({corrected}) o USING (place) "
+        f"FROM checked g JOIN ({changed}) o USING (place) "
         "JOIN stored s USING (transaction_id) ORDER BY place"
     )
     old = in_utc(connection.sql(f"SELECT s.* {join}").to_arrow_table())
     names = [*old.column_names, *(name for name in columns if name not in old.column_names)]
     known = "g.known_at" if "known_at" in columns else "NULL::TIMESTAMPTZ"
     at = f"greatest(coalesce({known}, $now::TIMESTAMPTZ), s.known_at)"
+    before = "s.corrected_at" if "corrected_at" in old.column_names else "NULL::TIMESTAMPTZ"
     own = {
         "known_at": "CASE WHEN s.known_at = s.event_time THEN g.event_time "
         "ELSE greatest(s.known_at, g.event_time) END",
         "as_of": _place_in_history(portfolio),
-        "corrected_at": f"{at} AS corrected_at",
+        "corrected_at": f"CASE WHEN o.outcome = 'corrected' THEN {at} ELSE {before} END",
         "row_digest": "g.row_digest",
         "delivery": f"{delivery}::BIGINT",
     }
     picked = []
     for name in dict.fromkeys([*names, "corrected_at", "delivery"]):
         value = f"g.{quoted(name)}" if name in columns else f"s.{quoted(name)}"
-        picked.append(f"{own.get(name, value).removesuffix(' AS corrected_at')} AS {quoted(name)}")
-    new = connection.sql(f"SELECT {', '.join(picked)} {join}", params={"now": now})
-    return old, in_utc(new.to_arrow_table())
+        picked.append(f"{own.get(name, value)} AS {quoted(name)}")
+    picked.append(f"o.outcome = 'corrected' AS {quoted(IS_CORRECTED)}")
+    found = connection.sql(f"SELECT {', '.join(picked)} {join}", params={"now": now})
+    new = in_utc(found.to_arrow_table())
+    replaced = new[IS_CORRECTED]
+    return Changed(
+        replaced=old.filter(replaced),
+        replaced_at=new["corrected_at"].filter(replaced),
+        rows=new.drop_columns(IS_CORRECTED),
+    )
 
 
 def _place_in_history(portfolio: Portfolio) -> str:

@@ -238,13 +238,14 @@ def _take_query(run: Run) -> Ingested:
 
 def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     """Take in one file, unless it was taken before."""
-    if not again and (taken := find_taken(file, run.deliveries)):
+    taken = find_taken(file, run.deliveries)
+    if taken and not again:
         known = taken.records - taken.left_out
         return Ingested(
             read=taken.records, known=known, left_out=taken.left_out, changes=_mended(taken, run)
         )
     try:
-        return _read_and_take(file, run)
+        return _read_and_take(file, run, is_read_again=taken is not None)
     except (PortfolioError, SchemaError) as error:
         if run.deliveries and not run.is_dry:
             remember_refusal(run.lake, file, str(error), now=run.now, writer=WRITER)
@@ -262,7 +263,7 @@ def _mended(taken: Taken, run: Run) -> tuple[str, ...]:
     )
 
 
-def _read_and_take(file: SourceFile, run: Run) -> Ingested:
+def _read_and_take(file: SourceFile, run: Run, *, is_read_again: bool) -> Ingested:
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
         delivery = read_file(file, run.portfolio, connection, run.spill)
@@ -282,7 +283,9 @@ def _read_and_take(file: SourceFile, run: Run) -> Ingested:
                 'mend the quote, or say quote = "" in [source] csv; --accept takes it as it is'
             )
         try:
-            done, checked = _take(delivery, delivery_number(digest), run)
+            done, checked = _take(
+                delivery, delivery_number(digest), run, is_read_again=is_read_again
+            )
         except duckdb.Error as error:
             if file.form != "parquet":  # all else was read before
                 raise
@@ -321,7 +324,12 @@ def _opened(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _take(
-    delivery: Delivery, number: int, run: Run, *, is_held: bool = False
+    delivery: Delivery,
+    number: int,
+    run: Run,
+    *,
+    is_held: bool = False,
+    is_read_again: bool = False,
 ) -> tuple[Ingested, Checked]:
     """Take in one delivery that was read.
 
@@ -337,7 +345,14 @@ def _take(
     doubts = (*delivery.doubts, *checked.doubts, *zeros)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
-    find_outcomes(connection, lake, portfolio, columns=facts, deliveries=run.deliveries)
+    find_outcomes(
+        connection,
+        lake,
+        portfolio,
+        columns=facts,
+        deliveries=run.deliveries,
+        is_read_again=is_read_again,
+    )
     if is_held:
         refuse_rivals(delivery)
     checked, changed = (checked, ()) if is_held else _compared(delivery, checked, run)
@@ -372,7 +387,8 @@ def _take(
             release(delivery, lake)
             settle(delivery, lake)
     counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
-    taken = counts["new"] + counts["corrected"]
+    corrected = counts["corrected"] + counts["completed"]
+    taken = counts["new"] + corrected
     return Ingested(
         read=delivery.records,
         taken=taken,
@@ -381,7 +397,7 @@ def _take(
         quarantined=held.quarantined,
         torn=held.torn,
         labels=labels,
-        corrected=counts["corrected"],
+        corrected=corrected,
         waiting=held.waiting,
         reasons=held.reasons,
         missing=tuple(counted(connection, "losses")),
@@ -433,8 +449,8 @@ def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, r
         f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
         "FROM checked g JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place)"
     )
-    kinds = {name: kind for name, kind in run.portfolio.extra_kinds.items() if name in names}
-    fields = [one for one in transactions_schema(kinds) if one.name in {*names, *ADDED}]
+    schema_of_all = transactions_schema(run.portfolio.own_kinds(names))
+    fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
     schema = pa.schema([*fields, ("delivery", pa.int64())])
     commits = 0
     for batch in delivery.connection.sql(query).to_arrow_reader(run.batch_rows):
@@ -471,6 +487,7 @@ def _append_corrections(
         delivery=number,
     )
     if found is not None:
-        old, new = found
-        keep_versions(run.lake, old, new["corrected_at"], writer=WRITER)
-        run.lake.replace("transactions", new, key="transaction_id", writer=WRITER, number=first)
+        keep_versions(run.lake, found.replaced, found.replaced_at, writer=WRITER)
+        run.lake.replace(
+            "transactions", found.rows, key="transaction_id", writer=WRITER, number=first
+        )

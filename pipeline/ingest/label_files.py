@@ -116,7 +116,7 @@ def take_labels(run: LabelRun, *, again: bool = False) -> tuple[LabelsTaken, lis
     total, refused = _try_again(run), list[Exception]()
     if not run.portfolio.labels.path:
         return total, refused
-    labels = replace(run.portfolio, source=_source(run.portfolio), columns=_columns(run.portfolio))
+    labels = _of_labels(run.portfolio)
     run = replace(run, portfolio=labels, deliveries=read_deliveries(run.lake, REMEMBERED))
     for file in _label_files(labels):
         try:
@@ -125,6 +125,19 @@ def take_labels(run: LabelRun, *, again: bool = False) -> tuple[LabelsTaken, lis
             said = str(error).replace("[columns]", "columns of [labels]")
             refused.append(type(error)(said))
     return total, refused
+
+
+def _of_labels(portfolio: Portfolio) -> Portfolio:
+    """The portfolio as it reads files of labels: what it has of its own stands in its payments."""
+    return replace(
+        portfolio,
+        source=_source(portfolio),
+        columns=dict(portfolio.labels.columns),
+        extra={},
+        sets={},
+        keys={},
+        features={},
+    )
 
 
 def _source(portfolio: Portfolio) -> Source:
@@ -141,10 +154,6 @@ def _source(portfolio: Portfolio) -> Source:
         feed_since=source.feed_since,
         max_bad_share=source.max_bad_share,
     )
-
-
-def _columns(portfolio: Portfolio) -> dict[str, str]:
-    return dict(portfolio.labels.columns)
 
 
 def _label_files(portfolio: Portfolio) -> list[SourceFile]:

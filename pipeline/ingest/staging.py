@@ -178,7 +178,8 @@ def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> s
 
 def _text(value: Value, portfolio: Portfolio) -> str:
     """The value as text: what is said of it, and what is converted where it is text."""
-    text = as_identifier if value.ours.endswith("_id") else as_text
+    is_name = value.ours.endswith("_id") or value.ours in portfolio.key_columns
+    text = as_identifier if is_name else as_text
     said = text(_given(value.ours), value.kind, portfolio.source.csv.nulls)
     return f"{said} AS {_text_name(value.ours)}"
 

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.declarations import Feature, Group, fact
-from features.encoder import MIN_SEEN, EncodeError, Encoder, NumberCode
+from features.encoder import (
+    BUCKETS,
+    FIRST_KNOWN,
+    MAX_KNOWN,
+    MIN_SEEN,
+    MISSING,
+    EncodeError,
+    Encoder,
+    NumberCode,
+)
 
 
 def group(*features: Feature) -> Group:
@@ -77,6 +86,19 @@ def test_a_category_is_missing_unknown_or_a_place_in_the_vocabulary() -> None:
         2,
         3,
     ]
+
+
+def test_a_category_of_a_hundred_thousand_values_is_hashed_beyond_the_most_frequent() -> None:
+    often = [f"often {number}" for number in range(MAX_KNOWN + 10)] * MIN_SEEN
+    rare = [f"rare {number}" for number in range(100_000)]
+    encoder = Encoder.fit(kinds([*often, "often 7", *rare]), [KIND])
+    vocabulary = encoder.groups[0].categories[0].vocabulary
+    assert (vocabulary[0], len(vocabulary)) == ("often 7", MAX_KNOWN + BUCKETS)
+    codes = encoder.encode(kinds([None, "often 7", *rare, "never seen"])).codes[:, 0]
+    assert codes[:2].tolist() == [MISSING, FIRST_KNOWN]
+    assert codes[2:].min() == FIRST_KNOWN + MAX_KNOWN
+    assert np.bincount(codes[2:] - FIRST_KNOWN - MAX_KNOWN, minlength=BUCKETS).min() > 1000
+    assert encoder.encode(kinds(["rare 5"])).codes.item() == codes[2 + 5]
 
 
 def test_encoding_learns_nothing() -> None:

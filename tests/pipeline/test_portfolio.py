@@ -61,7 +61,9 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
         pytest.param(
             GOOD + "[colums]\n", r"'colums'.*did you mean 'columns'\?", id="typo in a section"
         ),
-        pytest.param(GOOD + "[zzz]\n", r"'zzz'.*it knows columns, currency", id="unknown section"),
+        pytest.param(
+            GOOD + "[zzz]\n", r"'zzz'.*it knows columns, currency, features", id="unknown section"
+        ),
         pytest.param(
             GOOD + 'dealy = "1h"',
             r"\[source\].*'dealy'.*did you mean 'delay'\?",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from features.docs.page import DECLARED, columns, page, window
+from features.docs.page import DECLARED, EMAIL, columns, page, window
 from features.docs.picture import (
     LATE,
     NOW,
@@ -43,7 +43,10 @@ def test_the_picture_on_the_page_is_the_one_the_code_draws() -> None:
 def test_the_page_lists_every_shown_feature_once_and_no_hidden_one() -> None:
     listed = [line.split("`")[1] for line in page().splitlines() if line.startswith("| `")]
     assert listed == [
-        feature.name for group in GROUPS.values() for feature in group.features if feature.shown
+        feature.name
+        for group in (*GROUPS.values(), EMAIL)
+        for feature in group.features
+        if feature.shown
     ]
 
 

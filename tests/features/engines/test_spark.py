@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from features.build import BuildConfig, build
 from features.declarations import Group, aggregate, fact
 from features.engines.spark import NoSparkError, Spark
+from features.groups.catalogue import portfolio_groups
+from features.groups.declared import Declared, Key
 from features.ip.addresses import packaged_database
 from features.known_fraud import known_fraud
 from features.schema import LABELS, transactions_schema
@@ -74,6 +76,35 @@ def built_on_spark(stream: Stream, groups: tuple[Group, ...] = ALL_GROUPS) -> pd
 def test_spark_equals_duckdb(stream: Stream) -> None:
     assume(stream.labels.num_rows > 10 and len(stream.transactions["as_of"].unique()) > 10)
     assert differing(built_on_spark(stream), built(stream)) == []
+
+
+DECLARED = {
+    "big": {"aggregate": "sum", "of": "amount / 3", "key": "store", "where": "amount > 9.5"},
+    "before": {"aggregate": "last", "of": "channel", "key": "account+store"},
+    "over": {"sql": "CASE WHEN channel LIKE 'on%' THEN amount / (amount - 10) ELSE ln(big) END"},
+    "is_odd": {"sql": "store_count_7d > 0 AND NOT (channel = 'it''s')"},
+}
+
+
+@needs_spark
+def test_declared_keys_and_features_equal_duckdbs() -> None:
+    (group,) = portfolio_groups(
+        transactions_schema().names,
+        order=("store",),
+        keys={"store": Key(column="merchant_id", meaning="store", spans=("7d",))},
+        features={
+            name: Declared(group="store", meaning=name, span="" if "sql" in said else "7d", **said)
+            for name, said in DECLARED.items()
+        },
+    )
+    wanted = {"store_count_7d", "store_new_for_account", *DECLARED}
+    few = tuple(replace(one, shown=one.name in wanted) for one in group.features)
+    rows = [ROW | {"as_of": START + day * DAY, "amount": 10.0 + day % 3} for day in range(9)]
+    channels = ["online", None, "it's", "pos", "online"]
+    rows = [one | {"channel": channels[at % 5]} for at, one in enumerate(rows)]
+    stream = stream_of(rows, [])
+    groups = (replace(group, features=few),)
+    assert differing(built_on_spark(stream, groups), built(stream, groups)) == []
 
 
 @needs_spark

@@ -181,6 +181,17 @@ def test_knots_close_to_one_another_round_as_torch_rounds_them(
     assert_same(close, Scorer(export(close, tmp_path / "exported")), rows)
 
 
+def test_values_beyond_those_known_by_name_are_hashed_alike(bundle: Bundle, tmp_path: Path) -> None:
+    """The networks know 1,200 countries by their hash, the boosting some of them by name."""
+    rows = training_rows(2400)
+    countries = pa.array([f"c{number % 1200}" for number in range(2400)])
+    rows = rows.set_column(rows.column_names.index("country"), "country", countries)
+    model = replace(fitted(rows, GROUPS), stacking=bundle.model.stacking)
+    many = replace(bundle, model=model)
+    asked = table([ROW | {"country": name} for name in ("c1", "c2", "DE", "IS", "never seen")])
+    assert_same(many, Scorer(export(many, tmp_path / "exported")), asked)
+
+
 def test_arrays_of_numpy_are_rows_too(folder: Path) -> None:
     given = {
         "paid": [3.0, None],

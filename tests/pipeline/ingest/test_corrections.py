@@ -114,6 +114,21 @@ def test_a_mended_portfolio_takes_the_same_file_again_as_corrections(tmp_path: P
     assert [taken["amount"] for taken in stored(lake, "transactions")] == [10.0, 12.5]
 
 
+def test_a_key_that_was_declared_later_completes_the_rows_of_files_read_again(
+    tmp_path: Path,
+) -> None:
+    rows = [row("1", mail="a"), row("2", mail="b")]
+    same = "".join(f'{name} = "{name}"\n' for name in row())
+    key = f'[columns]\n{same}[keys.email]\ncolumn = "mail"\nmeaning = "e-mail"\n'
+    lake, _ = take_in(tmp_path, rows)
+    lake, (done,) = take_in(tmp_path, rows, more=key, now=LATER, again=True)
+    found = stored(lake, "transactions")
+    assert (done.taken, done.corrected, stored(lake, "versions")) == (2, 2, [])
+    assert [(one["email"], one["corrected_at"]) for one in found] == [("a", None), ("b", None)]
+    _, (once_more,) = take_in(tmp_path, rows, more=key, now=LATER, again=True)
+    assert (once_more.taken, once_more.known) == (0, 2)
+
+
 def test_a_folder_costs_what_is_new_and_a_file_of_another_name_is_known(tmp_path: Path) -> None:
     portfolio = portfolio_of(tmp_path, source='path = "drop"')
     (tmp_path / "drop").mkdir()
