@@ -26,7 +26,7 @@ from pipeline.ingest.label_rows import (
     read_labels,
     tell_words,
 )
-from pipeline.ingest.quarantine import TORN as TORN_REASON
+from pipeline.ingest.validation import TORN as TORN_REASON
 from pipeline.ingest.validation import EARLY, Reason, counted, sentence_sql, stopping
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
