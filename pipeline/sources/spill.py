@@ -7,7 +7,7 @@ lives is told by the lock that the run holds.
 import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,14 +18,18 @@ LOCK = ".lock"
 @contextmanager
 def spill_folder(parent: Path | None) -> Iterator[Path]:
     """A new folder in the parent, or where the system keeps such; those left behind are removed."""
+    new = [] if parent is None else [one for one in (parent, *parent.parents) if not one.exists()]
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale(parent)
-    with TemporaryDirectory(dir=parent, prefix=PREFIX) as made:  # mode 0700
-        folder = Path(made)
-        with (folder / LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
+    try:
+        with TemporaryDirectory(dir=parent, prefix=PREFIX) as made:  # mode 0700
+            folder = Path(made)
+            with (folder / LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield folder
+    finally:
+        _remove_empty(new)
 
 
 def remove_stale(parent: Path) -> None:
@@ -34,6 +38,13 @@ def remove_stale(parent: Path) -> None:
         lock = folder / LOCK
         if lock.is_file() and not _is_held(lock):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Leave no home behind where a first run was refused, nothing written."""
+    for folder in folders:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def _is_held(lock: Path) -> bool:
