@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from pipeline.ingest.coercion import FALSE, NO_DECIMALS, TRUE
 from pipeline.ingest.expressions import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
-from pipeline.proposal.mapping import TIMES, Mapping
+from pipeline.proposal.mapping import TIMES, Mapping, fits
 from pipeline.proposal.money import MoneyForm, amount_expression, find_money
 from pipeline.proposal.profile import Column, Profile
 from pipeline.proposal.times import START, STEPS, TimeForm, find_clock, find_time
-from pipeline.proposal.words import DECLINED, FRAUD, LEGITIMATE, NO_PAYMENT, UNLABELLED, words_of
+from pipeline.proposal.words import (
+    DECLINED,
+    FRAUD,
+    LEGITIMATE,
+    NAMES,
+    NO_PAYMENT,
+    UNLABELLED,
+    likeness,
+    listed,
+    words_of,
+)
 from pipeline.sources.readers import literal
 
 MAX_TYPES = 40
@@ -240,7 +250,7 @@ def _put_amount(
         is_text=not _is_number_in_sql(profile, column),
         is_spent_negative=is_spent_negative,
     )
-    doubts = _guessed(profile, mapping, "amount")
+    doubts = [*_guessed(profile, mapping, "amount"), *_other_money(profile, mapping, column)]
     if len(form.signs) > 1:
         says = f"the amounts have several signs ({', '.join(form.signs[:5])}): of one currency?"
         doubts.append(Doubt(about="amount", says=says, rows=profile.rows_of([column])))
@@ -253,6 +263,23 @@ def _put_amount(
         doubts.append(Doubt(about="amount", says=says, rows=profile.rows_of([column], marked)))
     draft.put("columns", "amount", said or column.name, *doubts)
     return form, tuple(_signs_of(profile, column, form, is_spent_negative))
+
+
+def _other_money(profile: Profile, mapping: Mapping, column: Column) -> list[Doubt]:
+    """Other columns that may as well say how much was paid."""
+    names = [name for names in NAMES["amount"] for name in listed(names)]
+    others = [
+        one
+        for one in profile.columns
+        if one.name not in mapping.taken()
+        and likeness(one.name, names) >= 55
+        and fits("amount", one, profile)
+    ]
+    if not others:
+        return []
+    said = ", ".join(repr(one.name) for one in others[:4])
+    says = f"{said} may be what was paid as well; {column.name!r} is taken."
+    return [Doubt(about="amount", says=says, rows=profile.rows_of([column, *others[:4]]))]
 
 
 def _is_number_in_sql(profile: Profile, column: Column) -> bool:
@@ -340,8 +367,9 @@ def _put_optional(
     said, doubts = column.name, list[Doubt]()
     if ours in TIMES:
         said = _other_time(profile, column, time_format)
-    if ours == "currency" and column.distinct > 1:
-        codes = ", ".join(sorted(profile.values(column)))
+    currencies = sorted({code.upper() for code in profile.values(column)})
+    if ours == "currency" and len(currencies) > 1:
+        codes = ", ".join(currencies)
         says = (
             f"amounts are in several currencies ({codes}); training needs one to count in: write "
             '[currency] reporting = "EUR" and rates = "rates.csv" (currency, day, rate).'

@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from features.groups.catalogue import RESERVED
@@ -54,14 +54,13 @@ class Draft:
         lines = [line for table in self.tables.values() for line in table]
         return [doubt for line in lines for doubt in line.doubts]
 
-    def text(self, *, without: Sequence[str] = ()) -> str:
+    def text(self, *, without: Set[tuple[str, str]] = frozenset()) -> str:
         """The whole file; card-like numbers show their last digits alone, but for values."""
         parts = [_wrapped(sentence) for sentence in self.head]
         for name, lines in self.tables.items():
-            if name.split(".")[0] in without or name in without:
-                continue
-            parts.append(f"\n[{name}]\n" if name else "")
-            parts += [_line(line) for line in lines]
+            written = [line for line in lines if (name, line.key) not in without]
+            parts.append(f"\n[{name}]\n" if name and written else "")
+            parts += [_line(line) for line in written]
         return "".join(parts)
 
 

@@ -16,13 +16,13 @@ from pipeline.proposal.words import (
     LEGITIMATE,
     NAMES,
     UNLABELLED,
+    find_alike,
     likeness,
     listed,
     words_of,
 )
 
 MIN_LIKENESS = 30
-MIN_SERIES = 8  # columns that are called alike but for a number
 MIN_KEY_VALUES = 10
 MAX_LABELS, MAX_CHANNELS = 8, 60
 # who is paid: a retailer where few are paid by many, else a person
@@ -240,14 +240,9 @@ def _is_id(column: Column) -> bool:
 
 def find_series(columns: Sequence[Column]) -> Iterable[Series]:
     """Columns that are called alike but for a number, eight of them at least."""
-    found: dict[str, list[Column]] = {}
-    for column in columns:
-        parts = re.fullmatch(r"(.*?[A-Za-z_.\- ])([0-9]+)", column.name)
-        if parts and not re.fullmatch("column", parts[1]):
-            found.setdefault(parts[1], []).append(column)
-    for prefix, members in found.items():
-        if len(members) < MIN_SERIES:
-            continue
+    by_name = {column.name: column for column in columns}
+    for prefix, alike in find_alike(by_name).items():
+        members = [by_name[name] for name in alike]
         names = {column.name for column in members}
         escaped = re.sub(r"([*?\[])", r"[\1]", prefix)
         others = [one.name for one in columns if one.name not in names]

@@ -17,6 +17,7 @@ from pipeline.ingest.coercion import as_text, country_codes
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
 from pipeline.proposal.sample import Sheet
+from pipeline.proposal.words import find_alike
 from pipeline.sources.files import source_files
 from pipeline.sources.readers import (
     PLACE,
@@ -32,11 +33,9 @@ from pipeline.sources.readers import (
 MAX_ROWS = 150_000  # of the sheet
 FEW = 2_000
 MAX_SHOWN = 3
-CURRENCIES = (
-    "AED ARS AUD BDT BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP GEL HKD HUF IDR ILS INR "
-    "IQD ISK JOD JPY KES KRW KWD KZT LKR MAD MXN MYR NGN NOK NZD OMR PEN PHP PKR PLN PYG QAR RON "
-    "RSD RUB SAR SEK SGD THB TND TRY TWD TZS UAH UGX USD UYU VND XAF XOF ZAR"
-).split()
+MAX_CODES = 400
+SLOW = "in_clause"  # hundreds of columns with a list of words each take minutes with it
+CURRENCIES = ["AED", "ARS", "AUD", "BDT", "BGN", "BHD", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "GEL", "HKD", "HUF", "IDR", "ILS", "INR", "IQD", "ISK", "JOD", "JPY", "KES", "KRW", "KWD", "KZT", "LKR", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "OMR", "PEN", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TND", "TRY", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "VND", "XAF", "XOF", "ZAR"]
 SIGN = rf"[A-Z]{{0,2}}[$]|[€£¥₹₽₩₺฿]|kr|zł|Kč|{'|'.join(CURRENCIES)}"
 FORMS = {
     "whole": r"[+-]?[0-9]+(\.0+)?",
@@ -162,6 +161,8 @@ def profiled(sheet: Sheet, folder: Path) -> Iterator[Profile]:
     """The profile of a sheet, open in a database in memory."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        connection.execute(f"SET disabled_optimizers = '{SLOW}'")
         connection.execute("SET python_enable_replacements = false")
         deliveries = _read_parts(sheet, folder, connection)
         rows = count_of(connection, "SELECT count(*) FROM sheet")
@@ -190,6 +191,7 @@ def _read_parts(
     for file in source_files(described):
         with duckdb.connect() as reading:
             reading.execute("SET TimeZone = 'UTC'; SET python_enable_replacements = false")
+            reading.execute(f"SET disabled_optimizers = '{SLOW}'")
             delivery = read_file(file, described, reading, folder)
             step = max(1, delivery.records * len(sheet.parts) // MAX_ROWS)
             columns = zip(delivery.columns, delivery.types, strict=True)
@@ -218,30 +220,38 @@ def _columns(
     connection: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]
 ) -> Iterator[Column]:
     names, types = deliveries[0].names, deliveries[0].types
+    alike = {name for found in find_alike(names).values() for name in found}
     for at, (name, kind) in enumerate(zip(names, types, strict=True)):
         value = quoted(numbered(at))
         count, distinct = first_row(
             connection, f"SELECT count({value}), count(DISTINCT {value}) FROM sheet"
         )
-        yield Column(
-            name=name,
-            at=at,
-            kind=kind,
-            count=count,
-            distinct=distinct,
-            shares=_shares(connection, value) if count else {},
-        )
+        forms = ("number",) if name in alike else tuple(FORMS)
+        shares = _shares(connection, value, forms) if count else {}
+        if count and name not in alike:
+            shares |= _shares_of_codes(connection, value)
+        yield Column(name=name, at=at, kind=kind, count=count, distinct=distinct, shares=shares)
 
 
-def _shares(connection: duckdb.DuckDBPyConnection, value: str) -> dict[str, float]:
+def _shares(
+    connection: duckdb.DuckDBPyConnection, value: str, forms: Sequence[str]
+) -> dict[str, float]:
     """Share of the values that are of each form."""
-    asked = [f"regexp_full_match(v, {literal(form)})" for form in FORMS.values()]
-    codes = ", ".join(literal(code) for code in CURRENCIES)
-    countries = ", ".join(literal(code) for code in {*country_codes(), *country_codes().values()})
-    asked += [f"upper(v) IN ({codes})", f"upper(v) IN ({countries})"]
-    means = ", ".join(f"coalesce(avg({one}::INT), 0)" for one in asked)
+    asked = [f"avg(regexp_full_match(v, {literal(FORMS[form])})::INT)" for form in forms]
+    means = ", ".join(f"coalesce({one}, 0)" for one in asked)
     found = first_row(
         connection,
         f"SELECT {means} FROM (SELECT trim({value}) AS v FROM few WHERE {value} IS NOT NULL)",
     )
-    return dict(zip((*FORMS, "currency", "country"), found, strict=True))
+    return dict(zip(forms, found, strict=True))
+
+
+def _shares_of_codes(connection: duckdb.DuckDBPyConnection, value: str) -> dict[str, float]:
+    """Share of the different values that are a currency's or a country's code or name."""
+    rows = connection.execute(
+        f"SELECT DISTINCT upper(trim({value})) FROM few WHERE {value} IS NOT NULL LIMIT {MAX_CODES}"
+    ).fetchall()
+    values = {str(one) for (one,) in rows}
+    codes = country_codes()
+    known = {"currency": {*CURRENCIES}, "country": {*codes, *codes.values()}}
+    return {form: len(values & words) / max(1, len(values)) for form, words in known.items()}

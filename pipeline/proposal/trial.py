@@ -10,7 +10,8 @@ from features.schema import SchemaError
 from pipeline.ingest.ingest import Ingested, StoppedError, ingest
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError, read_portfolio
-from pipeline.portfolio_tables import PortfolioTables
+from pipeline.portfolio_tables import ExtraColumn, Labels, PortfolioTables, Source
+from pipeline.proposal.draft import Draft
 from pipeline.proposal.proposal import Proposal
 from pipeline.proposal.sample import Sheet
 
@@ -46,9 +47,9 @@ def try_out(proposal: Proposal, *, now: datetime, folder: Path) -> Trial:
 
 def _on_parts(proposal: Proposal, folder: Path) -> Portfolio:
     """The proposed portfolio, reading the parts that were looked at in the files' place."""
-    unknown = [name for name in proposal.draft.tables if not _is_known(name)]
     file = folder / "portfolio.toml"
-    file.write_text(proposal.draft.text(without=unknown), encoding="utf-8")
+    text = proposal.draft.text(without=_unknown(proposal.draft))
+    file.write_text(text, encoding="utf-8")
     portfolio = read_portfolio(file)
     changed: dict[str, Any] = {"path": _parts(proposal.sheets, portfolio.source.path)}
     tables: Mapping[str, str] = getattr(portfolio.source, "tables", {})
@@ -67,5 +68,14 @@ def _parts(sheets: Mapping[str, Sheet], path: str) -> str:
     return str(parts[0] if len(parts) == 1 else parts[0].parent)
 
 
-def _is_known(table: str) -> bool:
-    return table.split(".")[0] in {"", *PortfolioTables.model_fields}
+def _unknown(draft: Draft) -> set[tuple[str, str]]:
+    """Lines of the draft that no portfolio knows yet, by table and key."""
+    source, labels = {*Source.model_fields}, {*Labels.model_fields}
+    found = {("source", key) for key in ("tables", "query") if "tables" not in source}
+    found |= {("labels", key) for key in ("path", "columns") if "path" not in labels}
+    absent = [
+        *(["keys."] if "keys" not in PortfolioTables.model_fields else []),
+        *(["groups.extra."] if "columns" not in ExtraColumn.model_fields else []),
+    ]
+    tables = [name for name in draft.tables if name.startswith((*absent, "-"))]
+    return found | {(name, line.key) for name in tables for line in draft.tables[name]}

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+MIN_ALIKE = 8  # columns that are called alike but for a number
 # Ours, each with names of theirs: the telling ones, then what may be it where nothing else is.
 NAMES: dict[str, tuple[str, str]] = {
     "transaction_id": (
@@ -222,3 +223,17 @@ def likeness(name: str, known: Iterable[str]) -> int:
         if ends or (starts and len(other) > 1):
             best = max(best, 55 + 5 * len(other))
     return best
+
+
+def find_alike(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names that are alike but for a number at their end, eight of them at least, by their start.
+
+    >>> find_alike([f"V{at}" for at in range(1, 10)] + ["card1"])["V"][:2]
+    ['V1', 'V2']
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = re.fullmatch(r"(.*?[A-Za-z_.\- ])([0-9]+)", name)
+        if parts and parts[1] != "column":
+            found.setdefault(parts[1], []).append(name)
+    return {start: alike for start, alike in found.items() if len(alike) >= MIN_ALIKE}
