@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from features.schema import REQUIRED
 from pipeline.ingest.coercion import FALSE, NO_DECIMALS, TRUE
 from pipeline.ingest.expressions import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
-from pipeline.proposal.mapping import TIMES, Mapping, fits
+from pipeline.proposal.mapping import TIMES, Mapping, find_mapping, fits
 from pipeline.proposal.money import MoneyForm, amount_expression, find_money
 from pipeline.proposal.profile import Column, Profile
 from pipeline.proposal.times import START, STEPS, TimeForm, find_clock, find_time
@@ -56,6 +57,15 @@ def put_columns(
         draft.put("columns", "is_fraud", mapping.columns["is_fraud"].name)
     where = (*spent, *_no_payments(profile, mapping))
     return Facts(**{**vars(time), "money": money, "where": where})
+
+
+def put_joined(draft: Draft, profile: Profile, mapping: Mapping, time_format: str) -> None:
+    """What a joined table tells of a payment beside its own columns."""
+    told = find_mapping(profile, {})
+    for ours, column in told.columns.items():
+        is_own = ours in REQUIRED or ours in ("is_fraud", "label_known_at", "known_at")
+        if not is_own and ours not in mapping.columns:
+            _put_optional(draft, profile, ours, column, time_format)
 
 
 def _guessed(profile: Profile, mapping: Mapping, ours: str) -> list[Doubt]:
@@ -219,6 +229,7 @@ def _put_composite(draft: Draft, profile: Profile, mapping: Mapping) -> None:
         )
         draft.ask("columns", "account_id", says, _first_rows(profile))
         return
+    mapping.composite = tuple(parts)
     said = f"concat_ws('-', {', '.join(named(part.name) for part in parts)})"
     says = (
         "no column says who pays, so these together stand for it: people who share them are taken "
@@ -302,7 +313,10 @@ def _signs_of(
     if not form.negatives:
         return []
     is_plain = _is_number_in_sql(profile, column)
-    below = f"{name} < 0" if is_plain else f"(contains({name}, '-') OR contains({name}, '('))"
+    below = f"contains({name}, '-')"
+    if form.has_brackets:
+        below = f"({below} OR contains({name}, '('))"
+    below = f"{name} < 0" if is_plain else below
     if is_spent_negative:
         says = (
             f"{form.negatives:,} amounts are below 0 and {form.others:,} above: those below are "

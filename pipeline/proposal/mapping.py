@@ -32,7 +32,7 @@ TIMES = ("event_time", "known_at", "label_known_at", "account_opened_at", "socia
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Columns without a meaning of their own, such as V1 to V339, and the pattern of their names."""
+    """Columns without a meaning of their own, such as V1 to V339, and their names' pattern."""
 
     name: str
     pattern: str
@@ -41,11 +41,15 @@ class Series:
 
 @dataclass(kw_only=True)
 class Mapping:
-    """Ours with the column of theirs that it is; `guessed` are those found by content alone."""
+    """Ours with the column of theirs that it is; `guessed` are those found by content alone.
+
+    `composite` are columns that stand for the account together, where none does.
+    """
 
     columns: dict[str, Column] = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
     series: tuple[Series, ...] = ()
+    composite: tuple[Column, ...] = ()
 
     def taken(self) -> set[str]:
         """Names of theirs that have a meaning."""
@@ -57,7 +61,7 @@ def find_mapping(profile: Profile, parts: dict[str, Column]) -> Mapping:
 
     `parts` are the columns of which a date is put together.
     """
-    series = tuple(find_series(profile.columns))
+    series = tuple(find_series(profile, profile.sheet.names))
     in_series = {column.name for one in series for column in one.columns}
     passed = in_series | {column.name for column in parts.values()}
     free = [column for column in profile.columns if column.name and column.name not in passed]
@@ -238,14 +242,14 @@ def _is_id(column: Column) -> bool:
     return bool(says_so) or column.name.startswith("column")
 
 
-def find_series(columns: Sequence[Column]) -> Iterable[Series]:
-    """Columns that are called alike but for a number, eight of them at least."""
-    by_name = {column.name: column for column in columns}
+def find_series(profile: Profile, names_in_all: Sequence[str]) -> Iterable[Series]:
+    """Columns that are called alike but for a number, with a pattern that no other name fits."""
+    by_name = profile.by_name
     for prefix, alike in find_alike(by_name).items():
         members = [by_name[name] for name in alike]
         names = {column.name for column in members}
         escaped = re.sub(r"([*?\[])", r"[\1]", prefix)
-        others = [one.name for one in columns if one.name not in names]
+        others = [name for name in names_in_all if name not in names]
         patterns = (f"{escaped}*", f"{escaped}[0-9]*")
         fitting = [one for one in patterns if not any(fnmatchcase(name, one) for name in others)]
         name = "_".join(words_of(prefix)) or "column"
@@ -279,7 +283,7 @@ def _repeats(column: Column, profile: Profile) -> bool:
 
 def unmapped(profile: Profile, mapping: Mapping, parts: dict[str, Column]) -> list[str]:
     """Names of the columns that nothing is made of."""
-    used = mapping.taken() | {column.name for column in parts.values()}
+    used = mapping.taken() | {column.name for column in (*parts.values(), *mapping.composite)}
     used |= {column.name for one in mapping.series for column in one.columns}
     used |= {column.name for column, _ in find_keys(profile, mapping).values()}
     return [column.name for column in profile.columns if column.name and column.name not in used]

@@ -46,7 +46,7 @@ def find_money(profile: Profile, column: Column, *, without_decimals: bool = Fal
     elif thousands == "." and not decimal:
         number = f"replace({number}, '.', '')"
     number = f"TRY_CAST(replace({number}, ',', '') AS DOUBLE)"
-    if column.is_mostly("number") and not decimal == "," and not thousands:
+    if column.is_mostly("number") and decimal != "," and not thousands:
         number = f"abs(TRY_CAST({value} AS DOUBLE))"
     form = MoneyForm(
         number=number,

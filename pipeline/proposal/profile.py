@@ -35,7 +35,13 @@ FEW = 2_000
 MAX_SHOWN = 3
 MAX_CODES = 400
 SLOW = "in_clause"  # hundreds of columns with a list of words each take minutes with it
-CURRENCIES = ["AED", "ARS", "AUD", "BDT", "BGN", "BHD", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP", "EUR", "GBP", "GEL", "HKD", "HUF", "IDR", "ILS", "INR", "IQD", "ISK", "JOD", "JPY", "KES", "KRW", "KWD", "KZT", "LKR", "MAD", "MXN", "MYR", "NGN", "NOK", "NZD", "OMR", "PEN", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "SAR", "SEK", "SGD", "THB", "TND", "TRY", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "VND", "XAF", "XOF", "ZAR"]
+_CODES = """
+AED ARS AUD BDT BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR
+GBP GEL HKD HUF IDR ILS INR IQD ISK JOD JPY KES KRW KWD KZT LKR
+MAD MXN MYR NGN NOK NZD OMR PEN PHP PKR PLN PYG QAR RON RSD RUB
+SAR SEK SGD THB TND TRY TWD TZS UAH UGX USD UYU VND XAF XOF ZAR
+"""
+CURRENCIES = tuple(_CODES.split())
 SIGN = rf"[A-Z]{{0,2}}[$]|[€£¥₹₽₩₺฿]|kr|zł|Kč|{'|'.join(CURRENCIES)}"
 FORMS = {
     "whole": r"[+-]?[0-9]+(\.0+)?",

@@ -1,4 +1,4 @@
-"""A whole portfolio.toml proposed from files: what they mean, and each doubt with rows that show it."""
+"""A whole portfolio.toml proposed from files: what they mean, each doubt with rows that show it."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
-from pipeline.proposal.columns import Facts, fraud_share, put_columns, put_labels
+from pipeline.proposal.columns import Facts, fraud_share, put_columns, put_joined, put_labels
 from pipeline.proposal.draft import Doubt, Draft, named
-from pipeline.proposal.mapping import Mapping, find_keys, find_mapping, unmapped
+from pipeline.proposal.mapping import Mapping, find_keys, find_mapping, find_series, unmapped
 from pipeline.proposal.money import find_decimal
 from pipeline.proposal.profile import Column, Profile, profiled
 from pipeline.proposal.related import Related, find_related
@@ -70,10 +70,13 @@ def _propose(profiles: list[Profile], *, out: Path, folder: Path) -> Proposal:
     draft.put("", "name", _name(profile.sheet))
     draft.tables |= {name: [] for name in ("source", "source.csv", "columns")}
     facts = put_columns(draft, profile, mapping, parts)
+    for other in related:
+        if other.kind == "join":
+            put_joined(draft, other.profile, mapping, facts.time_format)
     sheets = _put_source(draft, profile, mapping, facts, related, home=home)
     _put_csv(draft, profile, mapping, facts, folder)
     _put_labels(draft, profile, mapping, related, home=home, sheets=sheets)
-    _put_groups(draft, profile, mapping, related)
+    _put_groups(draft, profile, related)
     _put_keys(draft, profile, mapping, parts)
     _put_review(draft, profile, mapping, facts)
     draft.tables = {name: lines for name, lines in draft.tables.items() if lines}
@@ -123,8 +126,8 @@ def _head(
     if left:
         more = f" and {len(left) - 40} more" if len(left) > 40 else ""
         lines.append(
-            f"Not taken, since none of Strata's columns is like them: {', '.join(left[:40])}{more}. "
-            "[groups.extra] takes a column of your own as a fact."
+            "Not taken, since none of Strata's columns is like them: "
+            f"{', '.join(left[:40])}{more}. [groups.extra] takes one as a fact of your own."
         )
     for other in strangers:
         names = ", ".join(other.sheet.names[:8])
@@ -231,14 +234,21 @@ def path_of(sheet: Sheet, home: Path) -> str:
     if folder != home and {*_data_files(folder)} == {*files}:
         return _relative(folder, home)
     names = [file.relative_to(folder).as_posix() for file in files]
-    first = os.path.commonprefix(names)
-    last = os.path.commonprefix([name[len(first) :][::-1] for name in names])[::-1]
+    first = _common_start(names)
+    last = _common_start([name[len(first) :][::-1] for name in names])[::-1]
     deep = "**/" if any("/" in name[len(first) :] for name in names) else ""
     return (
         _relative(folder, home) + f"/{first}{deep}*{last}"
         if folder != home
         else f"{first}{deep}*{last}"
     )
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """What all names begin with, as do the first and the last of them in their order."""
+    first, last = min(names), max(names)
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((at for at, (one, other) in pairs if one != other), len(first))]
 
 
 def _data_files(folder: Path) -> list[Path]:
@@ -251,13 +261,10 @@ def _relative(path: Path, home: Path) -> str:
 
 def _put_identity(draft: Draft, profile: Profile, mapping: Mapping, facts: Facts) -> None:
     """Without an id, a row is told from others by these columns, frozen here."""
-    chosen = [*facts.time_rows, *mapping.columns.values()]
+    chosen = [*facts.time_rows, *mapping.composite, *mapping.columns.values()]
     label = mapping.columns.get("is_fraud")
     known = mapping.columns.get("label_known_at")
     columns = {one.name: one for one in chosen if one not in (label, known)}
-    for column in profile.columns:
-        if not mapping.columns.get("account_id") and column.name.startswith(("card", "addr")):
-            columns.setdefault(column.name, column)
     listed = ", ".join(column.sql for column in columns.values())
     if not listed:
         return
@@ -408,13 +415,11 @@ def _put_labels_apart(
         put_labels(draft, apart.profile, apart.label)
 
 
-def _put_groups(
-    draft: Draft, profile: Profile, mapping: Mapping, related: Sequence[Related]
-) -> None:
+def _put_groups(draft: Draft, profile: Profile, related: Sequence[Related]) -> None:
     """Columns without a meaning of their own, by the pattern of their names."""
     joined = [one.profile for one in related if one.kind == "join"]
-    found = [(profile, one) for one in mapping.series]
-    found += [(other, one) for other in joined for one in find_mapping(other, {}).series]
+    names = [name for one in (profile, *joined) for name in one.sheet.names]
+    found = [(one, series) for one in (profile, *joined) for series in find_series(one, names)]
     for seen_in, series in found:
         numbers = [one for one in series.columns if one.is_number or not one.count]
         is_number = 2 * len(numbers) >= len(series.columns)

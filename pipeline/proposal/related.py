@@ -75,9 +75,10 @@ def _named(ours: str, profile: Profile, own: Column) -> Column | None:
     telling, weak = NAMES[ours]
     names = [*listed(telling), *listed(weak)]
     for column in profile.columns:
-        if column is not own and column.count and likeness(column.name, names) >= 55:
-            if column.distinct <= 12 and find_time(profile, column) is None:
-                return column
+        is_other = column is not own and column.count and column.distinct <= 12
+        is_called = likeness(column.name, names) >= 55
+        if is_other and is_called and find_time(profile, column) is None:
+            return column
     return None
 
 
@@ -91,7 +92,7 @@ def _reported(profile: Profile, own: Column) -> Column | None:
 
 
 def _shared_ids(main: Profile, other: Profile, mapping: Mapping) -> tuple[Column, Column] | None:
-    """Columns of both tables with the same values: the payment's id first, else a name in common."""
+    """Columns of both with the same values: the payment's id first, else a name in common."""
     own_id = mapping.columns.get("transaction_id")
     pairs = [(own_id, one) for one in other.columns] if own_id is not None else []
     for column in other.columns:

@@ -1,4 +1,4 @@
-"""What a proposal says when it is made: what each column is taken to be, what is doubted, a trial."""
+"""What is said of a proposal: what each column is taken to be, what is doubted, a dry run."""
 
 import re
 from collections.abc import Iterator, Sequence

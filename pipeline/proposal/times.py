@@ -1,4 +1,4 @@
-"""How times are written: by their type, ISO 8601, a pattern, counted since 1970 or since a start."""
+"""How times are written: as a type, ISO 8601, a pattern, counted since 1970 or from a start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +109,8 @@ def _disorder(profile: Profile, column: Column, pattern: str) -> int:
     moment = f"TRY_STRPTIME({column.sql}, {literal(pattern)})"
     (count,) = profile.ask(
         "count(*) FILTER (moment < before OR moment > current_date + 1)",
-        given=f"(SELECT {moment} AS moment, lag({moment}) OVER (ORDER BY place) AS before FROM sheet)",
+        given=f"(SELECT {moment} AS moment, lag({moment}) OVER (ORDER BY place) AS before "
+        "FROM sheet)",
     )
     return int(str(count))
 
