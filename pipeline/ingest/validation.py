@@ -64,7 +64,7 @@ class Reason:
             )
         if rule == "below 0":
             return 'write amount = "abs(their_amount)", or leave out what is no payment by where'
-        return f"mend {column} in [columns]"
+        return f"mend {column} in {'[source]' if column == 'where' else '[columns]'}"
 
 
 def entry(column: str, rule: str, shown: str, broken: str) -> str:
