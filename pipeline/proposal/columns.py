@@ -8,7 +8,7 @@ from pipeline.ingest.expressions import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
 from pipeline.proposal.mapping import TIMES, Mapping, find_mapping, fits
 from pipeline.proposal.money import MoneyForm, amount_expression, find_money
-from pipeline.proposal.profile import Column, Profile
+from pipeline.proposal.profile import Column, Profile, masked
 from pipeline.proposal.times import START, STEPS, TimeForm, find_clock, find_time
 from pipeline.proposal.words import (
     DECLINED,
@@ -196,6 +196,15 @@ def _put_account(draft: Draft, profile: Profile, mapping: Mapping) -> None:
             "than who pays; histories of accounts need one that comes again."
         )
         doubts.append(Doubt(about="account_id", says=says, rows=profile.rows_of([column])))
+    values = profile.values(column)
+    cards = [value for value in values if masked(value) != value]
+    if 2 * len(cards) > len(values):
+        says = (
+            f"{column.name!r} looks like real card numbers, which a lake should not hold: write "
+            f"\"sha256('a secret of yours' || {named(column.name)})\", or, where they are tokens, "
+            f'tokens = ["{column.name}"] in [source].'
+        )
+        doubts.append(Doubt(about="account_id", says=says, rows=profile.rows_of([column])))
     draft.put("columns", "account_id", said, *doubts)
 
 
@@ -272,6 +281,9 @@ def _put_amount(
         )
         marked = f"regexp_full_match({column.sql}, '.*[.,][0-9]{{3}}.*')"
         doubts.append(Doubt(about="amount", says=says, rows=profile.rows_of([column], marked)))
+    if form.negatives and not form.others:
+        says = "all amounts are below 0: their sign is taken away."
+        doubts.append(Doubt(about="amount", says=says, rows=profile.rows_of([column])))
     draft.put("columns", "amount", said or column.name, *doubts)
     return form, tuple(_signs_of(profile, column, form, is_spent_negative))
 
@@ -310,7 +322,7 @@ def _signs_of(
 ) -> list[tuple[str, Doubt]]:
     """What a condition on the amount's sign leaves out, where there are two signs."""
     name = named(column.name)
-    if not form.negatives:
+    if not form.negatives or not form.others:
         return []
     is_plain = _is_number_in_sql(profile, column)
     below = f"contains({name}, '-')"

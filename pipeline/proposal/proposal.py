@@ -73,6 +73,11 @@ def _propose(profiles: list[Profile], *, out: Path, folder: Path) -> Proposal:
     for other in related:
         if other.kind == "join":
             put_joined(draft, other.profile, mapping, facts.time_format)
+    if {*NEEDED} <= {*draft.missing}:
+        raise PortfolioError(
+            f"{profile.sheet.files[0].path} has neither times nor money nor anybody who pays, so "
+            f"no payments (its columns are {', '.join(profile.sheet.names[:12])}); name other files"
+        )
     sheets = _put_source(draft, profile, mapping, facts, related, home=home)
     _put_csv(draft, profile, mapping, facts, folder)
     _put_labels(draft, profile, mapping, related, home=home, sheets=sheets)

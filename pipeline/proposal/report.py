@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.ingest.ingest import Ingested
+from pipeline.portfolio import PortfolioError
 from pipeline.proposal.profile import masked
 from pipeline.proposal.proposal import Proposal, propose
 from pipeline.proposal.trial import Trial, try_out
@@ -30,7 +31,10 @@ def propose_and_try(paths: Sequence[Path], *, out: Path, now: datetime) -> Propo
     Raises PortfolioError where the files cannot be read.
     """
     with TemporaryDirectory() as folder:
-        proposal = propose(paths, out=out, folder=Path(folder))
+        try:
+            proposal = propose(paths, out=out, folder=Path(folder))
+        except PortfolioError as error:
+            raise PortfolioError(masked(PART.sub("", str(error)))) from error
         trial = None
         if not proposal.draft.missing:
             trial = try_out(proposal, now=now, folder=Path(folder))
@@ -90,6 +94,6 @@ def _unanswered(proposal: Proposal, out: Path) -> str:
         return ""
     names = " and ".join(missing)
     return (
-        f"{out} lacks {names} in [columns], which no column of the files says; write it where the "
-        "file says TO WRITE, then strata ingest it with --dry-run"
+        f"{out} lacks {names} in [columns], which no column of the files says; write it where "
+        f"{out} says TO WRITE, then strata ingest {out} --dry-run"
     )

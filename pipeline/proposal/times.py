@@ -58,7 +58,7 @@ def find_time(profile: Profile, column: Column) -> TimeForm | None:
             has_offset=column.is_mostly("offset", 0.9) and not column.is_mostly("date"),
             is_date=column.is_mostly("date"),
         )
-    if column.is_mostly("dated", 0.9) and not column.is_mostly("decimals", 0.9):
+    if column.is_mostly("dated", 0.9):
         found = _pattern(profile, column)
         if found is not None:
             return found
