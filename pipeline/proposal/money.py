@@ -1,9 +1,10 @@
 """How amounts are written: signs of a currency, decimals, negatives, whole numbers of cents."""
 
+import re
 from dataclasses import dataclass
 
 from pipeline.ingest.coercion import APART, UNMISTAKABLE
-from pipeline.proposal.profile import Column, Profile
+from pipeline.proposal.profile import SIGN, Column, Profile
 from pipeline.proposal.words import words_of
 from pipeline.sources.readers import literal
 
@@ -71,8 +72,8 @@ def _signs(profile: Profile, column: Column) -> tuple[tuple[str, ...], bool]:
     left = f"trim(regexp_replace({column.sql}, '[-+0-9., ''\\x{{00a0}}\\x{{202f}}]', '', 'g'))"
     (found,) = profile.ask(f"list(DISTINCT {left}) FILTER ({left} <> '')")
     signs = sorted(str(one) for one in found) if isinstance(found, list) else []
-    plain = {sign.strip("()") for sign in signs} - {""}
-    return tuple(sorted(plain)), any("(" in sign for sign in signs)
+    plain = {sign.strip("()") for sign in signs if re.fullmatch(rf"[(]?({SIGN})?[)]?", sign)} - {""}
+    return tuple(sorted(plain)), any(sign.startswith("(") for sign in signs)
 
 
 def find_decimal(profile: Profile, column: Column) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from pipeline.proposal.profile import Column, Profile, profiled
 from pipeline.proposal.related import Related, find_related
 from pipeline.proposal.sample import Sheet, find_files, find_sheets, take_parts
 from pipeline.proposal.times import find_parts
-from pipeline.sources.readers import find_dialect
+from pipeline.sources.readers import find_dialect, literal
 from pipeline.sources.text_files import open_text
 
 NEEDED = ("event_time", "amount", "account_id")
@@ -26,6 +26,7 @@ MIN_CAPACITY, MAX_CAPACITY = 5, 100
 REVIEWED_SHARE = 0.01  # of a day's payments
 LARGE_FRAUD_SHARE = 0.2
 DELAY = "7d"
+NO_VALUE = "unknown|missing|empty|not available|not provided|n[.]a[.]|leer|unbekannt|inconnu|vide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,13 +348,13 @@ def _further_nulls(profile: Profile, mapping: Mapping) -> list[tuple[str, str]]:
         form = next((one for one in ("number", "iso", "ip") if column.is_mostly(one, 0.5)), "")
         if not form or column.kind != "VARCHAR":
             continue
-        is_odd = f"regexp_full_match({column.sql}, '[-?.x*_ ]{{1,5}}|[A-Za-z ]{{2,12}}')"
+        is_odd = f"regexp_full_match(lower({column.sql}), '[-?.x*_ ]{{1,5}}|{NO_VALUE}')"
         odd = profile.connection.execute(
             f"SELECT DISTINCT {column.sql} FROM sheet WHERE {is_odd} ORDER BY 1 LIMIT 4"
         ).fetchall()
         if 0 < len(odd) < 4:
             for (word,) in odd:
-                rows = profile.rows_of([column], f"{column.sql} = '{word}'")
+                rows = profile.rows_of([column], f"{column.sql} = {literal(word)}")
                 found.append((str(word), rows[0]))
     return found
 

@@ -20,6 +20,7 @@ from pipeline.sources.readers import count_of, find_dialect, literal, unreadable
 from pipeline.sources.text_files import HEAD, LineCounter, read_head
 
 WHOLE_BYTES = {"csv": 24 << 20, "jsonl": 24 << 20, "parquet": 12 << 20}  # of all files together
+PART_BYTES = 8 << 20  # of a large one
 NAMES_BYTES = 1 << 16
 ROWS = 120_000  # of a large Parquet file
 MAX_FILES = 3  # of a folder: the first, one from its middle, the last
@@ -187,7 +188,7 @@ def _part(file: SourceFile, folder: Path, at: int, share: float) -> Path:
     if file.form == "parquet":
         _copy_rows(file, part, int(ROWS * share))
     else:
-        part.write_bytes(_lines(file, int(WHOLE_BYTES[file.form] * share)))
+        part.write_bytes(_lines(file, int(PART_BYTES * share)))
     return part
 
 

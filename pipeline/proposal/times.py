@@ -104,15 +104,16 @@ def _swapped(pattern: str) -> str:
     return ""
 
 
-def _disorder(profile: Profile, column: Column, pattern: str) -> int:
-    """How many rows are earlier than the one before them, or later than today."""
+def _disorder(profile: Profile, column: Column, pattern: str) -> tuple[int, int]:
+    """How many rows are earlier than the one before them or later than today; days in all."""
     moment = f"TRY_STRPTIME({column.sql}, {literal(pattern)})"
-    (count,) = profile.ask(
-        "count(*) FILTER (moment < before OR moment > current_date + 1)",
+    count, days = profile.ask(
+        "count(*) FILTER (moment < before OR moment > current_date + 1), "
+        "coalesce(date_diff('day', min(moment), max(moment)), 0)",
         given=f"(SELECT {moment} AS moment, lag({moment}) OVER (ORDER BY place) AS before "
         "FROM sheet)",
     )
-    return int(str(count))
+    return int(str(count)), int(str(days))
 
 
 def _of_pattern(column: Column, pattern: str, swapped: str) -> TimeForm:
