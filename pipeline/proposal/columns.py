@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 
 from features.schema import REQUIRED
-from pipeline.ingest.coercion import FALSE, NO_DECIMALS, TRUE
+from pipeline.ingest.coercion import NO_DECIMALS
 from pipeline.ingest.expressions import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
+from pipeline.proposal.forms import (
+    START,
+    STEPS,
+    MoneyForm,
+    TimeForm,
+    amount_expression,
+    find_clock,
+    find_money,
+    find_time,
+)
 from pipeline.proposal.mapping import TIMES, Mapping, find_mapping, fits
-from pipeline.proposal.money import MoneyForm, amount_expression, find_money
 from pipeline.proposal.profile import Column, Profile, masked
-from pipeline.proposal.times import START, STEPS, TimeForm, find_clock, find_time
 from pipeline.proposal.words import (
     DECLINED,
-    FRAUD,
-    LEGITIMATE,
     NAMES,
     NO_PAYMENT,
-    UNLABELLED,
     likeness,
     listed,
     words_of,
@@ -24,7 +29,6 @@ from pipeline.proposal.words import (
 from pipeline.sources.readers import literal
 
 MAX_TYPES = 40
-LARGE_FRAUD_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -429,43 +433,3 @@ def _other_time(profile: Profile, column: Column, time_format: str) -> str:
     if form.kind == "pattern" and form.pattern != time_format:
         return f"strptime({name}::VARCHAR, {literal(form.pattern)})"
     return column.name
-
-
-def put_labels(draft: Draft, profile: Profile, column: Column) -> None:
-    """How the labels are written, where true and false, yes and no, 1 and 0 do not say it."""
-    values = [value.strip() for value in profile.values(column)]
-    plain = {value for value in values if value.lower() in (*TRUE, *FALSE)}
-    rest = [value for value in values if value not in plain]
-    rows = profile.rows_of([column], _is_one_of(column, rest)) if rest else ()
-    told = {
-        "fraud": FRAUD.split(),
-        "legitimate": LEGITIMATE.split(),
-        "unlabelled": UNLABELLED.split(),
-    }
-    sorted_in = {
-        kind: [value for value in values if value.lower().replace(" ", "_") in words]
-        for kind, words in told.items()
-    }
-    unknown = [value for value in rest if not any(value in found for found in sorted_in.values())]
-    if not rest:
-        return
-    says = f"labels that say {', '.join(rest[:6])} are read as here."
-    if unknown:
-        says += f" What {', '.join(map(repr, unknown[:6]))} mean is not known: put them in a list."
-    for kind, found in sorted_in.items():
-        if found:
-            doubt = Doubt(about="labels", says=says, rows=rows)
-            draft.put("labels.values", kind, found, *([doubt] if kind == "fraud" else []))
-
-
-def _is_one_of(column: Column, values: list[str]) -> str:
-    return f"trim({column.sql}) IN ({', '.join(literal(value) for value in values)})"
-
-
-def fraud_share(profile: Profile, column: Column) -> float:
-    """Share of frauds of the rows that have a label."""
-    words = ", ".join(literal(word) for word in FRAUD.split())
-    said = f"lower(trim({column.sql}))"
-    unlabelled = ", ".join(literal(word) for word in UNLABELLED.split())
-    (share,) = profile.ask(f"avg(({said} IN ({words}))::INT) FILTER ({said} NOT IN ({unlabelled}))")
-    return float(str(share or 0.0))

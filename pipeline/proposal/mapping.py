@@ -3,13 +3,13 @@
 What is required and is called like nothing known is looked for by its content alone.
 """
 
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
+from pipeline.proposal.forms import find_time
 from pipeline.proposal.profile import Column, Profile
-from pipeline.proposal.times import find_time
 from pipeline.proposal.words import (
     FRAUD,
     KEYS,
@@ -251,11 +251,10 @@ def find_series(profile: Profile, names_in_all: Sequence[str]) -> Iterable[Serie
         escaped = re.sub(r"([*?\[])", r"[\1]", prefix)
         others = [name for name in names_in_all if name not in names]
         patterns = (f"{escaped}*", f"{escaped}[0-9]*")
-        fitting = [one for one in patterns if not any(fnmatchcase(name, one) for name in others)]
+        is_ours_alone = not fnmatch.filter(others, patterns[0])
         name = "_".join(words_of(prefix)) or "column"
-        yield Series(
-            name=name, pattern=fitting[0] if fitting else patterns[1], columns=tuple(members)
-        )
+        pattern = patterns[0] if is_ours_alone else patterns[1]
+        yield Series(name=name, pattern=pattern, columns=tuple(members))
 
 
 def find_keys(profile: Profile, mapping: Mapping) -> dict[str, tuple[Column, str]]:

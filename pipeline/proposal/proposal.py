@@ -1,6 +1,5 @@
 """A whole portfolio.toml proposed from files: what they mean, each doubt with rows that show it."""
 
-import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,22 +9,20 @@ from pathlib import Path
 
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
-from pipeline.proposal.columns import Facts, fraud_share, put_columns, put_joined, put_labels
+from pipeline.proposal.columns import Facts, put_columns, put_joined
 from pipeline.proposal.draft import Doubt, Draft, named
+from pipeline.proposal.forms import find_decimal, find_parts
+from pipeline.proposal.labels import put_labels
 from pipeline.proposal.mapping import Mapping, find_keys, find_mapping, find_series, unmapped
-from pipeline.proposal.money import find_decimal
 from pipeline.proposal.profile import Column, Profile, profiled
 from pipeline.proposal.related import Related, find_related
-from pipeline.proposal.sample import Sheet, find_files, find_sheets, take_parts
-from pipeline.proposal.times import find_parts
+from pipeline.proposal.sample import Sheet, find_files, find_sheets, path_of, take_parts
 from pipeline.sources.readers import find_dialect, literal
 from pipeline.sources.text_files import open_text
 
 NEEDED = ("event_time", "amount", "account_id")
 MIN_CAPACITY, MAX_CAPACITY = 5, 100
 REVIEWED_SHARE = 0.01  # of a day's payments
-LARGE_FRAUD_SHARE = 0.2
-DELAY = "7d"
 NO_VALUE = "unknown|missing|empty|not available|not provided|n[.]a[.]|leer|unbekannt|inconnu|vide"
 
 
@@ -81,7 +78,7 @@ def _propose(profiles: list[Profile], *, out: Path, folder: Path) -> Proposal:
         )
     sheets = _put_source(draft, profile, mapping, facts, related, home=home)
     _put_csv(draft, profile, mapping, facts, folder)
-    _put_labels(draft, profile, mapping, related, home=home, sheets=sheets)
+    put_labels(draft, profile, mapping, related, home=home, sheets=sheets)
     _put_groups(draft, profile, related)
     _put_keys(draft, profile, mapping, parts)
     _put_review(draft, profile, mapping, facts)
@@ -228,43 +225,6 @@ def _table_name(related: Related, at: int) -> str:
     return name if re.match("[a-z]", name) and name != "source" else f"table{at + 1}"
 
 
-def path_of(sheet: Sheet, home: Path) -> str:
-    """The path that names the files of a sheet and no others, as the portfolio in `home` says it.
-
-    A file, a folder, or a pattern; where no pattern names them alone, the nearest one.
-    """
-    files = [file.path.absolute() for file in sheet.files]
-    if len(files) == 1:
-        return _relative(files[0], home)
-    folder = Path(os.path.commonpath([file.parent for file in files]))
-    if folder != home and {*_data_files(folder)} == {*files}:
-        return _relative(folder, home)
-    names = [file.relative_to(folder).as_posix() for file in files]
-    first = _common_start(names)
-    last = _common_start([name[len(first) :][::-1] for name in names])[::-1]
-    deep = "**/" if any("/" in name[len(first) :] for name in names) else ""
-    return (
-        _relative(folder, home) + f"/{first}{deep}*{last}"
-        if folder != home
-        else f"{first}{deep}*{last}"
-    )
-
-
-def _common_start(names: Sequence[str]) -> str:
-    """What all names begin with, as do the first and the last of them in their order."""
-    first, last = min(names), max(names)
-    pairs = enumerate(zip(first, last, strict=False))
-    return first[: next((at for at, (one, other) in pairs if one != other), len(first))]
-
-
-def _data_files(folder: Path) -> list[Path]:
-    return [file.path.absolute() for file in find_files(folder)]
-
-
-def _relative(path: Path, home: Path) -> str:
-    return Path(os.path.relpath(path, home)).as_posix()
-
-
 def _put_identity(draft: Draft, profile: Profile, mapping: Mapping, facts: Facts) -> None:
     """Without an id, a row is told from others by these columns, frozen here."""
     chosen = [*facts.time_rows, *mapping.composite, *mapping.columns.values()]
@@ -357,68 +317,6 @@ def _further_nulls(profile: Profile, mapping: Mapping) -> list[tuple[str, str]]:
                 rows = profile.rows_of([column], f"{column.sql} = {literal(word)}")
                 found.append((str(word), rows[0]))
     return found
-
-
-def _put_labels(
-    draft: Draft,
-    profile: Profile,
-    mapping: Mapping,
-    related: Sequence[Related],
-    *,
-    home: Path,
-    sheets: dict[str, Sheet],
-) -> None:
-    apart = next((one for one in related if one.kind == "labels"), None)
-    label = mapping.columns.get("is_fraud")
-    if apart is not None:
-        _put_labels_apart(draft, apart, home=home, sheets=sheets)
-    elif label is None:
-        says = (
-            "no column says what was fraud: a training needs labels. Map is_fraud in [columns], or "
-            "give the chargebacks' file as path in [labels]; verdicts of analysts are labels, too."
-        )
-        draft.put("labels", "delay", DELAY, Doubt(about="labels", says=says))
-    else:
-        _put_delay(draft, profile, mapping, label)
-        put_labels(draft, profile, label)
-
-
-def _put_delay(draft: Draft, profile: Profile, mapping: Mapping, label: Column) -> None:
-    doubts = []
-    if "label_known_at" not in mapping.columns:
-        says = (
-            "nothing says when a label became known, so each is taken to be known 7 days after its "
-            'payment; chargebacks take longer, such as "30d".'
-        )
-        doubts.append(Doubt(about="labels", says=says, rows=profile.rows_of([label])))
-    share = fraud_share(profile, label)
-    if share > LARGE_FRAUD_SHARE:
-        says = (
-            f"{share:.0%} of the labels are fraud, more than any stream of payments has: where "
-            "legitimate ones were thinned out, write the stream's rate, such as prior = 0.002."
-        )
-        doubts.append(Doubt(about="prior", says=says, rows=profile.rows_of([label])))
-    draft.put("labels", "delay", DELAY, *doubts)
-
-
-def _put_labels_apart(
-    draft: Draft, apart: Related, *, home: Path, sheets: dict[str, Sheet]
-) -> None:
-    path = path_of(apart.profile.sheet, home)
-    sheets[path] = apart.profile.sheet
-    columns = {"transaction_id": apart.own.name, "is_fraud": "true"}
-    if apart.label is not None:
-        columns["is_fraud"] = apart.label.name
-    if apart.reported is not None:
-        columns["label_known_at"] = apart.reported.name
-    shown = [one for one in (apart.own, apart.label, apart.reported) if one is not None]
-    what = "each of its rows is a fraud" if apart.label is None else f"{apart.label.name!r} says it"
-    says = f"{apart.path.name} has labels of these payments: {what}."
-    doubt = Doubt(about="labels", says=says, rows=apart.profile.rows_of(shown))
-    draft.put("labels", "path", path, doubt)
-    draft.put("labels", "columns", columns)
-    if apart.label is not None:
-        put_labels(draft, apart.profile, apart.label)
 
 
 def _put_groups(draft: Draft, profile: Profile, related: Sequence[Related]) -> None:

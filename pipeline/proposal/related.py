@@ -7,9 +7,9 @@ from typing import Literal
 
 import duckdb
 
+from pipeline.proposal.forms import find_time
 from pipeline.proposal.mapping import Mapping
 from pipeline.proposal.profile import Column, Profile
-from pipeline.proposal.times import find_time
 from pipeline.proposal.words import NAMES, likeness, listed, words_of
 
 LABEL_WORDS = {

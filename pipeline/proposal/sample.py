@@ -6,6 +6,7 @@ same form, so that the readers read them like any other.
 
 import codecs
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -232,3 +233,40 @@ def _is_line_a_record(head: bytes) -> bool:
     counter = LineCounter('"')
     counter.add(head)
     return counter.lines == sum(1 for line in head.splitlines() if line.strip())
+
+
+def path_of(sheet: Sheet, home: Path) -> str:
+    """The path that names the files of a sheet and no others, as the portfolio in `home` says it.
+
+    A file, a folder, or a pattern; where no pattern names them alone, the nearest one.
+    """
+    files = [file.path.absolute() for file in sheet.files]
+    if len(files) == 1:
+        return _relative(files[0], home)
+    folder = Path(os.path.commonpath([file.parent for file in files]))
+    if folder != home and {*_data_files(folder)} == {*files}:
+        return _relative(folder, home)
+    names = [file.relative_to(folder).as_posix() for file in files]
+    first = _common_start(names)
+    last = _common_start([name[len(first) :][::-1] for name in names])[::-1]
+    deep = "**/" if any("/" in name[len(first) :] for name in names) else ""
+    return (
+        _relative(folder, home) + f"/{first}{deep}*{last}"
+        if folder != home
+        else f"{first}{deep}*{last}"
+    )
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """What all names begin with, as do the first and the last of them in their order."""
+    first, last = min(names), max(names)
+    pairs = enumerate(zip(first, last, strict=False))
+    return first[: next((at for at, (one, other) in pairs if one != other), len(first))]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return [file.path.absolute() for file in find_files(folder)]
+
+
+def _relative(path: Path, home: Path) -> str:
+    return Path(os.path.relpath(path, home)).as_posix()
