@@ -243,18 +243,28 @@ def _is_id(column: Column) -> bool:
 
 
 def find_series(profile: Profile, names_in_all: Sequence[str]) -> Iterable[Series]:
-    """Columns that are called alike but for a number, with a pattern that no other name fits."""
-    by_name = profile.by_name
-    for prefix, alike in find_alike(by_name).items():
-        members = [by_name[name] for name in alike]
-        names = {column.name for column in members}
-        escaped = re.sub(r"([*?\[])", r"[\1]", prefix)
-        others = [name for name in names_in_all if name not in names]
-        patterns = (f"{escaped}*", f"{escaped}[0-9]*")
-        is_ours_alone = not fnmatch.filter(others, patterns[0])
-        name = "_".join(words_of(prefix)) or "column"
-        pattern = patterns[0] if is_ours_alone else patterns[1]
-        yield Series(name=name, pattern=pattern, columns=tuple(members))
+    """Columns that are called alike but for a number, by patterns that no other name fits.
+
+    A pattern has * and ?, and capitals do not count in it: where `C*` would take `card` in, those
+    of one digit and those of two stand apart.
+    """
+    for start, alike in find_alike(profile.sheet.names).items():
+        members = [profile.by_name[name] for name in alike]
+        others = [name.lower() for name in names_in_all if name not in alike]
+        name = "_".join(words_of(start)) or "column"
+        if not fnmatch.filter(others, f"{_plain(start).lower()}*"):
+            yield Series(name=name, pattern=f"{_plain(start)}*", columns=tuple(members))
+            continue
+        for digits in sorted({len(one) - len(start) for one in alike}):
+            chosen = [one for one in members if len(one.name) - len(start) == digits]
+            pattern = f"{_plain(start)}{'?' * digits}"
+            if not fnmatch.filter(others, pattern.lower()):
+                yield Series(name=f"{name}_{digits}", pattern=pattern, columns=tuple(chosen))
+
+
+def _plain(start: str) -> str:
+    """A name's start as a pattern has it: a sign that is none of its letters stands for itself."""
+    return re.sub(r"[*?\[]", "?", start)
 
 
 def find_keys(profile: Profile, mapping: Mapping) -> dict[str, tuple[Column, str]]:

@@ -159,11 +159,12 @@ def _parts(sheets: Mapping[str, Sheet], path: str) -> str:
 def _unknown(draft: Draft) -> set[tuple[str, str]]:
     """Lines of the draft that no portfolio knows yet, by table and key."""
     source, labels = {*Source.model_fields}, {*Labels.model_fields}
+    known = {*ExtraColumn.model_fields, *source}
     found = {("source", key) for key in ("tables", "query") if "tables" not in source}
     found |= {("labels", key) for key in ("path", "columns") if "path" not in labels}
     absent = [
         *(["keys."] if "keys" not in PortfolioTables.model_fields else []),
-        *(["groups.extra."] if "columns" not in ExtraColumn.model_fields else []),
+        *(["groups.extra."] if not {"columns", "tables"} <= known else []),
     ]
     tables = [name for name in draft.tables if name.startswith((*absent, "-"))]
     return found | {(name, line.key) for name in tables for line in draft.tables[name]}

@@ -82,7 +82,9 @@ def test_two_tables_are_joined_by_the_id_they_share(tmp_path: Path) -> None:
     assert "LEFT JOIN train_identity ON source.TransactionID =" in source["query"]
     assert said(proposed)["columns"]["account_id"].startswith("concat_ws('-', card1, card2")
     assert extra["v"] == {"group": "amount", "kind": "number", "columns": "V*"}
-    assert extra["d"]["columns"] == "D[0-9]*"  # DeviceType is another thing
+    assert extra["d_1"]["columns"] == "D?"  # D* would take DeviceType
+    assert extra["d_2"]["columns"] == "D??"
+    assert extra["c_1"]["columns"] == "C?"  # C* would take card1: capitals do not count
     assert extra["m"]["kind"] == "category"
     assert "counts from a start that the file does not say" in " ".join(proposed.text.split())
     assert "read 150 = taken 150" in proposed.report
