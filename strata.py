@@ -85,6 +85,46 @@ def simulate(seed: int, transactions: int, days: int, fraud_rate: float, out: Pa
 
 
 @cli.command()
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("portfolio.toml"),
+    show_default=True,
+    help="Where to write; never over a file that is there.",
+)
+@click.option(
+    "--convert",
+    type=click.Path(path_type=Path),
+    help="Turn the [columns] of a portfolio.toml of release 0.1 round instead.",
+)
+def init(files: tuple[Path, ...], out: Path, convert: Path | None) -> None:
+    """Propose a portfolio.toml from files, with every doubt in it, and say what it would take in.
+
+    FILES are csv, tsv, json lines or Parquet files, folders of them or patterns.
+    """
+    from pipeline.proposal.conversion import convert as turn
+    from pipeline.proposal.report import propose_and_try
+
+    if (convert is None) == (not files):
+        raise click.UsageError("name files to propose a portfolio from, or one to --convert")
+    if out.exists():
+        raise click.ClickException(
+            f"{out} is there already and nothing is written over it; name another with --out"
+        )
+    if convert is not None:
+        write_new(out, turn(convert))
+        click.echo(f"{out} is {convert} with ours = theirs; next: strata ingest {out} --dry-run")
+        return
+    proposed = propose_and_try(files, out=out, now=now())
+    write_new(out, proposed.text)
+    click.echo(proposed.report)
+    if proposed.unanswered:
+        raise click.ClickException(proposed.unanswered)
+    click.echo(f"next: read {out}, then strata ingest {out}")
+
+
+@cli.command()
 @PORTFOLIO
 @click.option("--dry-run", is_flag=True, help="Say what would come of it, and take nothing in.")
 @click.option("--again", is_flag=True, help="Read files that were taken before, as corrections.")
@@ -571,6 +611,18 @@ def counted_labels(done: "LabelsTaken") -> str:
         "torn": done.torn,
     }
     return f"read {done.read:,} = " + " + ".join(f"{name} {n:,}" for name, n in fates.items())
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file that is not there yet."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8", newline="") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise click.ClickException(
+            f"{file} cannot be written ({error.strerror}); name another with --out"
+        ) from error
 
 
 def program() -> str:

@@ -21,6 +21,7 @@ PIPELINE_ROOMS = (
     "casework",
     "sources",
     "ingest",
+    "proposal",
     "simulate",
     "evaluation",
     "models",

@@ -458,3 +458,42 @@ def test_the_real_process_ends_with_the_code_and_no_traceback(
     )
     assert (ended.returncode, ended.stderr.startswith(told)) == (code, True)
     assert "Traceback" not in ended.stderr
+
+
+def test_init_proposes_converts_and_writes_over_nothing(run: Run, tmp_path: Path) -> None:
+    lines = "".join(f"T{n},2025-03-0{n}T10:00:00Z,a{n % 3},{n}.50\n" for n in range(1, 9))
+    data, out = tmp_path / "sales.csv", tmp_path / "portfolio.toml"
+    data.write_text(f"id,paid_at,customer,amount\n{lines}", encoding="utf-8")
+    ended, told, said = run("init", data, "--out", out)
+    assert (ended, said) == (0, "")
+    assert "dry run: read 8 = taken 8 + known 0" in told
+    written = out.read_text(encoding="utf-8")
+    assert_one_sentence(run("init", data, "--out", out), "is there already and nothing is written")
+    assert out.read_text(encoding="utf-8") == written
+    data.write_text(f"id,paid_at,who,amount\n{lines}".replace(",a", ",b c"), encoding="utf-8")
+    lacking = tmp_path / "lacking.toml"
+    ended, _, said = run("init", data, "--out", lacking)
+    assert (ended, said.count("\n")) == (2, 1)
+    assert "lacks account_id in [columns], which no column of the files says" in said
+    assert "# account_id = " in lacking.read_text(encoding="utf-8")
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    old.write_text('name = "a"\n[columns]\n"Sum" = "amount"  # paid\n', encoding="utf-8")
+    assert run("init", "--convert", old, "--out", new)[0] == 0
+    assert new.read_text(encoding="utf-8") == 'name = "a"\n[columns]\namount = "Sum"  # paid\n'
+    assert_one_sentence(run("init", "--out", tmp_path / "x.toml"), "name files to propose")
+
+
+def test_init_needs_no_home_and_no_torch(tmp_path: Path) -> None:
+    lines = "".join(f"T{n},2025-03-0{n}T10:00:00Z,a{n % 3},{n}.50\n" for n in range(1, 9))
+    (tmp_path / "s.csv").write_text(f"id,at,customer,amount\n{lines}", encoding="utf-8")
+    seen = "import sys, strata\ntry: strata.main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", seen, "init", "s.csv"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False"), done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["portfolio.toml", "s.csv"]

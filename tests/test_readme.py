@@ -47,10 +47,13 @@ def test_the_commands_run_in_the_order_they_are_shown(copy: Demo) -> None:
     shown = [c.removeprefix(".venv/bin/") for c in commands() if "strata " in c]
     assert len(shown) >= 7
     for command in shown:
-        words = [
-            str(copy.portfolio) if word == "portfolio.toml" else word
-            for word in command.split()[1:]
-        ]
+        given = {
+            "portfolio.toml": copy.portfolio,
+            "payments.csv": copy.portfolio.parent / "transactions.parquet",
+        }
+        words = [str(given.get(word, word)) for word in command.split()[1:]]
+        if words[0] == "init":
+            words += ["--out", str(copy.home / "proposed.toml")]
         if words[0] in {"dashboard", "flows"}:
             # they serve until interrupted: the test below and tests/flows see them at work
             continue

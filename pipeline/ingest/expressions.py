@@ -7,7 +7,7 @@ blanks and the words for null are null.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -98,7 +98,7 @@ def values(
     _check_leaks(found, portfolio)
     is_payment = "true"
     if portfolio.source.where:
-        is_payment = f"coalesce({layers.add('where', portfolio.source.where).sql}::BOOLEAN, false)"
+        is_payment = _is_payment(layers.add("where", portfolio.source.where), is_tried=is_tried)
     delivery.connection.execute(f"CREATE OR REPLACE VIEW source AS SELECT * FROM {layers.top}")
     return found, is_payment
 
@@ -187,6 +187,15 @@ def _check_leaks(given: Sequence[Value], portfolio: Portfolio) -> None:
             )
 
 
+def _is_payment(where: Value, *, is_tried: bool) -> str:
+    """SQL for which rows count; one of which that cannot be computed does, as a fault."""
+    if not is_tried:
+        return f"coalesce({where.sql}::BOOLEAN, false)"
+    tried = f"TRY_CAST({where.sql} AS BOOLEAN)"
+    is_odd = f"({where.sql} IS NOT NULL AND {tried} IS NULL)"
+    return f"({quoted(failed_name('where'))} OR {is_odd} OR coalesce({tried}, false))"
+
+
 class Layers:
     """Views one above the other, each with one expression more, over columns of its own types."""
 
@@ -211,11 +220,16 @@ class Layers:
         exposed = "".join(f", {sql} AS {quoted(name)}" for name, sql in seen.items())
         names = ", ".join(quoted(name) for name in seen)
         kept = f"* EXCLUDE ({names})" if names else "*"
-        is_seen = " OR ".join(f"{quoted(name)} IS NOT NULL" for name in seen) or "true"
-        computed = f"TRY(({said_as}\n))" if self._is_tried else f"({said_as}\n)"
+        computed = f"({said_as}\n) AS {quoted(column)}"
+        if self._is_tried:  # null where it fails, and whether that is why
+            computed = (
+                f"TRY(({said_as}\n)) AS {quoted(column)}, "
+                f"(TRY(({said_as}\n) IS NULL) IS NULL) AS {quoted(failed_name(ours))}, "
+                f"{self._sight(seen)} AS {quoted(sight_name(ours))}"
+            )
         self._delivery.connection.execute(
-            f"CREATE OR REPLACE VIEW {view} AS SELECT {kept}, {computed} AS {quoted(column)}, "
-            f"({is_seen}) AS {quoted(seen_name(ours))} FROM (SELECT *{exposed} FROM {self.top})"
+            f"CREATE OR REPLACE VIEW {view} AS SELECT {kept}, {computed} "
+            f"FROM (SELECT *{exposed} FROM {self.top})"
         )
         kind = str(self._delivery.connection.sql(f"SELECT {quoted(column)} FROM {view}").types[0])
         _check_type(said, kind)
@@ -228,6 +242,15 @@ class Layers:
             theirs=tuple(seen),
             is_expression=True,
         )
+
+    def _sight(self, names: Iterable[str]) -> str:
+        """SQL for their columns that an expression looks at, with the values of the row."""
+        values = {name: quoted(numbered(self._delivery.names.index(name))) for name in names}
+        told = [
+            f"{literal(name)} || ' = ' || coalesce({_shown(value)}, 'nothing')"
+            for name, value in values.items()
+        ]
+        return f"concat_ws(', ', {', '.join(told)})" if told else "''"
 
     def _numbers(self, name: str) -> str:
         at = self._delivery.names.index(name)
@@ -256,9 +279,21 @@ class Layers:
         return SchemaError(f"{failed}; mend it; {self._delivery.name} has {has}")
 
 
-def seen_name(ours: str) -> str:
-    """The column that says whether an expression had anything to look at."""
-    return f"strata:seen {ours}"
+def failed_name(ours: str) -> str:
+    """The column that says whether an expression failed, where it is tried."""
+    return f"strata:failed {ours}"
+
+
+def sight_name(ours: str) -> str:
+    """The column that says what a tried expression looked at."""
+    return f"strata:sight {ours}"
+
+
+def _shown(value: str) -> str:
+    """SQL for a value in a sentence: not too long, of a card-like number the last digits alone."""
+    line = f"replace(replace(CAST({value} AS VARCHAR), chr(13), '\\r'), chr(10), '\\n')"
+    short = f"regexp_replace({line}, '\\b[0-9]{{9,15}}([0-9]{{4}})\\b', '...\\1', 'g')"
+    return f"'''' || left({short}, 40) || ''''"
 
 
 def _column(said: str, delivery: Delivery) -> str | None:

@@ -26,8 +26,8 @@ from pipeline.ingest.label_rows import (
     read_labels,
     tell_words,
 )
-from pipeline.ingest.validation import TORN as TORN_REASON
 from pipeline.ingest.validation import EARLY, Reason, counted, sentence_sql, stopping
+from pipeline.ingest.validation import TORN as TORN_REASON
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source

@@ -23,7 +23,7 @@ from pipeline.ingest.coercion import (
     find_number_format,
 )
 from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.expressions import Value, mapped_columns, seen_name, values
+from pipeline.ingest.expressions import Value, failed_name, mapped_columns, sight_name, values
 from pipeline.ingest.validation import (
     EARLY,
     MISSING,
@@ -125,6 +125,8 @@ def _statement(
         [] if has_id else [f"{_identity(given, delivery, portfolio)} AS {_given('transaction_id')}"]
     )
     firsts = [*own_id, *(part for value in given for part in _first(value, is_tried))]
+    where = portfolio.source.where if is_tried else ""
+    firsts += [*_tried("where")] if where else []
     texts_of = [_text(value, portfolio) for value in given]
     typed = [_typed(value, kinds, portfolio, forms.get(value.ours)) for value in given]
     numbered_id = f"{_given('transaction_id')} || CASE WHEN copy > 1 THEN '-' || copy ELSE '' END"
@@ -162,7 +164,20 @@ def _first(value: Value, is_tried: bool) -> Iterator[str]:
     """The value as the source has it, or as the expression computes it."""
     yield f"{value.sql} AS {_given(value.ours)}"
     if is_tried and value.is_expression:
-        yield f"{quoted(seen_name(value.ours))} AS {quoted(f'seen:{value.ours}')}"
+        yield from _tried(value.ours)
+
+
+def _tried(name: str) -> Iterator[str]:
+    """Whether an expression failed on the row, and what it looked at."""
+    yield f"{quoted(failed_name(name))} AS {quoted(f'failed:{name}')}"
+    yield f"{quoted(sight_name(name))} AS {quoted(f'sight:{name}')}"
+
+
+def _uncomputed(name: str, said: str) -> str:
+    """The fault of an expression that fails on a row: what it is, of which values, where."""
+    place = "' in row ' || (place + 1)"
+    told = f"{shown_text(literal(said))} || ' of ' || {quoted(f'sight:{name}')} || {place}"
+    return entry(name, UNCOMPUTED, told, quoted(f"failed:{name}"))
 
 
 def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> str:
@@ -262,7 +277,8 @@ def _entries(
     is_tried: bool,
 ) -> tuple[str, str]:
     """SQL of the faults and of the losses of a row."""
-    faults: list[str] = []
+    where = portfolio.source.where
+    faults = [_uncomputed("where", where)] if is_tried and where else []
     losses: list[str] = []
     for value in given:
         entries = faults if is_required(value.ours) else losses
@@ -292,8 +308,8 @@ def _value_entries(
     yield entry(name, WRONG_TYPE[kind], shown_text(text), is_lost)
     is_failed = "false"
     if is_tried and value.is_expression:
-        is_failed = f"{text} IS NULL AND {quoted(f'seen:{name}')}"
-        yield entry(name, UNCOMPUTED, shown_text(literal(value.said)), is_failed)
+        is_failed = quoted(f"failed:{name}")
+        yield _uncomputed(name, value.said)
     if is_required(name):
         yield entry(name, MISSING, "''", f"{text} IS NULL AND NOT ({is_failed})")
     fit = _amount(kinds, portfolio) if name == "amount" else typed

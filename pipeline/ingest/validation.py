@@ -72,7 +72,8 @@ class Reason:
             )
         if rule == "below 0":
             return 'write amount = "abs(their_amount)", or leave out what is no payment by where'
-        return OF_ROWS.get(rule, f"mend {column} in [columns]")
+        table = "[source]" if column == "where" else "[columns]"
+        return OF_ROWS.get(rule, f"mend {column} in {table}")
 
 
 def entry(column: str, rule: str, shown: str, broken: str) -> str:

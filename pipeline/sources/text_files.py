@@ -215,3 +215,15 @@ def csv_rows(lines: Iterable[str], *, delimiter: str, quote: str) -> "Reader":
     if not quote:
         return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     return csv.reader(lines, delimiter=delimiter, quotechar=quote)
+
+
+def read_head(file: SourceFile, size: int) -> bytes:
+    """The first bytes of a text file, unpacked. Raises TornFileError where they cannot be."""
+    try:
+        with _opened(file) as stream:
+            return stream.read(size)
+    except (EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise TornFileError(
+            f"the source {file.path} cannot be read ({reason}); check that it is a whole file"
+        ) from error

@@ -125,9 +125,29 @@ def test_an_expression_that_fails_costs_its_row_alone(tmp_path: Path) -> None:
     rows, _, lake = taken(tmp_path, HEAD + lines, event_time="CAST(at AS TIMESTAMP)")
     assert [row["transaction_id"] for row in rows] == ["1"]
     assert reasons(lake) == [
-        "event_time is 'CAST(at AS TIMESTAMP)', not to be computed",
+        "event_time is 'CAST(at AS TIMESTAMP)' of at = 'soon' in row 2, not to be computed",
         "event_time is missing",
     ]
+
+
+def test_a_failing_expression_names_all_it_looks_at_but_no_card_number(tmp_path: Path) -> None:
+    lines = "1,2025-05-01,a,5,x\n2,2025-05-01,4613314721966122,x,\n3,2025-05-01,b,7,x\n"
+    said = "CAST(sum AS DOUBLE) + 0 * length(coalesce(who, kind))"
+    _, done, lake = taken(tmp_path, HEAD + lines, amount=said)
+    told = "of sum = 'x', who = '...6122', kind = nothing in row 2, not to be computed"
+    assert reasons(lake) == [f"amount is '{said}' {told}"]
+    assert (done.taken, done.quarantined) == (2, 1)
+
+
+def test_a_condition_that_fails_leaves_no_row_out_in_silence(tmp_path: Path) -> None:
+    lines = "1,2025-05-01,a,5,buy\n2,2025-05-01,a,x,buy\n3,2025-05-01,a,-3,buy\n"
+    lines += "4,2025-05-01,a,6,\n"
+    where = "CAST(sum AS INTEGER) > 0 AND kind = 'buy'"
+    rows, done, lake = taken(tmp_path, HEAD + lines, source=f'where = "{where}"')
+    assert [row["transaction_id"] for row in rows] == ["1"]
+    assert (done.read, done.taken, done.left_out, done.quarantined) == (4, 1, 2, 1)
+    (reason,) = reasons(lake)
+    assert reason.startswith(f"where is '{where}' of sum = 'x', kind = 'buy' in row 2")
 
 
 @pytest.mark.parametrize(
