@@ -58,6 +58,10 @@ def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -
     if value.kind != "VARCHAR" or AUTO not in (said.decimal, said.thousands):
         return _as_said(said, NumberFormat())
     text = present_text(value.sql, said.nulls)
+    is_plain = f"TRY_CAST({value.sql} AS DOUBLE) IS NOT NULL AND NOT contains({value.sql}, '_')"
+    is_plain = f"{value.sql} IS NULL OR ({is_plain})"
+    if first_row(delivery.connection, f"SELECT bool_and({is_plain}) FROM source")[0]:
+        return _as_said(said, PLAIN_NUMBER)  # no value has another sign than a point
     forms = [*UNMISTAKABLE.values(), *(f".*{form}.*" for form in APART.values())]
     asked = [f"bool_or(regexp_full_match({text}, {literal(form)}))" for form in forms]
     asked.append(f"bool_or(contains({text}, ','))")

@@ -35,6 +35,7 @@ PLAIN_TYPES = {
     *("UBIGINT", "UHUGEINT", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", '"NULL"'),
     "TIMESTAMP WITH TIME ZONE",
 }
+SAMPLE_ROWS = 1_000
 REFUSED = ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA_REF")
 
 
@@ -252,9 +253,7 @@ def _as_number(column: str, kind: str, delivery: Delivery, nulls: Sequence[str])
     if kind != "VARCHAR":
         return column
     present = present_text(column, nulls)
-    forms = (INTEGER, WHOLE, NUMBER)
-    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
-    integer, whole, number = _ask(delivery, ", ".join(asked))
+    integer, whole, number = _fit(delivery, present, (INTEGER, WHOLE, NUMBER))
     if integer:
         return f"CAST({present} AS BIGINT)"
     if whole:
@@ -266,10 +265,9 @@ def _as_text(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -
     """A column that is to be text, and its type: whole numbers in a column of floats are whole."""
     if kind != "VARCHAR":
         return column, kind
-    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
     present = present_text(column, nulls)
-    is_whole = f"bool_and(regexp_full_match({present}, {literal(WHOLE)}))"
-    if any(_ask(delivery, f"bool_or({is_float})")) and any(_ask(delivery, is_whole)):
+    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
+    if _fit(delivery, present, (WHOLE,))[0] and _ask(delivery, f"bool_or({is_float})")[0]:
         return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)", "BIGINT"
     return column, kind
 
@@ -290,6 +288,16 @@ def present_text(column: str, nulls: Sequence[str] = ()) -> str:
 
 def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
     return first_row(delivery.connection, f"SELECT {what} FROM raw")
+
+
+def _fit(delivery: Delivery, present: str, forms: Sequence[str]) -> tuple[bool | None, ...]:
+    """Whether all values of a column are of each form; the first rows rule most forms out."""
+    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
+    query = f"SELECT {', '.join(asked)} FROM "
+    sampled = first_row(delivery.connection, f"{query}(SELECT * FROM raw LIMIT {SAMPLE_ROWS})")
+    if not any(one is not False for one in sampled):
+        return sampled
+    return first_row(delivery.connection, f"{query}raw")
 
 
 def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> Value:

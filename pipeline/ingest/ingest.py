@@ -366,19 +366,39 @@ def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, r
     query = (
         f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
         f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
-        "FROM checked g JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place)"
+        f"FROM checked g {_new_rows(delivery, checked)})"
     )
     kinds = {name: kind for name, kind in run.portfolio.extra_kinds.items() if name in names}
     fields = [one for one in transactions_schema(kinds) if one.name in {*names, *ADDED}]
     schema = pa.schema([*fields, ("delivery", pa.int64())])
     commits = 0
-    for batch in delivery.connection.sql(query).to_arrow_reader(run.batch_rows):
-        rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-        for start in range(0, rows.num_rows, run.batch_rows):
-            part = rows.slice(start, run.batch_rows)
-            run.lake.append("transactions", part, writer=WRITER, number=first + commits)
-            commits += 1
+    for part in _in_parts(delivery.connection.sql(query), run.batch_rows):
+        rows = part.select(schema.names).cast(schema)
+        run.lake.append("transactions", rows, writer=WRITER, number=first + commits)
+        commits += 1
     return commits
+
+
+def _new_rows(delivery: Delivery, checked: Checked) -> str:
+    """SQL that leaves the new rows, in their order: most often all are."""
+    new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
+    if new == checked.rows:
+        return ""
+    return "JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place"
+
+
+def _in_parts(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.Table]:
+    """The rows in tables of so many; the last one has what is left."""
+    batches, count = list[pa.RecordBatch](), 0
+    for batch in rows.to_arrow_reader(size):
+        batches.append(batch)
+        count += batch.num_rows
+        while count >= size:
+            table = pa.Table.from_batches(batches)
+            yield table.slice(0, size)
+            batches, count = table.slice(size).to_batches(), count - size
+    if count:
+        yield pa.Table.from_batches(batches)
 
 
 ADDED = ("known_at", "as_of", "row_digest")

@@ -67,18 +67,29 @@ class Reason:
         return f"mend {column} in [columns]"
 
 
-def entry(column: str, rule: str, shown: str, broken: str) -> str:
-    """SQL of a fault or loss: null where `broken` does not hold; `shown` is SQL for the value."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A fault or a loss: SQL for whether a row has it, and for its text."""
+
+    broken: str
+    text: str
+
+
+def entry(column: str, rule: str, shown: str, broken: str) -> Entry:
+    """A fault or loss where `broken` holds; `shown` is SQL for the value."""
     head = f"{literal(column)} || chr({FIELD}) || {literal(rule)} || chr({FIELD})"
-    return f"CASE WHEN {broken} THEN {head} || {shown} END"
+    return Entry(broken=broken, text=f"{head} || {shown}")
 
 
-def joined(entries: Sequence[str]) -> str:
-    """SQL of a row's faults or losses, null where there is none."""
+def joined(entries: Sequence[Entry]) -> str:
+    """SQL of a row's faults or losses, null where there is none: nearly all rows have none."""
+    if not entries:
+        return "NULL::VARCHAR"
+    is_any = " OR ".join(f"({one.broken})" for one in entries)
+    texts = [f"CASE WHEN {one.broken} THEN {one.text} END" for one in entries]
     return (
-        f"nullif(concat_ws(chr({ENTRY}), {', '.join([literal(''), *entries])}), '')"
-        if entries
-        else "NULL::VARCHAR"
+        f"CASE WHEN {is_any} "
+        f"THEN concat_ws(chr({ENTRY}), {', '.join([literal(''), *texts])}) END"
     )
 
 

@@ -91,18 +91,15 @@ def literal(text: str) -> str:
 
 @contextmanager
 def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own for one delivery, which lies on disk and is gone afterwards."""
-    file = spill / "delivery.duckdb"
-    with duckdb.connect(file) as connection:
+    """A database of its own for one delivery; what its memory cannot hold lies in the folder."""
+    with duckdb.connect() as connection:
         connection.execute("SET python_enable_replacements = false")
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET temp_directory = {literal(str(spill / 'temp'))}")
         connection.execute("SET enable_progress_bar = false")
-        try:
-            yield connection
-        finally:
-            connection.close()
-            file.unlink(missing_ok=True)
+        # it would join each list of words with all values, also of what is never looked at
+        connection.execute("SET disabled_optimizers = 'in_clause'")
+        yield connection
 
 
 def read_file(
