@@ -92,9 +92,7 @@ def by_duckdb(source: Path, to: Path) -> int:
     with duckdb.connect(config={"memory_limit": MEMORY}) as connection:
         connection.execute(f"SET temp_directory = '{to.parent}/spill'")
         connection.execute("SET enable_progress_bar = false")
-        done = connection.execute(
-            f"COPY (SELECT * FROM {read}('{source}')) TO '{to}' (FORMAT parquet)"
-        )
+        done = connection.execute(f"COPY (FROM {read}('{source}')) TO '{to}' (FORMAT parquet)")
         return int(done.fetchall()[0][0])
 
 

@@ -55,6 +55,7 @@ from pipeline.sources.readers import (
     unreadable,
     workbench,
 )
+from pipeline.sources.text_files import TornFileError
 
 WRITER = "ingest"
 BATCH_ROWS = 500_000
@@ -224,7 +225,12 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
         return Ingested(read=taken.records, known=known, left_out=taken.left_out)
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
-        delivery = read_file(file, run.portfolio, connection, run.spill)
+        try:
+            delivery = read_file(file, run.portfolio, connection, run.spill)
+        except TornFileError as error:
+            if _is_settled(file, run):
+                raise
+            return Ingested(waiting_files=(_waits(file, run, "its end is missing", error),))
         shut(connection, file.path if file.form == "parquet" else None)
         if waits := _unsettled(file, delivery, run):
             return Ingested(waiting_files=(waits,))
@@ -264,14 +270,21 @@ def _remember(file: SourceFile, digest: str, done: Ingested, checked: Checked, r
 
 def _unsettled(file: SourceFile, delivery: Delivery, run: Run) -> str:
     """A sentence on a file whose last line may still be written; none where it is whole."""
-    settle = run.portfolio.settle
-    unchanged = run.now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
-    if delivery.is_ended or unchanged >= settle or run.is_accepted:
+    if delivery.is_ended or run.is_accepted or _is_settled(file, run):
         return ""
-    seconds = int(settle.total_seconds())
-    return (
-        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
-        f"for {seconds} s"
+    return _waits(file, run, "its last line is not ended")
+
+
+def _is_settled(file: SourceFile, run: Run) -> bool:
+    unchanged = run.now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
+    return unchanged >= run.portfolio.settle
+
+
+def _waits(file: SourceFile, run: Run, why: str, error: TornFileError | None = None) -> str:
+    seconds = int(run.portfolio.settle.total_seconds())
+    then = "refused" if error else "taken"
+    return f"{file.name} waits: {why}; it is {then} once it has been unchanged for {seconds} s" + (
+        f" ({error})" if error else ""
     )
 
 

@@ -143,8 +143,9 @@ def _statement(
         f"), texts AS NOT MATERIALIZED (SELECT *, {', '.join(texts_of)} FROM quick"
         f"), typed AS NOT MATERIALIZED (SELECT *, {', '.join(typed)} FROM texts"
         f"), judged AS NOT MATERIALIZED (SELECT {', '.join(['*', *judged])} FROM typed"
-        f"), fit AS NOT MATERIALIZED (SELECT place, {', '.join(columns)}, {faults} AS faults, {losses} AS losses "
-        f"FROM judged) SELECT *, (hash({said}) >> 1)::BIGINT AS row_digest FROM fit"
+        f"), fit AS NOT MATERIALIZED (SELECT place, {', '.join(columns)}, "
+        f"{faults} AS faults, {losses} AS losses FROM judged"
+        f") SELECT *, (hash({said}) >> 1)::BIGINT AS row_digest FROM fit"
     )
 
 

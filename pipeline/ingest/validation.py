@@ -88,8 +88,7 @@ def joined(entries: Sequence[Entry]) -> str:
     is_any = " OR ".join(f"({one.broken})" for one in entries)
     texts = [f"CASE WHEN {one.broken} THEN {one.text} END" for one in entries]
     return (
-        f"CASE WHEN {is_any} "
-        f"THEN concat_ws(chr({ENTRY}), {', '.join([literal(''), *texts])}) END"
+        f"CASE WHEN {is_any} THEN concat_ws(chr({ENTRY}), {', '.join([literal(''), *texts])}) END"
     )
 
 

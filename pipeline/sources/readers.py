@@ -5,11 +5,9 @@ Once it is read the connection reaches no file any more but this one.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import duckdb
@@ -18,41 +16,45 @@ import pyarrow as pa
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
+from pipeline.sources.delivery import (
+    PLACE,
+    Delivery,
+    check_count,
+    count_of,
+    first_row,
+    literal,
+    load_lines,
+    numbered,
+    quoted,
+    shut,
+    unreadable,
+    workbench,
+)
 from pipeline.sources.files import SourceFile
+from pipeline.sources.json_files import json_path, read_json
 from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 
-PLACE = "strata:place"
+__all__ = [
+    "PLACE",
+    "Delivery",
+    "check_count",
+    "count_of",
+    "first_row",
+    "json_path",
+    "literal",
+    "numbered",
+    "quoted",
+    "read_file",
+    "read_query",
+    "read_tables",
+    "shut",
+    "unreadable",
+    "workbench",
+]
 DELIMITERS = (",", ";", "\t", "|")
-MAX_LINE_BYTES = 1 << 24
-MEMORY = "2GB"
 SAMPLE_LINES = 200
 MAX_FIELD_LINES, MAX_FIELD_BYTES = 20, 1 << 16  # of what is no doubt
 ROWS_AT_ONCE = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What came at once, a file or the rows of a query, open in a connection.
-
-    `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
-    found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where
-    the last line may still be written.
-    """
-
-    connection: duckdb.DuckDBPyConnection
-    name: str
-    names: tuple[str, ...]
-    types: tuple[str, ...]
-    records: int  # torn ones among them
-    torn: int = 0
-    is_ended: bool = True
-    doubts: tuple[str, ...] = ()
-    stray_quote: str = ""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the values in `raw`."""
-        return tuple(numbered(place) for place in range(len(self.names)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,42 +68,6 @@ class Dialect:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def numbered(place: int) -> str:
-    """How a column of theirs is called in `raw`."""
-    return f"strata:{place}"
-
-
-def quoted(name: str) -> str:
-    """A name as SQL writes it.
-
-    >>> quoted('a "b"')
-    '"a ""b\"""'
-    """
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as SQL writes it.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
-@contextmanager
-def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own for one delivery; what its memory cannot hold lies in the folder."""
-    with duckdb.connect() as connection:
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute(f"SET temp_directory = {literal(str(spill / 'temp'))}")
-        connection.execute("SET enable_progress_bar = false")
-        # it would join each list of words with all values, also of what is never looked at
-        connection.execute("SET disabled_optimizers = 'in_clause'")
-        yield connection
-
-
 def read_file(
     file: SourceFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection, spill: Path
 ) -> Delivery:
@@ -111,28 +77,13 @@ def read_file(
             delivery = _parquet(file, connection)
         else:
             written = portfolio.source.csv
-            read, quote = (_csv, written.quote) if file.form == "csv" else (_json_lines, "")
+            read, quote = (_csv, written.quote) if file.form == "csv" else (read_json, "")
             text = open_text(file, encoding=written.encoding, quote=quote, spill=spill)
             delivery = read(file, text, portfolio, connection)
     except duckdb.Error as error:
         raise unreadable(file, error) from error
     _check_names(delivery, portfolio)
     return delivery
-
-
-def unreadable(file: SourceFile, error: Exception) -> TornFileError:
-    """What to say of a file whose bytes are not what they should be."""
-    return TornFileError(
-        f"the source {file.path} cannot be read ({_one_line(error)}); "
-        f"check that it is a whole {file.path.suffix} file"
-    )
-
-
-def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:
-    """Let the connection reach no file any more but this one, for good."""
-    allowed = literal(str(file)) if file else ""
-    connection.execute(f"SET allowed_paths = [{allowed}]")
-    connection.execute("SET enable_external_access = false")
 
 
 def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
@@ -172,7 +123,7 @@ def _csv(
     dialect = find_dialect(text.head, written, wanted=tuple(portfolio.columns.values()))
     width = len(dialect.names)
     columns = {numbered(place): "VARCHAR" for place in range(width)}
-    _load(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
+    load_lines(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
     taken = count_of(connection, "SELECT count(*) FROM loaded")
     torn = count_of(connection, "SELECT count(*) FROM torn")
     records = text.lines - dialect.records_above
@@ -191,40 +142,6 @@ def _csv(
         doubts=tuple(_found_out(dialect, text, written)),
         stray_quote=_stray_quote(connection, columns),
     )
-
-
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    text: TextFile,
-    columns: dict[str, str],
-    delimiter: str,
-    quote: str,
-    skip: int,
-) -> None:
-    """Read the lines into `loaded`, each value as it stands, and those of another width: `torn`."""
-    named = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
-    connection.execute(
-        f"CREATE TABLE loaded AS SELECT * FROM read_csv({literal(str(text.path))}, "
-        f"auto_detect = false, delim = {literal(delimiter)}, quote = {literal(quote)}, "
-        f"escape = {literal(quote)}, header = false, skip = {skip}, columns = {{{named}}}, "
-        f"compression = '{text.packing}', ignore_errors = true, store_rejects = true, "
-        f"rejects_limit = 0, strict_mode = true, max_line_size = {MAX_LINE_BYTES})"
-    )
-    connection.execute(
-        "CREATE TABLE torn AS SELECT trim(any_value(csv_line), chr(10) || chr(13)) AS line "
-        "FROM reject_errors GROUP BY line_byte_position, line ORDER BY line_byte_position"
-    )
-    connection.execute(f"CREATE VIEW raw AS SELECT rowid AS {quoted(PLACE)}, * FROM loaded")
-
-
-def check_count(name: str, records: int, taken: int, torn: int) -> None:
-    """Refuse a source of which not as many records were read as it has, counted a second way."""
-    if records != taken + torn:
-        read = f"{taken:,} records and {torn:,} torn lines were read of the source {name}"
-        raise PortfolioError(
-            f"{read}, which has {records:,} when it is counted; mend its quotes, or say quote in "
-            "[source] csv as it is written"
-        )
 
 
 def find_dialect(head: str, written: Csv, *, wanted: tuple[str, ...] = ()) -> Dialect:
@@ -294,6 +211,8 @@ def _is_value(field: str) -> bool:
 
 def _found_out(dialect: Dialect, text: TextFile, written: Csv) -> Iterator[str]:
     """What was found out of how the file is written and is not the usual."""
+    if text.is_translated:
+        yield "its lines are taken to end with a carriage return alone"
     if text.encoding != "utf-8":
         yield f"its encoding is taken to be {text.encoding}"
     if written.delimiter == AUTO and dialect.delimiter != ",":
@@ -324,51 +243,6 @@ def _stray_quote(connection: duckdb.DuckDBPyConnection, columns: dict[str, str])
 
 def _line_ends(column: str) -> str:
     return f"coalesce(strlen({column}) - strlen(replace({column}, chr(10), '')), 0)"
-
-
-def _json_lines(
-    file: SourceFile, text: TextFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection
-) -> Delivery:
-    if text.head.lstrip()[:1] == "[":
-        raise PortfolioError(
-            f"the source {file.path} of portfolio {portfolio.name} is one JSON list; "
-            "write one object a line (jq -c '.[]' does)"
-        )
-    _load(connection, text, {"line": "VARCHAR"}, "\x1f", "", 0)
-    is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
-    connection.execute(
-        f"INSERT INTO torn SELECT line FROM loaded WHERE NOT coalesce({is_object}, false)"
-    )
-    connection.execute(f"CREATE TABLE objects AS SELECT line FROM loaded WHERE {is_object}")
-    keys = connection.execute(
-        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, rowid AS place FROM objects) "
-        "GROUP BY key ORDER BY min(place), key"
-    ).fetchall()
-    names = tuple(str(key) for (key,) in keys)
-    values = [
-        f"json_extract_string(line, {literal(json_path(name))}) AS {quoted(numbered(at))}"
-        for at, name in enumerate(names)
-    ]
-    columns = ", ".join([f"rowid AS {quoted(PLACE)}", *values])
-    connection.execute(f"CREATE OR REPLACE VIEW raw AS SELECT {columns} FROM objects")
-    taken = count_of(connection, "SELECT count(*) FROM objects")
-    torn = count_of(connection, "SELECT count(*) FROM torn")
-    check_count(str(file.path), text.lines, taken, torn)
-    return Delivery(
-        connection=connection,
-        name=file.name,
-        names=names,
-        types=("VARCHAR",) * len(names),
-        records=text.lines,
-        torn=torn,
-        is_ended=text.is_ended,
-    )
-
-
-def json_path(key: str) -> str:
-    """Where a key's value is in an object, as DuckDB writes it."""
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return f'$."{escaped}"'
 
 
 def read_query(portfolio: Portfolio, connection: duckdb.DuckDBPyConnection) -> Delivery:
@@ -419,23 +293,6 @@ def _typed(table: pa.Table) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
-
-
-def first_row(
-    connection: duckdb.DuckDBPyConnection, query: str, given: Sequence[object] = ()
-) -> tuple[Any, ...]:
-    """The one row of a query that has one."""
-    found: list[tuple[Any, ...]] = connection.execute(query, [*given]).fetchall()
-    return found[0]
-
-
-def count_of(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    """The number that a query answers."""
-    return int(first_row(connection, query)[0])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _without_password(text: str, url: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.sources.files import source_files
+from pipeline.sources.json_files import ObjectCounter
 from pipeline.sources.readers import Delivery, read_file, read_query, workbench
 from pipeline.sources.text_files import LineCounter
 from tests.ingest_examples import portfolio_of
@@ -64,6 +65,8 @@ def test_csv_values_are_text_as_they_stand_and_only_an_empty_field_is_null(tmp_p
         pytest.param(b"id;name\r\n1;Zo\xeb\r\n", "", id="semicolons and Windows' line ends"),
         pytest.param(b"id\tname\n1\tZo\xc3\xab\n", "", id="tabs"),
         pytest.param(b"id|name\n1|Zo\xc3\xab\n", "", id="bars"),
+        pytest.param(b"id,name\r1,Zo\xc3\xab\r", "", id="carriage returns alone"),
+        pytest.param("id,name\r1,Zoë\r".encode("utf-16"), "", id="the same in UTF-16"),
         pytest.param(b"id~name\n1~Zo\xc3\xab\n", 'csv = { delimiter = "~" }', id="as is said"),
         pytest.param(b"id,name\n1,Zo\x89\n", 'csv = { encoding = "cp437" }', id="DOS"),
         pytest.param(
@@ -135,6 +138,37 @@ def test_json_lines_come_with_the_names_that_any_of_them_has(tmp_path: Path) -> 
         {"id": None, "amount": None, "at": None, 'a "b': "true"},
     ]
     assert sorted(torn) == ["[1]", "not json"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"id": 1, "in": {"a": [1, {"b": "}]"}]}}, {"id": "\\"[{", "at": null}]',
+        b'\xef\xbb\xbf [\n  {\n    "id": 1,\n    "in": {"a": [1, {"b": "}]"}]}\n  },\n'
+        b'  {"id": "\\"[{",\n "at": null}\n]\n\n',
+    ],
+    ids=["in one line", "over many lines"],
+)
+def test_a_json_list_of_objects_is_read_as_its_objects(tmp_path: Path, content: bytes) -> None:
+    rows, torn, delivery = read(portfolio_with(tmp_path, content, name="rows.json"))
+    assert [row["id"] for row in rows] == ["1", '"[{']
+    assert (torn, delivery.records, delivery.is_ended) == ([], 2, True)
+
+
+def test_a_json_list_may_be_packed(tmp_path: Path) -> None:
+    content = gzip.compress(b'[{"id": 1}]')
+    rows, *_ = read(portfolio_with(tmp_path, content, name="rows.json.gz"))
+    assert rows == [{"id": "1"}]
+
+
+def test_objects_are_counted_over_any_split_of_a_list() -> None:
+    content = rb'[{"a\\": "\"]}", "b": [{}, []]}, {}, {"c": {"d": 1}}]'
+    for cut in range(len(content)):
+        counter = ObjectCounter()
+        counter.add(content[:cut])
+        assert not counter.is_ended
+        counter.add(content[cut:])
+        assert (counter.objects, counter.is_ended) == (3, True)
 
 
 def test_torn_csv_lines_come_beside_the_whole_ones(tmp_path: Path) -> None:
@@ -252,9 +286,15 @@ def test_no_error_of_a_database_shows_the_password(tmp_path: Path, url: str) -> 
         ),
         pytest.param(
             "rows.json",
-            b'[{"id": 1}]',
-            r"is one JSON list; write one object a line",
-            id="a JSON list",
+            b'[{"id": 1}, {"id": 2}',
+            r"its list of objects has no end.; check that it is a whole file",
+            id="a JSON list without its end",
+        ),
+        pytest.param(
+            "rows.json",
+            b'[{"id": 1}, [{"id": 2}]]',
+            r"rows.json cannot be read",
+            id="a JSON list of more than objects",
         ),
         pytest.param(
             "rows.csv",
