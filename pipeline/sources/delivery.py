@@ -111,7 +111,8 @@ def load_lines(
         f"auto_detect = false, delim = {literal(delimiter)}, quote = {literal(quote)}, "
         f"escape = {literal(quote)}, header = false, skip = {skip}, columns = {{{named}}}, "
         f"compression = '{text.packing}', ignore_errors = true, store_rejects = true, "
-        f"rejects_limit = 0, strict_mode = true, max_line_size = {MAX_LINE_BYTES})"
+        f"rejects_limit = 0, strict_mode = true, "
+        f"hive_partitioning = false, max_line_size = {MAX_LINE_BYTES})"
     )
     connection.execute(
         "CREATE TABLE torn AS SELECT trim(any_value(csv_line), chr(10) || chr(13)) AS line "

@@ -5,12 +5,16 @@ costs what is new in it. What was taken stands in lake/deliveries, a row for eac
 """
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from features.schema import ARROW_TYPES
 from pipeline.lake.tables import Lake
@@ -27,6 +31,8 @@ FORMS: dict[str, Form] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+DELTA_LOG, OF_PARTITION = "_delta_log", "partition."
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # how Hive calls the folder of rows without a value
 PACKED = (".gz", ".zst", ".zip")
 MAGIC: dict[bytes, Packing] = {
     b"\x1f\x8b": "gzip",
@@ -50,12 +56,17 @@ DELIVERIES = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file of the source: its name below the portfolio's folder, its form and its packing."""
+    """One file of the source: its name below the portfolio's folder, its form and its packing.
+
+    `partitions` are columns whose value is the same in all its rows, as its folders are called
+    (`region=fr`); a column of the same name in the file goes before it.
+    """
 
     path: Path
     name: str
     form: Form
     packing: Packing
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def size(self) -> int:
@@ -68,9 +79,12 @@ class SourceFile:
         return self.path.stat().st_ctime_ns
 
     def digest(self) -> str:
-        """SHA-256 of the bytes."""
+        """SHA-256 of the bytes, and of what its folders say of its rows."""
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256")
+        if self.partitions:
+            found.update(json.dumps(self.partitions).encode())
+        return found.hexdigest()
 
 
 def source_files(portfolio: Portfolio) -> list[SourceFile]:
@@ -80,8 +94,10 @@ def source_files(portfolio: Portfolio) -> list[SourceFile]:
     """
     folder, path = portfolio.file.parent, portfolio.source.path
     named = folder / path
+    if (named / DELTA_LOG).is_dir():
+        return _files_of_delta(named, folder)
     if named.is_dir():
-        files = sorted(file for file in named.rglob("*") if _is_source(file))
+        files = sorted(file for file in named.rglob("*") if _is_source(file, named))
     elif any(sign in path for sign in "*?["):
         files = sorted(file for file in folder.glob(path) if file.is_file())
     else:
@@ -94,9 +110,52 @@ def source_files(portfolio: Portfolio) -> list[SourceFile]:
     return [_source_file(file, folder) for file in files]
 
 
-def _is_source(file: Path) -> bool:
+def _is_source(file: Path, folder: Path) -> bool:
     """Whether a file of a folder is data; what is being written has another name meanwhile."""
-    return file.is_file() and file.name[0] not in "._" and _form(file.name) is not None
+    is_hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
+    return file.is_file() and not is_hidden and _form(file.name) is not None
+
+
+def _files_of_delta(table: Path, folder: Path) -> list[SourceFile]:
+    """The files of a Delta table's newest version, by name; a file that left it is not read.
+
+    Raises PortfolioError where the table cannot be read file by file.
+    """
+    try:
+        delta = DeltaTable(table)
+        features = set(delta.protocol().reader_features or ())
+        actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+    except DeltaError as error:
+        reason = " ".join(str(error).split())
+        raise PortfolioError(f"the Delta table {table} cannot be read ({reason})") from error
+    if unread := features & {"deletionVectors", "columnMapping"}:
+        raise PortfolioError(
+            f"the Delta table {table} has {' and '.join(sorted(unread))}, which Strata does not "
+            "read; write it anew without them, or export it as Parquet"
+        )
+    absent = {field.name: None for field in delta.schema().fields}
+    files = []
+    for action in sorted(actions, key=lambda one: str(one["path"])):
+        said = {
+            name.removeprefix(OF_PARTITION): None if value is None else str(value)
+            for name, value in action.items()
+            if name.startswith(OF_PARTITION)
+        }
+        file = _source_file(table / unquote(action["path"]), folder)
+        files.append(replace(file, partitions=tuple({**absent, **said}.items())))
+    return files
+
+
+def _partitions(name: str) -> tuple[tuple[str, str | None], ...]:
+    """What the folders of a file say of its rows.
+
+    >>> _partitions("drop/region=fr/day=2025-01-01/part.parquet")
+    (('region', 'fr'), ('day', '2025-01-01'))
+    """
+    parts = [part.split("=", maxsplit=1) for part in Path(name).parent.parts if "=" in part]
+    return tuple(
+        (unquote(key), None if value == NO_PARTITION else unquote(value)) for key, value in parts
+    )
 
 
 def _form(name: str) -> Form | None:
@@ -124,7 +183,9 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
             "as gzip, zstd or zip, and a database by url and query"
         )
     name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
-    return SourceFile(path=file, name=name, form=form, packing=packing)
+    return SourceFile(
+        path=file, name=name, form=form, packing=packing, partitions=_partitions(name)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Once it is read the connection reaches no file any more but this one.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -83,7 +83,25 @@ def read_file(
     except duckdb.Error as error:
         raise unreadable(file, error) from error
     _check_names(delivery, portfolio)
-    return delivery
+    return _with_partitions(delivery, file)
+
+
+def _with_partitions(delivery: Delivery, file: SourceFile) -> Delivery:
+    """The delivery with the columns that its folders say; one that it has itself stays."""
+    said = [(name, value) for name, value in file.partitions if name not in delivery.names]
+    if not said:
+        return delivery
+    columns = [
+        f"{'NULL' if value is None else literal(value)}::VARCHAR AS {quoted(numbered(at))}"
+        for at, (_, value) in enumerate(said, start=len(delivery.names))
+    ]
+    delivery.connection.execute("ALTER VIEW raw RENAME TO unparted")
+    delivery.connection.execute(f"CREATE VIEW raw AS SELECT *, {', '.join(columns)} FROM unparted")
+    return replace(
+        delivery,
+        names=(*delivery.names, *(name for name, _ in said)),
+        types=(*delivery.types, *("VARCHAR" for _ in said)),
+    )
 
 
 def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
@@ -94,7 +112,8 @@ def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
 
 
 def _parquet(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Delivery:
-    read = f"read_parquet({literal(str(file.path))}, file_row_number = true)"
+    path = literal(str(file.path))
+    read = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
     found = connection.sql(f"SELECT * FROM {read} LIMIT 0")
     names, types = found.columns[:-1], found.types[:-1]
     renamed = [f"{quoted(name)} AS {quoted(numbered(at))}" for at, name in enumerate(names)]

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.sources.files import source_files
@@ -237,6 +238,35 @@ def test_the_files_of_a_folder_and_of_a_pattern_come_by_name(tmp_path: Path) -> 
     named, *_ = read(portfolio_of(tmp_path, source='path = "drop/[12].csv"'))
     assert [row["id"] for row in whole] == ["1.csv", "2.csv", "deep/5.tsv"]
     assert [row["id"] for row in named] == ["1.csv", "2.csv"]
+
+
+def test_the_folders_of_a_partitioned_source_give_columns(tmp_path: Path) -> None:
+    for folder, name in [("region=fr/day=2025-01-01", "a"), ("region=d%20e/day=x", "a")]:
+        (tmp_path / "drop" / folder).mkdir(parents=True)
+        pq.write_table(pa.table({"id": [name]}), tmp_path / "drop" / folder / "part.parquet")
+    (tmp_path / "drop" / "region=__HIVE_DEFAULT_PARTITION__").mkdir()
+    (tmp_path / "drop" / "region=__HIVE_DEFAULT_PARTITION__" / "b.csv").write_text("id,day\nb,2\n")
+    portfolio = portfolio_of(tmp_path, source='path = "drop"')
+    rows, *_ = read(portfolio)
+    assert rows == [
+        {"id": "b", "day": "2", "region": None},
+        {"id": "a", "region": "d e", "day": "x"},
+        {"id": "a", "region": "fr", "day": "2025-01-01"},
+    ]
+    assert len({file.digest() for file in source_files(portfolio)}) == 3
+
+
+def test_a_delta_table_is_read_as_its_newest_version(tmp_path: Path) -> None:
+    table = str(tmp_path / "payments")
+    first = pa.table({"id": ["a", "b"], "region": ["fr", None]})
+    write_deltalake(table, first, partition_by=["region"])
+    write_deltalake(table, pa.table({"id": ["gone"], "region": ["de"]}), mode="append")
+    more = pa.table({"id": ["c"], "region": ["es"], "channel": ["pos"]})
+    write_deltalake(table, more, mode="append", schema_mode="merge")
+    DeltaTable(table).delete("region = 'de'")
+    rows, *_ = read(portfolio_of(tmp_path, source='path = "payments"'))
+    found = [(row["id"], row["region"], row["channel"]) for row in rows]
+    assert sorted(found) == [("a", "fr", None), ("b", None, None), ("c", "es", "pos")]
 
 
 def test_a_database_gives_what_its_query_selects(tmp_path: Path) -> None:
