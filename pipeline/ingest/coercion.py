@@ -37,6 +37,9 @@ UNMISTAKABLE = {
 APART = {"'": "[0-9]'[0-9]{3}", " ": r"[0-9][ \x{00a0}\x{202f}][0-9]{3}"}
 
 
+THOUSANDS_APART = ("' '", "chr(160)", "chr(8239)", "chr(39)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NumberFormat:
     """The signs in a number that is text."""
@@ -62,8 +65,15 @@ def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -
     is_plain = f"{value.sql} IS NULL OR ({is_plain})"
     if first_row(delivery.connection, f"SELECT bool_and({is_plain}) FROM source")[0]:
         return _as_said(said, PLAIN_NUMBER)  # no value has another sign than a point
+    joint = text  # without what may stand between thousands beside a point or a comma
+    for sign in THOUSANDS_APART:
+        joint = f"replace({joint}, {sign}, '')"
     forms = [*UNMISTAKABLE.values(), *(f".*{form}.*" for form in APART.values())]
-    asked = [f"bool_or(regexp_full_match({text}, {literal(form)}))" for form in forms]
+    looked_at = [joint] * len(UNMISTAKABLE) + [text] * len(APART)
+    asked = [
+        f"bool_or(regexp_full_match({seen}, {literal(form)}))"
+        for seen, form in zip(looked_at, forms, strict=True)
+    ]
     asked.append(f"bool_or(contains({text}, ','))")
     found = first_row(delivery.connection, f"SELECT {', '.join(asked)} FROM source")
     point, comma, apostrophe, space, has_commas = found

@@ -58,7 +58,10 @@ def mapped_columns(portfolio: Portfolio, found: Sequence[str]) -> dict[str, str]
     """
     mapping = dict(portfolio.columns)
     if not mapping:
-        mapping = {name: name for name in found if name in BY_NAME or name in portfolio.extra}
+        ours = [*BY_NAME, *portfolio.extra]
+        mapping = {name: name for name in found if name in ours}
+        in_capitals = {name.lower(): name for name in found if name.lower() in ours}
+        mapping |= {name: theirs for name, theirs in in_capitals.items() if name not in mapping}
     named = [name for name in REQUIRED if name != "transaction_id"] + [*portfolio.extra]
     if missing := [name for name in named if name not in mapping]:
         lacks = f"the source of {portfolio.name} lacks {', '.join(missing)}"

@@ -6,6 +6,7 @@ costs what is new in it. What was taken stands in lake/deliveries, a row for eac
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -174,8 +175,8 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
     found = [kind for magic, kind in MAGIC.items() if head.startswith(magic)]
     packing: Packing = found[0] if found else "none"
     form = "parquet" if head == b"PAR1" else _form(file.name)
-    if form is None and packing == "zip" and file.suffix.lower() == ".zip":
-        form = "csv"  # what is in it says more, once it is opened
+    if packing == "zip" and file.suffix.lower() == ".zip":
+        form = _form_in_zip(file) or form
     if form is None:
         known = ", ".join(FORMS)
         raise PortfolioError(
@@ -186,6 +187,31 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
     return SourceFile(
         path=file, name=name, form=form, packing=packing, partitions=_partitions(name)
     )
+
+
+def _form_in_zip(path: Path) -> Form | None:
+    """The form of the one file in a zip; csv where the zip is not whole, which is said later."""
+    try:
+        name = zip_member(path)
+    except (zipfile.BadZipFile, OSError):
+        return "csv"
+    if (form := _form(name)) == "parquet":
+        raise PortfolioError(f"the source {path} holds {name}; unpack it, Parquet needs no zip")
+    return form
+
+
+def zip_member(path: Path) -> str:
+    """The name of the one file in a zip, beside what macOS adds to it.
+
+    Raises PortfolioError where there is another number of files in it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [one.filename for one in archive.infolist() if not one.is_dir()]
+    files = [name for name in names if not name.startswith("__MACOSX/")]
+    if len(files) != 1:
+        held = ", ".join(files) or "nothing"
+        raise PortfolioError(f"the source {path} holds {held}; give a zip with one file in it")
+    return files[0]
 
 
 @dataclass(frozen=True, kw_only=True)

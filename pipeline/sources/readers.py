@@ -14,6 +14,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from features.schema import BY_NAME
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
 from pipeline.sources.delivery import (
@@ -139,7 +140,8 @@ def _csv(
     if not text.head.strip():
         raise TornFileError(f"the source {file.path} cannot be read (it is empty); put rows in it")
     written = portfolio.source.csv
-    dialect = find_dialect(text.head, written, wanted=tuple(portfolio.columns.values()))
+    wanted = tuple(portfolio.columns.values()) or (*BY_NAME, *map(str.upper, BY_NAME))
+    dialect = find_dialect(text.head, written, wanted=wanted)
     width = len(dialect.names)
     columns = {numbered(place): "VARCHAR" for place in range(width)}
     load_lines(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
@@ -204,7 +206,7 @@ def _read_head(head: str, sign: str, written: Csv, wanted: tuple[str, ...]) -> D
         )
     return Dialect(
         delimiter=sign,
-        names=tuple(name.strip() for name in rows[at][1]),
+        names=tuple(name.strip() or f"column{place}" for place, name in enumerate(rows[at][1])),
         lines_above=rows[at][0],
         records_above=at + 1,
         rows=tuple(row for _, row in rows[at + 1 :]),
@@ -231,7 +233,7 @@ def _is_value(field: str) -> bool:
 def _found_out(dialect: Dialect, text: TextFile, written: Csv) -> Iterator[str]:
     """What was found out of how the file is written and is not the usual."""
     if text.is_translated:
-        yield "its lines are taken to end with a carriage return alone"
+        yield "its lines end with carriage returns, all or some of them"
     if text.encoding != "utf-8":
         yield f"its encoding is taken to be {text.encoding}"
     if written.delimiter == AUTO and dialect.delimiter != ",":

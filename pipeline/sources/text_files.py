@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO
-from pipeline.sources.files import Packing, SourceFile
+from pipeline.sources.files import Packing, SourceFile, zip_member
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -50,7 +50,7 @@ class TextFile:
     head: str
     lines: int  # that are not blank and not inside of quotes
     is_ended: bool  # the last line has its end
-    is_translated: bool = False  # its lines ended with a carriage return alone
+    is_translated: bool = False  # its line ends are others than the file's
 
 
 def open_text(file: SourceFile, *, encoding: str, quote: str, spill: Path) -> TextFile:
@@ -90,9 +90,12 @@ def _named(encoding: str) -> str:
 def _encoding(file: SourceFile) -> str:
     """Find a file's encoding: by its mark, UTF-8 where all of it is, else what Windows writes."""
     with _opened(file) as stream:
-        head = stream.read(3)
+        head = stream.read(1 << 12)
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
+            return name
+    for name, place in (("utf-16-le", 1), ("utf-16-be", 0)):  # as Western text is, without a mark
+        if head[place::2].count(0) > 0.9 * len(head) / 2:
             return name
     try:
         _check_utf8(file)
@@ -102,10 +105,12 @@ def _encoding(file: SourceFile) -> str:
 
 
 def _ends_with_returns(file: SourceFile, encoding: str) -> bool:
-    """Whether lines end with a carriage return alone, as old Macs and some exports write them."""
+    """Whether lines end with a carriage return alone, or some with one and some without."""
     with _opened(file) as stream:
         head = stream.read(HEAD).decode(encoding, errors="ignore")
-    return "\r" in head[:-1] and "\n" not in head
+    if "\n" not in head:
+        return "\r" in head[:-1]
+    return 0 < head.count("\r\n") < head.count("\n")
 
 
 def _check_utf8(file: SourceFile) -> None:
@@ -137,12 +142,7 @@ def _opened(file: SourceFile) -> IO[bytes]:
 
 
 def _only_member(path: Path) -> IO[bytes]:
-    with zipfile.ZipFile(path) as archive:
-        members = [one for one in archive.infolist() if not one.is_dir()]
-    if len(members) != 1:
-        names = ", ".join(one.filename for one in members) or "nothing"
-        raise PortfolioError(f"the source {path} holds {names}; give a zip with one file in it")
-    return zipfile.ZipFile(path).open(members[0])
+    return zipfile.ZipFile(path).open(zip_member(path))
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:

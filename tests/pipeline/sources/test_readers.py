@@ -68,6 +68,8 @@ def test_csv_values_are_text_as_they_stand_and_only_an_empty_field_is_null(tmp_p
         pytest.param(b"id|name\n1|Zo\xc3\xab\n", "", id="bars"),
         pytest.param(b"id,name\r1,Zo\xc3\xab\r", "", id="carriage returns alone"),
         pytest.param("id,name\r1,Zoë\r".encode("utf-16"), "", id="the same in UTF-16"),
+        pytest.param(b"id,name\r\n1,Zo\xc3\xab\n\r\n", "", id="line ends of two kinds"),
+        pytest.param("id,name\n1,Zoë\n".encode("utf-16-le"), "", id="UTF-16 without its mark"),
         pytest.param(b"id~name\n1~Zo\xc3\xab\n", 'csv = { delimiter = "~" }', id="as is said"),
         pytest.param(b"id,name\n1,Zo\x89\n", 'csv = { encoding = "cp437" }', id="DOS"),
         pytest.param(
@@ -154,6 +156,19 @@ def test_a_json_list_of_objects_is_read_as_its_objects(tmp_path: Path, content: 
     rows, torn, delivery = read(portfolio_with(tmp_path, content, name="rows.json"))
     assert [row["id"] for row in rows] == ["1", '"[{']
     assert (torn, delivery.records, delivery.is_ended) == ([], 2, True)
+
+
+def test_a_zip_is_read_in_the_form_of_the_file_in_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.writestr("rows.jsonl", '{"id": 1}\n')
+        archive.writestr("__MACOSX/._rows.jsonl", "what macOS adds")
+    rows, *_ = read(portfolio_of(tmp_path, source='path = "rows.zip"'))
+    assert rows == [{"id": "1"}]
+
+
+def test_columns_without_a_name_are_numbered(tmp_path: Path) -> None:
+    *_, delivery = read(portfolio_with(tmp_path, b"id,,\n1,2,3\n"))
+    assert delivery.names == ("id", "column1", "column2")
 
 
 def test_a_json_list_may_be_packed(tmp_path: Path) -> None:
