@@ -4,6 +4,7 @@ import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from features.build import BuildConfig
@@ -147,6 +148,20 @@ def test_a_packed_file_without_its_end_waits_and_is_then_refused(tmp_path: Path,
     with pytest.raises(PortfolioError, match=r"rows.csv.gz cannot be read"):
         ingest(portfolio, lake, now=changed + timedelta(seconds=61))
     assert lake.count("transactions") == 0
+
+
+def test_rows_with_a_digest_of_before_stay_known_unless_they_say_something_else(
+    tmp_path: Path,
+) -> None:
+    lake, _ = take_in(tmp_path, [row("t1"), row("t2")])
+    rows = lake.read("transactions")
+    assert rows is not None
+    other = rows.set_column(
+        rows.column_names.index("row_digest"), "row_digest", pa.array([7, 8], pa.int64())
+    )
+    lake.replace("transactions", other, key="transaction_id", writer="ingest", number=9)
+    _, (done,) = take_in(tmp_path, [row("t1"), row("t2", amount="13"), row("t3")])
+    assert (done.known, done.corrected, done.taken) == (1, 1, 2)
 
 
 def test_a_row_ahead_of_the_clock_comes_in_by_itself_though_its_file_is_gone(
