@@ -11,7 +11,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-anno
 	--custom-compile-command "make lock" $(UPGRADE)
 SHARED ?= ../shared
 
-.PHONY: demo test test-fast check docs bench-features bench-handbook bench-sffsd bench-model bench-start bench-unlabelled dashboard lock clean
+.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled dashboard lock clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -31,6 +31,9 @@ check: $(VENV)/ready-dev
 
 bench-features: $(VENV)/ready-dev  ## how fast features are built, beside DuckDB by hand, Polars and pandas
 	$(BIN)/python -m benchmarks.speed
+
+bench-ingest: $(VENV)/ready  ## how fast files come in, beside DuckDB alone; ROWS="1000000" runs one size
+	$(BIN)/python -m benchmarks.ingest $(if $(ROWS),--sizes $(ROWS))
 
 bench-handbook: $(VENV)/ready  ## the Handbook's four folds against tuned gradient boosting
 	$(BIN)/python benchmarks/handbook.py --shared $(SHARED) --models layered,xgboost,logistic

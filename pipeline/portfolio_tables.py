@@ -130,7 +130,8 @@ class Source(PortfolioTable):
 
     path: str = Field(
         default="",
-        description="file, folder or pattern, relative to portfolio.toml: csv, tsv, json lines or "
+        description="file, folder (`region=fr` gives a column), pattern or Delta table, relative "
+        "to portfolio.toml: csv, tsv, json (objects in lines, or one list of them) or "
         "Parquet, plain or as gzip, zstd or zip",
     )
     # may carry a password
@@ -167,7 +168,7 @@ class Source(PortfolioTable):
     )
     settle: Span = Field(
         default="60s",
-        description="how long a file whose last line is not ended must have been unchanged",
+        description="how long a file whose end is missing must have been unchanged",
     )
     feed: bool = Field(
         default=False,

@@ -13,7 +13,7 @@ from features.schema import Kind
 from pipeline.ingest.expressions import Value, present_text
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import AUTO, EPOCH_UNITS, Csv, LabelValues
-from pipeline.sources.readers import Delivery, first_row, literal
+from pipeline.sources.delivery import Delivery, first_row, literal
 
 # ISO 4217: currencies whose minor unit is not a hundredth
 NO_DECIMALS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -35,6 +35,9 @@ UNMISTAKABLE = {
     r"|[0-9]*,([0-9]{1,2}|[0-9]{4,}))",
 }
 APART = {"'": "[0-9]'[0-9]{3}", " ": r"[0-9][ \x{00a0}\x{202f}][0-9]{3}"}
+
+
+THOUSANDS_APART = ("' '", "chr(160)", "chr(8239)", "chr(39)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,19 @@ def find_number_format(value: Value, delivery: Delivery, portfolio: Portfolio) -
     if value.kind != "VARCHAR" or AUTO not in (said.decimal, said.thousands):
         return _as_said(said, NumberFormat())
     text = present_text(value.sql, said.nulls)
+    is_plain = f"TRY_CAST({value.sql} AS DOUBLE) IS NOT NULL AND NOT contains({value.sql}, '_')"
+    is_plain = f"{value.sql} IS NULL OR ({is_plain})"
+    if first_row(delivery.connection, f"SELECT bool_and({is_plain}) FROM source")[0]:
+        return _as_said(said, PLAIN_NUMBER)  # no value has another sign than a point
+    joint = text  # without what may stand between thousands beside a point or a comma
+    for sign in THOUSANDS_APART:
+        joint = f"replace({joint}, {sign}, '')"
     forms = [*UNMISTAKABLE.values(), *(f".*{form}.*" for form in APART.values())]
-    asked = [f"bool_or(regexp_full_match({text}, {literal(form)}))" for form in forms]
+    looked_at = [joint] * len(UNMISTAKABLE) + [text] * len(APART)
+    asked = [
+        f"bool_or(regexp_full_match({seen}, {literal(form)}))"
+        for seen, form in zip(looked_at, forms, strict=True)
+    ]
     asked.append(f"bool_or(contains({text}, ','))")
     found = first_row(delivery.connection, f"SELECT {', '.join(asked)} FROM source")
     point, comma, apostrophe, space, has_commas = found

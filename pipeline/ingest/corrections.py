@@ -15,8 +15,8 @@ import pyarrow.dataset
 
 from pipeline.lake.tables import Lake, in_utc
 from pipeline.portfolio import Portfolio
+from pipeline.sources.delivery import count_of, quoted
 from pipeline.sources.files import Taken
-from pipeline.sources.readers import count_of, quoted
 
 # Of each good row: its transaction is new, known (said before, in the lake or further up), differs
 # from what the lake has, or contradicts what its own delivery says of the same transaction.

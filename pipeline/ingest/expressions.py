@@ -18,7 +18,7 @@ from features.expressions import LABELS
 from features.groups.column_sets import fits, stored_name
 from features.schema import BY_NAME, REQUIRED, SchemaError
 from pipeline.portfolio import Portfolio
-from pipeline.sources.readers import Delivery, first_row, literal, numbered, quoted
+from pipeline.sources.delivery import Delivery, first_row, literal, numbered, quoted
 
 INTEGER = r"-?(0|[1-9][0-9]{0,17})"
 # a whole number as a column of floats writes it, in a csv file that somebody else's table became
@@ -37,6 +37,7 @@ PLAIN_TYPES = {
     *("UBIGINT", "UHUGEINT", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", '"NULL"'),
     "TIMESTAMP WITH TIME ZONE",
 }
+SAMPLE_ROWS = 1_000
 REFUSED = ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA_REF")
 
 
@@ -61,7 +62,10 @@ def mapped_columns(
     """
     mapping = dict(portfolio.columns)
     if not mapping:
-        mapping = {name: name for name in found if name in BY_NAME or name in portfolio.extra}
+        ours = [*BY_NAME, *portfolio.extra]
+        mapping = {name: name for name in found if name in ours}
+        in_capitals = {name.lower(): name for name in found if name.lower() in ours}
+        mapping |= {name: theirs for name, theirs in in_capitals.items() if name not in mapping}
     mapping |= portfolio.key_columns
     named = [name for name in required if name != "transaction_id"]
     named += [*portfolio.extra, *portfolio.our_key_columns]
@@ -383,9 +387,7 @@ def _as_number(column: str, kind: str, delivery: Delivery, nulls: Sequence[str])
     if kind != "VARCHAR":
         return column
     present = present_text(column, nulls)
-    forms = (INTEGER, WHOLE, NUMBER)
-    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
-    integer, whole, number = _ask(delivery, ", ".join(asked))
+    integer, whole, number = _fit(delivery, present, (INTEGER, WHOLE, NUMBER))
     if integer:
         return f"CAST({present} AS BIGINT)"
     if whole:
@@ -397,10 +399,9 @@ def _as_text(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -
     """A column that is to be text, and its type: whole numbers in a column of floats are whole."""
     if kind != "VARCHAR":
         return column, kind
-    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
     present = present_text(column, nulls)
-    is_whole = f"bool_and(regexp_full_match({present}, {literal(WHOLE)}))"
-    if any(_ask(delivery, f"bool_or({is_float})")) and any(_ask(delivery, is_whole)):
+    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
+    if _fit(delivery, present, (WHOLE,))[0] and _ask(delivery, f"bool_or({is_float})")[0]:
         return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)", "BIGINT"
     return column, kind
 
@@ -421,6 +422,16 @@ def present_text(column: str, nulls: Sequence[str] = ()) -> str:
 
 def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
     return first_row(delivery.connection, f"SELECT {what} FROM raw")
+
+
+def _fit(delivery: Delivery, present: str, forms: Sequence[str]) -> tuple[bool | None, ...]:
+    """Whether all values of a column are of each form; the first rows rule most forms out."""
+    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
+    query = f"SELECT {', '.join(asked)} FROM "
+    sampled = first_row(delivery.connection, f"{query}(SELECT * FROM raw LIMIT {SAMPLE_ROWS})")
+    if not any(one is not False for one in sampled):
+        return sampled
+    return first_row(delivery.connection, f"{query}raw")
 
 
 def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> Value:

@@ -15,7 +15,7 @@ from pipeline.ingest.validation import ENTRY, FIELD, MISSING, TORN, Reason
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import PortfolioError
 from pipeline.sources.card_numbers import masked
-from pipeline.sources.readers import count_of, literal, quoted
+from pipeline.sources.delivery import count_of, literal, quoted
 
 WRITER = "ingest"
 OPTIONAL = {  # columns that a home of a former version has not, with their DuckDB types

@@ -38,6 +38,15 @@ from pipeline.ingest.validation import counted, stopping
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
+from pipeline.sources.delivery import (
+    Delivery,
+    count_of,
+    literal,
+    quoted,
+    shut,
+    unreadable,
+    workbench,
+)
 from pipeline.sources.feed_changes import changes, mapping_digest, shape_of, short_days
 from pipeline.sources.files import (
     SourceFile,
@@ -48,20 +57,9 @@ from pipeline.sources.files import (
     remember,
     remember_refusal,
     source_files,
-    unsettled,
 )
 from pipeline.sources.identities import check_card_numbers, zeros_across
-from pipeline.sources.readers import (
-    Delivery,
-    count_of,
-    literal,
-    quoted,
-    read_file,
-    read_query,
-    shut,
-    unreadable,
-    workbench,
-)
+from pipeline.sources.readers import read_query, read_settled
 from pipeline.sources.spill import spill_folder
 
 WRITER = "ingest"
@@ -266,17 +264,16 @@ def _mended(taken: Taken, run: Run) -> tuple[str, ...]:
 def _read_and_take(file: SourceFile, run: Run, *, is_read_again: bool) -> Ingested:
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
-        delivery = read_file(file, run.portfolio, connection, run.spill)
-        shut(connection, file.path if file.form == "parquet" else None)
-        waits = unsettled(
+        delivery = read_settled(
             file,
-            is_ended=delivery.is_ended,
-            settle=run.portfolio.settle,
+            run.portfolio,
+            connection,
+            run.spill,
             now=run.now,
             accept=run.is_accepted,
         )
-        if waits:
-            return Ingested(waiting_files=(waits,))
+        if isinstance(delivery, str):
+            return Ingested(waiting_files=(delivery,))
         if delivery.stray_quote and not run.is_accepted:
             raise StoppedError(
                 f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; "
@@ -447,19 +444,39 @@ def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, r
     query = (
         f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
         f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
-        "FROM checked g JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place)"
+        f"FROM checked g {_new_rows(delivery, checked)})"
     )
     schema_of_all = transactions_schema(run.portfolio.own_kinds(names))
     fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
     schema = pa.schema([*fields, ("delivery", pa.int64())])
     commits = 0
-    for batch in delivery.connection.sql(query).to_arrow_reader(run.batch_rows):
-        rows = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-        for start in range(0, rows.num_rows, run.batch_rows):
-            part = rows.slice(start, run.batch_rows)
-            run.lake.append("transactions", part, writer=WRITER, number=first + commits)
-            commits += 1
+    for part in _in_parts(delivery.connection.sql(query), run.batch_rows):
+        rows = part.select(schema.names).cast(schema)
+        run.lake.append("transactions", rows, writer=WRITER, number=first + commits)
+        commits += 1
     return commits
+
+
+def _new_rows(delivery: Delivery, checked: Checked) -> str:
+    """SQL that leaves the new rows, in their order: most often all are."""
+    new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
+    if new == checked.rows:
+        return ""
+    return "JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place"
+
+
+def _in_parts(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.Table]:
+    """The rows in tables of so many; the last one has what is left."""
+    batches, count = list[pa.RecordBatch](), 0
+    for batch in rows.to_arrow_reader(size):
+        batches.append(batch)
+        count += batch.num_rows
+        while count >= size:
+            table = pa.Table.from_batches(batches)
+            yield table.slice(0, size)
+            batches, count = table.slice(size).to_batches(), count - size
+    if count:
+        yield pa.Table.from_batches(batches)
 
 
 ADDED = ("known_at", "as_of", "row_digest")

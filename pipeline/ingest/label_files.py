@@ -31,6 +31,15 @@ from pipeline.ingest.validation import TORN as TORN_REASON
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source
+from pipeline.sources.delivery import (
+    Delivery,
+    count_of,
+    first_row,
+    literal,
+    quoted,
+    unreadable,
+    workbench,
+)
 from pipeline.sources.files import (
     SourceFile,
     Taken,
@@ -39,19 +48,8 @@ from pipeline.sources.files import (
     read_deliveries,
     remember,
     source_files,
-    unsettled,
 )
-from pipeline.sources.readers import (
-    Delivery,
-    count_of,
-    first_row,
-    literal,
-    quoted,
-    read_file,
-    shut,
-    unreadable,
-    workbench,
-)
+from pipeline.sources.readers import read_settled
 
 WRITER = "ingest"
 REMEMBERED: TableName = "label_deliveries"
@@ -181,17 +179,16 @@ def _take_file(file: SourceFile, run: LabelRun, *, again: bool) -> LabelsTaken:
         return LabelsTaken(read=taken.records, known=known, left_out=taken.left_out)
     size, changed, digest = file.size, file.changed_ns, file.digest()
     with _opened(run) as connection:
-        delivery = read_file(file, run.portfolio, connection, run.spill)
-        shut(connection, file.path if file.form == "parquet" else None)
-        waits = unsettled(
+        delivery = read_settled(
             file,
-            is_ended=delivery.is_ended,
-            settle=run.portfolio.settle,
+            run.portfolio,
+            connection,
+            run.spill,
             now=run.now,
             accept=run.is_accepted,
         )
-        if waits:
-            return LabelsTaken(waiting_files=(waits,))
+        if isinstance(delivery, str):
+            return LabelsTaken(waiting_files=(delivery,))
         if delivery.stray_quote and not run.is_accepted:
             raise PortfolioError(
                 f"{file.name} is stopped: {delivery.stray_quote}, as behind a stray quote; "

@@ -37,7 +37,7 @@ from pipeline.ingest.validation import (
 )
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import EPOCH_UNITS
-from pipeline.sources.readers import (
+from pipeline.sources.delivery import (
     PLACE,
     Delivery,
     check_count,

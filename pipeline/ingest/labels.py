@@ -12,7 +12,7 @@ from features.schema import LABELS
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
-from pipeline.sources.readers import literal
+from pipeline.sources.delivery import literal
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
 # again says nothing new. A change of mind that comes without a time is known from now on, and so is

@@ -31,14 +31,7 @@ from pipeline.ingest.validation import (
     shown_text,
 )
 from pipeline.lake.tables import Lake
-from pipeline.sources.readers import (
-    PLACE,
-    Delivery,
-    first_row,
-    literal,
-    numbered,
-    quoted,
-)
+from pipeline.sources.delivery import PLACE, Delivery, first_row, literal, numbered, quoted
 
 QUARANTINE = pa.schema(
     [

@@ -19,16 +19,9 @@ from pipeline.ingest.held_rows import choose_rows, open_held
 from pipeline.ingest.quarantine import HeldBack
 from pipeline.ingest.validation import TORN, counted
 from pipeline.lake.tables import Lake
-from pipeline.sources.readers import (
-    PLACE,
-    Delivery,
-    first_row,
-    json_path,
-    literal,
-    numbered,
-    quoted,
-    read_tables,
-)
+from pipeline.sources.delivery import PLACE, Delivery, first_row, literal, numbered, quoted
+from pipeline.sources.json_files import json_path
+from pipeline.sources.readers import read_tables
 
 HELD, CAME_WITH = "strata:held", "strata:came with"
 WRITER = "ingest"

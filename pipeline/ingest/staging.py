@@ -29,6 +29,7 @@ from pipeline.ingest.validation import (
     MISSING,
     UNCOMPUTED,
     WRONG_TYPE,
+    Entry,
     broken_rules,
     entry,
     is_required,
@@ -39,7 +40,7 @@ from pipeline.ingest.validation import (
 )
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import EPOCH_UNITS
-from pipeline.sources.readers import (
+from pipeline.sources.delivery import (
     PLACE,
     Delivery,
     check_count,
@@ -93,7 +94,7 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
         connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, forms, now))
     except COMPUTING:  # an expression failed on some row: which one is found out row by row
         # what two expressions share would be computed before, where no TRY holds it
-        connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+        connection.execute("SET disabled_optimizers = 'in_clause,common_subexpressions'")
         given, is_payment = values(delivery, portfolio, is_tried=True)
         connection.execute(
             _statement(given, kinds, is_payment, delivery, portfolio, forms, now, is_tried=True)
@@ -127,24 +128,33 @@ def _statement(
     firsts = [*own_id, *(part for value in given for part in _first(value, is_tried))]
     where = portfolio.source.where if is_tried else ""
     firsts += [*_tried("where")] if where else []
-    texts_of = [_text(value, portfolio) for value in given]
+    quick = [part for value in given for part in _quick(value, kinds, portfolio, forms)]
+    texts_of = [_text(value, kinds, portfolio) for value in given]
     typed = [_typed(value, kinds, portfolio, forms.get(value.ours)) for value in given]
     numbered_id = f"{_given('transaction_id')} || CASE WHEN copy > 1 THEN '-' || copy ELSE '' END"
     if not has_id:
         typed += [f"{numbered_id} AS {_typed_name('transaction_id')}"]
     copy = f", row_number() OVER (PARTITION BY {_given('transaction_id')} ORDER BY place) AS copy"
+    judged = [
+        f"{condition} AS {_broken_name(name, at)}"
+        for name, kind in kinds.items()
+        for at, (_, condition) in enumerate(_rules(name, kind, kinds, portfolio))
+    ]
     fits = {name: _fit(name, kind, kinds, portfolio) for name, kind in kinds.items()}
     columns = [f"{sql} AS {quoted(name)}" for name, sql in fits.items()]
     faults, losses = _entries(given, kinds, portfolio, now, is_tried=is_tried)
-    texts = {name: _as_said(name, kind) for name, kind in kinds.items() if name not in LABEL_NAMES}
+    said = ", ".join(quoted(name) for name in sorted(kinds) if name not in LABEL_NAMES)
     return (
-        f"CREATE OR REPLACE TABLE checked AS WITH given AS ("
+        f"CREATE OR REPLACE TABLE checked AS WITH given AS NOT MATERIALIZED ("
         f"SELECT {quoted(PLACE)} AS place, {', '.join(firsts)} FROM source WHERE {is_payment}"
-        f"), copies AS (SELECT *{'' if has_id else copy} FROM given"
-        f"), texts AS (SELECT *, {', '.join(texts_of)} FROM copies"
-        f"), typed AS (SELECT *, {', '.join(typed)} FROM texts"
-        f"), fit AS (SELECT place, {', '.join(columns)}, {faults} AS faults, {losses} AS losses "
-        f"FROM typed) SELECT *, {digest_sql(texts)} AS row_digest FROM fit"
+        f"), copies AS NOT MATERIALIZED (SELECT *{'' if has_id else copy} FROM given"
+        f"), quick AS NOT MATERIALIZED (SELECT {', '.join(['*', *quick])} FROM copies"
+        f"), texts AS NOT MATERIALIZED (SELECT *, {', '.join(texts_of)} FROM quick"
+        f"), typed AS NOT MATERIALIZED (SELECT *, {', '.join(typed)} FROM texts"
+        f"), judged AS NOT MATERIALIZED (SELECT {', '.join(['*', *judged])} FROM typed"
+        f"), fit AS NOT MATERIALIZED (SELECT place, {', '.join(columns)}, "
+        f"{faults} AS faults, {losses} AS losses FROM judged"
+        f") SELECT *, (hash({said}) >> 1)::BIGINT AS row_digest FROM fit"
     )
 
 
@@ -160,6 +170,14 @@ def _typed_name(name: str) -> str:
     return quoted(f"typed:{name}")
 
 
+def _quick_name(name: str) -> str:
+    return quoted(f"quick:{name}")
+
+
+def _broken_name(name: str, rule: int) -> str:
+    return quoted(f"broken:{name}:{rule}")
+
+
 def _first(value: Value, is_tried: bool) -> Iterator[str]:
     """The value as the source has it, or as the expression computes it."""
     yield f"{value.sql} AS {_given(value.ours)}"
@@ -173,7 +191,7 @@ def _tried(name: str) -> Iterator[str]:
     yield f"{quoted(sight_name(name))} AS {quoted(f'sight:{name}')}"
 
 
-def _uncomputed(name: str, said: str) -> str:
+def _uncomputed(name: str, said: str) -> Entry:
     """The fault of an expression that fails on a row: what it is, of which values, where."""
     place = "' in row ' || (place + 1)"
     told = f"{shown_text(literal(said))} || ' of ' || {quoted(f'sight:{name}')} || {place}"
@@ -191,11 +209,27 @@ def _identity(given: list[Value], delivery: Delivery, portfolio: Portfolio) -> s
     return f"md5({digest_sql(texts)}::VARCHAR || {digest_sql(texts, half='upper')}::VARCHAR)"
 
 
-def _text(value: Value, portfolio: Portfolio) -> str:
+def _is_quick(value: Value, kinds: dict[str, Kind], portfolio: Portfolio) -> bool:
+    """Whether a value is first converted as it stands, and looked at as text only if that fails."""
+    is_text = value.kind != "VARCHAR" or kinds[value.ours] == "text"
+    return not (is_text or value.ours == "label_known_at" or portfolio.source.csv.nulls)
+
+
+def _quick(
+    value: Value, kinds: dict[str, Kind], portfolio: Portfolio, forms: dict[str, NumberFormat]
+) -> Iterator[str]:
+    if _is_quick(value, kinds, portfolio):
+        sql = _converted(value, _given(value.ours), kinds, portfolio, forms.get(value.ours))
+        yield f"{sql} AS {_quick_name(value.ours)}"
+
+
+def _text(value: Value, kinds: dict[str, Kind], portfolio: Portfolio) -> str:
     """The value as text: what is said of it, and what is converted where it is text."""
     is_name = value.ours.endswith("_id") or value.ours in portfolio.key_columns
     text = as_identifier if is_name else as_text
     said = text(_given(value.ours), value.kind, portfolio.source.csv.nulls)
+    if _is_quick(value, kinds, portfolio):
+        said = f"CASE WHEN {_quick_name(value.ours)} IS NULL THEN {said} END"
     return f"{said} AS {_text_name(value.ours)}"
 
 
@@ -203,19 +237,31 @@ def _typed(
     value: Value, kinds: dict[str, Kind], portfolio: Portfolio, form: NumberFormat | None
 ) -> str:
     """The value in our type."""
+    given = _text_name(value.ours) if value.kind == "VARCHAR" else _given(value.ours)
+    sql = _converted(value, given, kinds, portfolio, form)
+    if _is_quick(value, kinds, portfolio):
+        sql = f"coalesce({_quick_name(value.ours)}, {sql})"
+    return f"{sql} AS {_typed_name(value.ours)}"
+
+
+def _converted(
+    value: Value,
+    given: str,
+    kinds: dict[str, Kind],
+    portfolio: Portfolio,
+    form: NumberFormat | None,
+) -> str:
+    """SQL that brings a given value into our type."""
     source, name, kind = portfolio.source, value.ours, kinds[value.ours]
-    given = _text_name(name) if value.kind == "VARCHAR" else _given(name)
     if kind == "text":
-        sql = FORMS[name](_text_name(name)) if name in FORMS else _text_name(name)
-    elif kind == "number":
-        sql = as_number(given, value.kind, form=form or NumberFormat())
-    elif kind == "time":
+        return FORMS[name](_text_name(name)) if name in FORMS else _text_name(name)
+    if kind == "number":
+        return as_number(given, value.kind, form=form or NumberFormat())
+    if kind == "time":
         sql = as_time(given, value.kind, time_format=source.time_format)
-        if name == "label_known_at" and _has_dates_alone(value, portfolio):
-            sql = end_of_day(sql, given, value.kind)
-    else:
-        sql = as_flag(given, value.kind, values=portfolio.labels.values)
-    return f"{sql} AS {_typed_name(name)}"
+        is_report = name == "label_known_at" and _has_dates_alone(value, portfolio)
+        return end_of_day(sql, given, value.kind) if is_report else sql
+    return as_flag(given, value.kind, values=portfolio.labels.values)
 
 
 def _has_dates_alone(value: Value, portfolio: Portfolio) -> bool:
@@ -241,7 +287,8 @@ def _fit(name: str, kind: Kind, kinds: dict[str, Kind], portfolio: Portfolio) ->
     typed = _amount(kinds, portfolio) if name == "amount" else _typed_name(name)
     if is_required(name):
         return typed
-    broken = " OR ".join(condition for _, condition in _rules(name, kind, kinds, portfolio))
+    rules = enumerate(_rules(name, kind, kinds, portfolio))
+    broken = " OR ".join(_broken_name(name, at) for at, _ in rules)
     if name in NEVER_IN_FUTURE:  # known by now at the latest
         now = "getvariable('now')"
         typed = f"CASE WHEN {typed} > {now} THEN {now} ELSE {typed} END"
@@ -279,7 +326,7 @@ def _entries(
     """SQL of the faults and of the losses of a row."""
     where = portfolio.source.where
     faults = [_uncomputed("where", where)] if is_tried and where else []
-    losses: list[str] = []
+    losses: list[Entry] = []
     for value in given:
         entries = faults if is_required(value.ours) else losses
         entries += _value_entries(value, kinds, portfolio, is_tried=is_tried)
@@ -297,11 +344,12 @@ def _entries(
 
 def _value_entries(
     value: Value, kinds: dict[str, Kind], portfolio: Portfolio, *, is_tried: bool
-) -> Iterator[str]:
+) -> Iterator[Entry]:
     """What may be wrong with one value for itself."""
     name, kind = value.ours, kinds[value.ours]
     text, typed = _text_name(name), _typed_name(name)
-    is_lost = f"{text} IS NOT NULL AND {typed} IS NULL"
+    is_lost = f"{typed} IS NULL AND {text} IS NOT NULL"
+    is_absent = f"{typed} IS NULL AND {text} IS NULL"
     if name == "is_fraud" and portfolio.labels.values.unlabelled:
         words = ", ".join(literal(word.lower()) for word in portfolio.labels.values.unlabelled)
         is_lost += f" AND lower({text}) NOT IN ({words})"
@@ -311,13 +359,14 @@ def _value_entries(
         is_failed = quoted(f"failed:{name}")
         yield _uncomputed(name, value.said)
     if is_required(name):
-        yield entry(name, MISSING, "''", f"{text} IS NULL AND NOT ({is_failed})")
+        yield entry(name, MISSING, "''", f"{is_absent} AND NOT ({is_failed})")
     fit = _amount(kinds, portfolio) if name == "amount" else typed
-    for rule, condition in _rules(name, kind, kinds, portfolio):
-        yield entry(name, rule, shown(text if kind == "text" else fit, kind), condition)
+    for at, (rule, _) in enumerate(_rules(name, kind, kinds, portfolio)):
+        told = shown(text if kind == "text" else fit, kind)
+        yield entry(name, rule, told, _broken_name(name, at))
 
 
-def _early_entry(name: str) -> str:
+def _early_entry(name: str) -> Entry:
     typed, event = _typed_name(name), _typed_name("event_time")
     told = f"{shown(typed, 'time')} || ', before event_time ' || {shown(event, 'time')}"
     return entry(name, EARLY, told, f"{typed} < {event}")
@@ -325,12 +374,6 @@ def _early_entry(name: str) -> str:
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _as_said(name: str, kind: Kind) -> str:
-    """A value as the digest takes it in; a time as microseconds, whatever the session's zone."""
-    column = quoted(name)
-    return f"epoch_us({column})::VARCHAR" if kind == "time" else f"{column}::VARCHAR"
 
 
 def _doubts(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 
 from features.schema import BY_NAME, REQUIRED, Column, Kind
-from pipeline.sources.readers import literal, quoted
+from pipeline.sources.delivery import literal, quoted
 
 FIELD, ENTRY = 31, 30  # ASCII's own signs between fields and between records
 WRONG_TYPE: dict[Kind, str] = {
@@ -76,18 +76,28 @@ class Reason:
         return OF_ROWS.get(rule, f"mend {column} in {table}")
 
 
-def entry(column: str, rule: str, shown: str, broken: str) -> str:
-    """SQL of a fault or loss: null where `broken` does not hold; `shown` is SQL for the value."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A fault or a loss: SQL for whether a row has it, and for its text."""
+
+    broken: str
+    text: str
+
+
+def entry(column: str, rule: str, shown: str, broken: str) -> Entry:
+    """A fault or loss where `broken` holds; `shown` is SQL for the value."""
     head = f"{literal(column)} || chr({FIELD}) || {literal(rule)} || chr({FIELD})"
-    return f"CASE WHEN {broken} THEN {head} || {shown} END"
+    return Entry(broken=broken, text=f"{head} || {shown}")
 
 
-def joined(entries: Sequence[str]) -> str:
-    """SQL of a row's faults or losses, null where there is none."""
+def joined(entries: Sequence[Entry]) -> str:
+    """SQL of a row's faults or losses, null where there is none: nearly all rows have none."""
+    if not entries:
+        return "NULL::VARCHAR"
+    is_any = " OR ".join(f"({one.broken})" for one in entries)
+    texts = [f"CASE WHEN {one.broken} THEN {one.text} END" for one in entries]
     return (
-        f"nullif(concat_ws(chr({ENTRY}), {', '.join([literal(''), *entries])}), '')"
-        if entries
-        else "NULL::VARCHAR"
+        f"CASE WHEN {is_any} THEN concat_ws(chr({ENTRY}), {', '.join([literal(''), *texts])}) END"
     )
 
 

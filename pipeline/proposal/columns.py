@@ -26,7 +26,7 @@ from pipeline.proposal.words import (
     listed,
     words_of,
 )
-from pipeline.sources.readers import literal
+from pipeline.sources.delivery import literal
 
 MAX_TYPES = 40
 

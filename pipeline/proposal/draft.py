@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from features.groups.catalogue import RESERVED
 from pipeline.proposal.profile import masked
-from pipeline.sources.readers import quoted
+from pipeline.sources.delivery import quoted
 
 WIDTH = 98
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.ingest.coercion import APART, UNMISTAKABLE
 from pipeline.proposal.profile import SIGN, Column, Profile
 from pipeline.proposal.words import PARTS, likeness, listed, words_of
-from pipeline.sources.readers import literal
+from pipeline.sources.delivery import literal
 
 TimeKind = Literal["type", "iso", "pattern", "epoch", "offset"]
 DATES = (

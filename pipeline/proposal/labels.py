@@ -10,7 +10,7 @@ from pipeline.proposal.profile import Column, Profile
 from pipeline.proposal.related import Related
 from pipeline.proposal.sample import Sheet, path_of
 from pipeline.proposal.words import FRAUD, LEGITIMATE, UNLABELLED
-from pipeline.sources.readers import literal
+from pipeline.sources.delivery import literal
 
 LARGE_FRAUD_SHARE = 0.2
 DELAY = "7d"

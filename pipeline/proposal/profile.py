@@ -18,8 +18,7 @@ from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
 from pipeline.proposal.sample import Sheet
 from pipeline.proposal.words import find_alike
-from pipeline.sources.files import source_files
-from pipeline.sources.readers import (
+from pipeline.sources.delivery import (
     PLACE,
     Delivery,
     count_of,
@@ -27,8 +26,9 @@ from pipeline.sources.readers import (
     literal,
     numbered,
     quoted,
-    read_file,
 )
+from pipeline.sources.files import source_files
+from pipeline.sources.readers import read_file
 
 MAX_ROWS = 150_000  # of the sheet
 FEW = 2_000

@@ -17,7 +17,8 @@ from pipeline.proposal.mapping import Mapping, find_keys, find_mapping, find_ser
 from pipeline.proposal.profile import Column, Profile, profiled
 from pipeline.proposal.related import Related, find_related
 from pipeline.proposal.sample import Sheet, find_files, find_sheets, path_of, take_parts
-from pipeline.sources.readers import find_dialect, literal
+from pipeline.sources.delivery import literal
+from pipeline.sources.readers import find_dialect
 from pipeline.sources.text_files import open_text
 
 NEEDED = ("event_time", "amount", "account_id")

@@ -16,8 +16,9 @@ import duckdb
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source
+from pipeline.sources.delivery import count_of, literal, unreadable
 from pipeline.sources.files import PACKED, SourceFile, source_files
-from pipeline.sources.readers import count_of, find_dialect, literal, unreadable
+from pipeline.sources.readers import find_dialect
 from pipeline.sources.text_files import HEAD, LineCounter, read_head
 
 WHOLE_BYTES = {"csv": 24 << 20, "jsonl": 24 << 20, "parquet": 12 << 20}  # of all files together

@@ -11,8 +11,8 @@ from hashlib import sha256
 import duckdb
 
 from pipeline.portfolio import Portfolio
+from pipeline.sources.delivery import Delivery, first_row, literal, quoted
 from pipeline.sources.files import Taken
-from pipeline.sources.readers import Delivery, first_row, literal, quoted
 
 SHORT_SHARE = 0.2  # of a day's usual rows
 MIN_USUAL = 20  # rows a day, for a day to be called short

@@ -5,12 +5,17 @@ costs what is new in it. What was taken stands in lake/deliveries, a row for eac
 """
 
 import hashlib
-from dataclasses import dataclass
+import json
+import zipfile
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from features.schema import ARROW_TYPES
 from pipeline.lake.tables import Lake, TableName
@@ -27,6 +32,8 @@ FORMS: dict[str, Form] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+DELTA_LOG, OF_PARTITION = "_delta_log", "partition."
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # how Hive calls the folder of rows without a value
 PACKED = (".gz", ".zst", ".zip")
 MAGIC: dict[bytes, Packing] = {
     b"\x1f\x8b": "gzip",
@@ -54,12 +61,17 @@ DELIVERIES = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file of the source: its name below the portfolio's folder, its form and its packing."""
+    """One file of the source: its name below the portfolio's folder, its form and its packing.
+
+    `partitions` are columns whose value is the same in all its rows, as its folders are called
+    (`region=fr`); a column of the same name in the file goes before it.
+    """
 
     path: Path
     name: str
     form: Form
     packing: Packing
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def size(self) -> int:
@@ -72,9 +84,12 @@ class SourceFile:
         return self.path.stat().st_ctime_ns
 
     def digest(self) -> str:
-        """SHA-256 of the bytes."""
+        """SHA-256 of the bytes, and of what its folders say of its rows."""
         with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256")
+        if self.partitions:
+            found.update(json.dumps(self.partitions).encode())
+        return found.hexdigest()
 
 
 def source_files(portfolio: Portfolio) -> list[SourceFile]:
@@ -84,8 +99,10 @@ def source_files(portfolio: Portfolio) -> list[SourceFile]:
     """
     folder, path = portfolio.file.parent, portfolio.source.path
     named = folder / path
+    if (named / DELTA_LOG).is_dir():
+        return _files_of_delta(named, folder)
     if named.is_dir():
-        files = sorted(file for file in named.rglob("*") if _is_source(file))
+        files = sorted(file for file in named.rglob("*") if _is_source(file, named))
     elif any(sign in path for sign in "*?["):
         files = sorted(file for file in folder.glob(path) if file.is_file())
     else:
@@ -98,9 +115,52 @@ def source_files(portfolio: Portfolio) -> list[SourceFile]:
     return [_source_file(file, folder) for file in files]
 
 
-def _is_source(file: Path) -> bool:
+def _is_source(file: Path, folder: Path) -> bool:
     """Whether a file of a folder is data; what is being written has another name meanwhile."""
-    return file.is_file() and file.name[0] not in "._" and _form(file.name) is not None
+    is_hidden = any(part[0] in "._" for part in file.relative_to(folder).parts)
+    return file.is_file() and not is_hidden and _form(file.name) is not None
+
+
+def _files_of_delta(table: Path, folder: Path) -> list[SourceFile]:
+    """The files of a Delta table's newest version, by name; a file that left it is not read.
+
+    Raises PortfolioError where the table cannot be read file by file.
+    """
+    try:
+        delta = DeltaTable(table)
+        features = set(delta.protocol().reader_features or ())
+        actions = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+    except DeltaError as error:
+        reason = " ".join(str(error).split())
+        raise PortfolioError(f"the Delta table {table} cannot be read ({reason})") from error
+    if unread := features & {"deletionVectors", "columnMapping"}:
+        raise PortfolioError(
+            f"the Delta table {table} has {' and '.join(sorted(unread))}, which Strata does not "
+            "read; write it anew without them, or export it as Parquet"
+        )
+    absent = {field.name: None for field in delta.schema().fields}
+    files = []
+    for action in sorted(actions, key=lambda one: str(one["path"])):
+        said = {
+            name.removeprefix(OF_PARTITION): None if value is None else str(value)
+            for name, value in action.items()
+            if name.startswith(OF_PARTITION)
+        }
+        file = _source_file(table / unquote(action["path"]), folder)
+        files.append(replace(file, partitions=tuple({**absent, **said}.items())))
+    return files
+
+
+def _partitions(name: str) -> tuple[tuple[str, str | None], ...]:
+    """What the folders of a file say of its rows.
+
+    >>> _partitions("drop/region=fr/day=2025-01-01/part.parquet")
+    (('region', 'fr'), ('day', '2025-01-01'))
+    """
+    parts = [part.split("=", maxsplit=1) for part in Path(name).parent.parts if "=" in part]
+    return tuple(
+        (unquote(key), None if value == NO_PARTITION else unquote(value)) for key, value in parts
+    )
 
 
 def _form(name: str) -> Form | None:
@@ -120,6 +180,8 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
     found = [kind for magic, kind in MAGIC.items() if head.startswith(magic)]
     packing: Packing = found[0] if found else "none"
     form = "parquet" if head == b"PAR1" else _form(file.name)
+    if packing == "zip" and file.suffix.lower() == ".zip":
+        form = _form_in_zip(file) or form
     if form is None:
         known = ", ".join(FORMS)
         raise PortfolioError(
@@ -127,7 +189,34 @@ def _source_file(file: Path, folder: Path) -> SourceFile:
             "as gzip, zstd or zip, and a database by url and query"
         )
     name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
-    return SourceFile(path=file, name=name, form=form, packing=packing)
+    return SourceFile(
+        path=file, name=name, form=form, packing=packing, partitions=_partitions(name)
+    )
+
+
+def _form_in_zip(path: Path) -> Form | None:
+    """The form of the one file in a zip; csv where the zip is not whole, which is said later."""
+    try:
+        name = zip_member(path)
+    except (zipfile.BadZipFile, OSError):
+        return "csv"
+    if (form := _form(name)) == "parquet":
+        raise PortfolioError(f"the source {path} holds {name}; unpack it, Parquet needs no zip")
+    return form
+
+
+def zip_member(path: Path) -> str:
+    """The name of the one file in a zip, beside what macOS adds to it.
+
+    Raises PortfolioError where there is another number of files in it.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [one.filename for one in archive.infolist() if not one.is_dir()]
+    files = [name for name in names if not name.startswith("__MACOSX/")]
+    if len(files) != 1:
+        held = ", ".join(files) or "nothing"
+        raise PortfolioError(f"the source {path} holds {held}; give a zip with one file in it")
+    return files[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,17 +238,15 @@ class Taken:
     refused: str = ""
 
 
-def unsettled(
-    file: SourceFile, *, is_ended: bool, settle: timedelta, now: datetime, accept: bool
-) -> str:
-    """A sentence on a file whose last line may still be written; none where it is whole."""
-    unchanged = now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC)
-    if is_ended or unchanged >= settle or accept:
-        return ""
-    return (
-        f"{file.name} waits: its last line is not ended; it is taken once it has been unchanged "
-        f"for {int(settle.total_seconds())} s"
-    )
+def is_settled(file: SourceFile, *, settle: timedelta, now: datetime) -> bool:
+    """Whether a file has been unchanged for so long that nobody writes it any more."""
+    return now - datetime.fromtimestamp(file.path.stat().st_mtime, UTC) >= settle
+
+
+def waiting(file: SourceFile, why: str, settle: timedelta) -> str:
+    """The sentence on a file that waits; `why` says what it lacks, and what becomes of it then."""
+    seconds = int(settle.total_seconds())
+    return f"{file.name} waits: {why} once it has been unchanged for {seconds} s"
 
 
 def read_deliveries(lake: Lake, table: TableName = "deliveries") -> list[Taken]:

@@ -11,7 +11,7 @@ import pyarrow.dataset
 
 from features.schema import Kind
 from pipeline.portfolio import Portfolio, PortfolioError
-from pipeline.sources.readers import Delivery, first_row, quoted
+from pipeline.sources.delivery import Delivery, first_row, quoted
 
 SAMPLE = 5_000  # rows of a delivery that are looked at, from its beginning to its end
 MIN_CARDS = 3  # values that look like card numbers before a column is thought to have them

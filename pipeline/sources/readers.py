@@ -5,56 +5,40 @@ Once it is read the connection reaches no file any more but this one.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 
+from features.schema import BY_NAME
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import AUTO, Csv
-from pipeline.sources.files import SourceFile
+from pipeline.sources.delivery import (
+    PLACE,
+    Delivery,
+    check_count,
+    count_of,
+    first_row,
+    literal,
+    load_lines,
+    numbered,
+    quoted,
+    shut,
+    unreadable,
+)
+from pipeline.sources.files import SourceFile, is_settled, waiting
+from pipeline.sources.json_files import read_json
 from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 
-PLACE = "strata:place"
 DELIMITERS = (",", ";", "\t", "|")
-MAX_LINE_BYTES = 1 << 24
-MEMORY = "2GB"
 SAMPLE_LINES = 200
 MAX_FIELD_LINES, MAX_FIELD_BYTES = 20, 1 << 16  # of what is no doubt
 ROWS_AT_ONCE = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What came at once, a file or the rows of a query, open in a connection.
-
-    `names` are theirs, in their order; `types` are DuckDB's. `doubts` are sentences on what was
-    found out, `stray_quote` one on fields that may have swallowed lines; `is_ended` is false where
-    the last line may still be written. `number_forms` are known beforehand of rows that were held,
-    by what is mapped: the signs of decimals and of thousands.
-    """
-
-    connection: duckdb.DuckDBPyConnection
-    name: str
-    names: tuple[str, ...]
-    types: tuple[str, ...]
-    records: int  # torn ones among them
-    torn: int = 0
-    is_ended: bool = True
-    doubts: tuple[str, ...] = ()
-    stray_quote: str = ""
-    number_forms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the values in `raw`."""
-        return tuple(numbered(place) for place in range(len(self.names)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,43 +52,31 @@ class Dialect:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def numbered(place: int) -> str:
-    """How a column of theirs is called in `raw`."""
-    return f"strata:{place}"
+def read_settled(
+    file: SourceFile,
+    portfolio: Portfolio,
+    connection: duckdb.DuckDBPyConnection,
+    spill: Path,
+    *,
+    now: datetime,
+    accept: bool,
+) -> Delivery | str:
+    """Read a file and shut the connection; a sentence where its end may still be written.
 
-
-def quoted(name: str) -> str:
-    """A name as SQL writes it.
-
-    >>> quoted('a "b"')
-    '"a ""b\"""'
+    Raises PortfolioError as `read_file` does.
     """
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as SQL writes it.
-
-    >>> literal("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
-@contextmanager
-def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own for one delivery, which lies on disk and is gone afterwards."""
-    file = spill / "delivery.duckdb"
-    with duckdb.connect(file) as connection:
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute(f"SET temp_directory = {literal(str(spill / 'temp'))}")
-        connection.execute("SET enable_progress_bar = false")
-        try:
-            yield connection
-        finally:
-            connection.close()
-            file.unlink(missing_ok=True)
+    settle = portfolio.settle
+    settled = is_settled(file, settle=settle, now=now)
+    try:
+        delivery = read_file(file, portfolio, connection, spill)
+    except TornFileError as error:
+        if settled:
+            raise
+        return waiting(file, f"its end is missing ({error}); it is refused", settle)
+    shut(connection, file.path if file.form == "parquet" else None)
+    if delivery.is_ended or settled or accept:
+        return delivery
+    return waiting(file, "its last line is not ended; it is taken", settle)
 
 
 def read_file(
@@ -116,28 +88,31 @@ def read_file(
             delivery = _parquet(file, connection)
         else:
             written = portfolio.source.csv
-            read, quote = (_csv, written.quote) if file.form == "csv" else (_json_lines, "")
+            read, quote = (_csv, written.quote) if file.form == "csv" else (read_json, "")
             text = open_text(file, encoding=written.encoding, quote=quote, spill=spill)
             delivery = read(file, text, portfolio, connection)
     except duckdb.Error as error:
         raise unreadable(file, error) from error
     _check_names(delivery, portfolio)
-    return delivery
+    return _with_partitions(delivery, file)
 
 
-def unreadable(file: SourceFile, error: Exception) -> TornFileError:
-    """What to say of a file whose bytes are not what they should be."""
-    return TornFileError(
-        f"the source {file.path} cannot be read ({_one_line(error)}); "
-        f"check that it is a whole {file.path.suffix} file"
+def _with_partitions(delivery: Delivery, file: SourceFile) -> Delivery:
+    """The delivery with the columns that its folders say; one that it has itself stays."""
+    said = [(name, value) for name, value in file.partitions if name not in delivery.names]
+    if not said:
+        return delivery
+    columns = [
+        f"{'NULL' if value is None else literal(value)}::VARCHAR AS {quoted(numbered(at))}"
+        for at, (_, value) in enumerate(said, start=len(delivery.names))
+    ]
+    delivery.connection.execute("ALTER VIEW raw RENAME TO unparted")
+    delivery.connection.execute(f"CREATE VIEW raw AS SELECT *, {', '.join(columns)} FROM unparted")
+    return replace(
+        delivery,
+        names=(*delivery.names, *(name for name, _ in said)),
+        types=(*delivery.types, *("VARCHAR" for _ in said)),
     )
-
-
-def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:
-    """Let the connection reach no file any more but this one, for good."""
-    allowed = literal(str(file)) if file else ""
-    connection.execute(f"SET allowed_paths = [{allowed}]")
-    connection.execute("SET enable_external_access = false")
 
 
 def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
@@ -148,7 +123,8 @@ def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
 
 
 def _parquet(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Delivery:
-    read = f"read_parquet({literal(str(file.path))}, file_row_number = true)"
+    path = literal(str(file.path))
+    read = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
     found = connection.sql(f"SELECT * FROM {read} LIMIT 0")
     names, types = found.columns[:-1], found.types[:-1]
     renamed = [f"{quoted(name)} AS {quoted(numbered(at))}" for at, name in enumerate(names)]
@@ -174,10 +150,11 @@ def _csv(
     if not text.head.strip():
         raise TornFileError(f"the source {file.path} cannot be read (it is empty); put rows in it")
     written = portfolio.source.csv
-    dialect = find_dialect(text.head, written, wanted=tuple(portfolio.columns.values()))
+    wanted = tuple(portfolio.columns.values()) or (*BY_NAME, *map(str.upper, BY_NAME))
+    dialect = find_dialect(text.head, written, wanted=wanted)
     width = len(dialect.names)
     columns = {numbered(place): "VARCHAR" for place in range(width)}
-    _load(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
+    load_lines(connection, text, columns, dialect.delimiter, written.quote, dialect.lines_above)
     taken = count_of(connection, "SELECT count(*) FROM loaded")
     torn = count_of(connection, "SELECT count(*) FROM torn")
     records = text.lines - dialect.records_above
@@ -196,40 +173,6 @@ def _csv(
         doubts=tuple(_found_out(dialect, text, written)),
         stray_quote=_stray_quote(connection, columns),
     )
-
-
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    text: TextFile,
-    columns: dict[str, str],
-    delimiter: str,
-    quote: str,
-    skip: int,
-) -> None:
-    """Read the lines into `loaded`, each value as it stands, and those of another width: `torn`."""
-    named = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
-    connection.execute(
-        f"CREATE TABLE loaded AS SELECT * FROM read_csv({literal(str(text.path))}, "
-        f"auto_detect = false, delim = {literal(delimiter)}, quote = {literal(quote)}, "
-        f"escape = {literal(quote)}, header = false, skip = {skip}, columns = {{{named}}}, "
-        f"compression = '{text.packing}', ignore_errors = true, store_rejects = true, "
-        f"rejects_limit = 0, strict_mode = true, max_line_size = {MAX_LINE_BYTES})"
-    )
-    connection.execute(
-        "CREATE TABLE torn AS SELECT trim(any_value(csv_line), chr(10) || chr(13)) AS line "
-        "FROM reject_errors GROUP BY line_byte_position, line ORDER BY line_byte_position"
-    )
-    connection.execute(f"CREATE VIEW raw AS SELECT rowid AS {quoted(PLACE)}, * FROM loaded")
-
-
-def check_count(name: str, records: int, taken: int, torn: int) -> None:
-    """Refuse a source of which not as many records were read as it has, counted a second way."""
-    if records != taken + torn:
-        read = f"{taken:,} records and {torn:,} torn lines were read of the source {name}"
-        raise PortfolioError(
-            f"{read}, which has {records:,} when it is counted; mend its quotes, or say quote in "
-            "[source] csv as it is written"
-        )
 
 
 def find_dialect(head: str, written: Csv, *, wanted: tuple[str, ...] = ()) -> Dialect:
@@ -273,7 +216,7 @@ def _read_head(head: str, sign: str, written: Csv, wanted: tuple[str, ...]) -> D
         )
     return Dialect(
         delimiter=sign,
-        names=tuple(name.strip() for name in rows[at][1]),
+        names=tuple(name.strip() or f"column{place}" for place, name in enumerate(rows[at][1])),
         lines_above=rows[at][0],
         records_above=at + 1,
         rows=tuple(row for _, row in rows[at + 1 :]),
@@ -299,6 +242,8 @@ def _is_value(field: str) -> bool:
 
 def _found_out(dialect: Dialect, text: TextFile, written: Csv) -> Iterator[str]:
     """What was found out of how the file is written and is not the usual."""
+    if text.is_translated:
+        yield "its lines end with carriage returns, all or some of them"
     if text.encoding != "utf-8":
         yield f"its encoding is taken to be {text.encoding}"
     if written.delimiter == AUTO and dialect.delimiter != ",":
@@ -329,51 +274,6 @@ def _stray_quote(connection: duckdb.DuckDBPyConnection, columns: dict[str, str])
 
 def _line_ends(column: str) -> str:
     return f"coalesce(strlen({column}) - strlen(replace({column}, chr(10), '')), 0)"
-
-
-def _json_lines(
-    file: SourceFile, text: TextFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection
-) -> Delivery:
-    if text.head.lstrip()[:1] == "[":
-        raise PortfolioError(
-            f"the source {file.path} of portfolio {portfolio.name} is one JSON list; "
-            "write one object a line (jq -c '.[]' does)"
-        )
-    _load(connection, text, {"line": "VARCHAR"}, "\x1f", "", 0)
-    is_object = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
-    connection.execute(
-        f"INSERT INTO torn SELECT line FROM loaded WHERE NOT coalesce({is_object}, false)"
-    )
-    connection.execute(f"CREATE TABLE objects AS SELECT line FROM loaded WHERE {is_object}")
-    keys = connection.execute(
-        "SELECT key FROM (SELECT unnest(json_keys(line)) AS key, rowid AS place FROM objects) "
-        "GROUP BY key ORDER BY min(place), key"
-    ).fetchall()
-    names = tuple(str(key) for (key,) in keys)
-    values = [
-        f"json_extract_string(line, {literal(json_path(name))}) AS {quoted(numbered(at))}"
-        for at, name in enumerate(names)
-    ]
-    columns = ", ".join([f"rowid AS {quoted(PLACE)}", *values])
-    connection.execute(f"CREATE OR REPLACE VIEW raw AS SELECT {columns} FROM objects")
-    taken = count_of(connection, "SELECT count(*) FROM objects")
-    torn = count_of(connection, "SELECT count(*) FROM torn")
-    check_count(str(file.path), text.lines, taken, torn)
-    return Delivery(
-        connection=connection,
-        name=file.name,
-        names=names,
-        types=("VARCHAR",) * len(names),
-        records=text.lines,
-        torn=torn,
-        is_ended=text.is_ended,
-    )
-
-
-def json_path(key: str) -> str:
-    """Where a key's value is in an object, as DuckDB writes it."""
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return f'$."{escaped}"'
 
 
 def read_query(portfolio: Portfolio, connection: duckdb.DuckDBPyConnection) -> Delivery:
@@ -424,23 +324,6 @@ def _typed(table: pa.Table) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
-
-
-def first_row(
-    connection: duckdb.DuckDBPyConnection, query: str, given: Sequence[object] = ()
-) -> tuple[Any, ...]:
-    """The one row of a query that has one."""
-    found: list[tuple[Any, ...]] = connection.execute(query, [*given]).fetchall()
-    return found[0]
-
-
-def count_of(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    """The number that a query answers."""
-    return int(first_row(connection, query)[0])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _without_password(text: str, url: str) -> str:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.portfolio import PortfolioError
 from pipeline.portfolio_tables import AUTO
-from pipeline.sources.files import Packing, SourceFile
+from pipeline.sources.files import Packing, SourceFile, zip_member
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -50,6 +50,7 @@ class TextFile:
     head: str
     lines: int  # that are not blank and not inside of quotes
     is_ended: bool  # the last line has its end
+    is_translated: bool = False  # its line ends are others than the file's
 
 
 def open_text(file: SourceFile, *, encoding: str, quote: str, spill: Path) -> TextFile:
@@ -62,9 +63,10 @@ def open_text(file: SourceFile, *, encoding: str, quote: str, spill: Path) -> Te
         found = _encoding(file) if encoding == AUTO else _named(encoding)
         if encoding != AUTO and found == "utf-8":
             _check_utf8(file)
-        is_copied = found != "utf-8" or file.packing == "zip"
+        is_translated = _ends_with_returns(file, found)
+        is_copied = found != "utf-8" or file.packing == "zip" or is_translated
         copy = spill / f"{file.path.name}.utf-8" if is_copied else None
-        return _count(file, found, quote, copy)
+        return _count(file, found, quote, copy, is_translated=is_translated)
     except (EOFError, zlib.error, zipfile.BadZipFile, pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise TornFileError(
@@ -88,15 +90,27 @@ def _named(encoding: str) -> str:
 def _encoding(file: SourceFile) -> str:
     """Find a file's encoding: by its mark, UTF-8 where all of it is, else what Windows writes."""
     with _opened(file) as stream:
-        head = stream.read(3)
+        head = stream.read(1 << 12)
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
+            return name
+    for name, place in (("utf-16-le", 1), ("utf-16-be", 0)):  # as Western text is, without a mark
+        if head[place::2].count(0) > 0.9 * len(head) / 2:
             return name
     try:
         _check_utf8(file)
     except UnicodeDecodeError:
         return _of_windows(file)
     return "utf-8"
+
+
+def _ends_with_returns(file: SourceFile, encoding: str) -> bool:
+    """Whether lines end with a carriage return alone, or some with one and some without."""
+    with _opened(file) as stream:
+        head = stream.read(HEAD).decode(encoding, errors="ignore")
+    if "\n" not in head:
+        return "\r" in head[:-1]
+    return 0 < head.count("\r\n") < head.count("\n")
 
 
 def _check_utf8(file: SourceFile) -> None:
@@ -128,12 +142,7 @@ def _opened(file: SourceFile) -> IO[bytes]:
 
 
 def _only_member(path: Path) -> IO[bytes]:
-    with zipfile.ZipFile(path) as archive:
-        members = [one for one in archive.infolist() if not one.is_dir()]
-    if len(members) != 1:
-        names = ", ".join(one.filename for one in members) or "nothing"
-        raise PortfolioError(f"the source {path} holds {names}; give a zip with one file in it")
-    return zipfile.ZipFile(path).open(members[0])
+    return zipfile.ZipFile(path).open(zip_member(path))
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
@@ -142,20 +151,22 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
         yield block + stream.readline(BLOCK)
 
 
-def _as_utf8(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
-    if encoding == "utf-8":
+def _as_utf8(stream: IO[bytes], encoding: str, *, is_translated: bool) -> Iterator[bytes]:
+    if encoding == "utf-8" and not is_translated:
         yield from _blocks(stream)
         return
-    with io.TextIOWrapper(stream, encoding, newline="") as text:
+    with io.TextIOWrapper(stream, encoding, newline=None if is_translated else "") as text:
         while block := text.read(BLOCK):
             yield (block + text.readline(BLOCK)).encode()
 
 
-def _count(file: SourceFile, encoding: str, quote: str, copy: Path | None) -> TextFile:
+def _count(
+    file: SourceFile, encoding: str, quote: str, copy: Path | None, *, is_translated: bool
+) -> TextFile:
     """Count the lines, copying them where the reader could not read them as they are."""
     counter, head, last = LineCounter(quote), b"", b"\n"
     with _opened(file) as stream, open(copy or "/dev/null", "wb") as copied:  # noqa: PTH123
-        for block in _as_utf8(stream, encoding):
+        for block in _as_utf8(stream, encoding, is_translated=is_translated):
             counter.add(block)
             head += block[: max(0, HEAD - len(head))]
             last = block[-1:]
@@ -168,6 +179,7 @@ def _count(file: SourceFile, encoding: str, quote: str, copy: Path | None) -> Te
         head=head.decode(errors="ignore"),
         lines=counter.lines + (last != b"\n"),
         is_ended=last == b"\n",
+        is_translated=is_translated,
     )
 
 
@@ -196,6 +208,13 @@ class LineCounter:
         has_blanks = has_blanks or b"\n\r\n" in outside
         blanks = len(BLANK_LINE.findall(outside)) if has_blanks else 0
         self.lines += outside.count(b"\n") - blanks
+
+
+def blocks_of(text: TextFile) -> Iterator[bytes]:
+    """The bytes of a file that was opened, in blocks."""
+    file = SourceFile(path=text.path, name="", form="csv", packing=text.packing)
+    with _opened(file) as stream:
+        yield from _blocks(stream)
 
 
 def count_records(text: TextFile, *, delimiter: str, quote: str) -> int:

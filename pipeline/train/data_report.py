@@ -18,7 +18,7 @@ from pipeline.lake.snapshot import last_moment, read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.sources.card_numbers import masked
-from pipeline.sources.readers import first_row, quoted
+from pipeline.sources.delivery import first_row, quoted
 
 MAX_BASE_RATE = 0.25  # beyond it the rows are no stream of payments, but a sample of it
 MAX_ACCOUNT_SHARE = 0.05  # beyond it an account may be many, such as all guests

@@ -1,14 +1,17 @@
 """A row that comes again and says something else is a correction; else nothing changes."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from features.build import BuildConfig
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.lake.tables import Lake
+from pipeline.portfolio import PortfolioError
 from tests.ingest_examples import (
     FEED,
     NOW,
@@ -157,6 +160,34 @@ def test_a_line_without_its_end_waits_until_it_has_settled(tmp_path: Path) -> No
     )
     done = ingest(portfolio, lake, now=changed + timedelta(seconds=31))
     assert (done.taken, done.waiting_files) == (2, ())
+
+
+@pytest.mark.parametrize("kept", [-4, 30, 0], ids=["no sums", "half of it", "nothing"])
+def test_a_packed_file_without_its_end_waits_and_is_then_refused(tmp_path: Path, kept: int) -> None:
+    portfolio = portfolio_of(tmp_path, source='path = "rows.csv.gz"')
+    text = "transaction_id,event_time,account_id,amount\n" + "t1,2025-05-01,a,5\n" * 50
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(text.encode())[:kept])
+    changed = datetime.fromtimestamp((tmp_path / "rows.csv.gz").stat().st_mtime, UTC)
+    lake = Lake(str(tmp_path / "lake"), portfolio.name)
+    (sentence,) = ingest(portfolio, lake, now=changed + timedelta(seconds=59)).waiting_files
+    assert "its end is missing; it is refused once it has been unchanged for 60 s" in sentence
+    with pytest.raises(PortfolioError, match=r"rows.csv.gz cannot be read"):
+        ingest(portfolio, lake, now=changed + timedelta(seconds=61))
+    assert lake.count("transactions") == 0
+
+
+def test_rows_with_a_digest_of_before_stay_known_unless_they_say_something_else(
+    tmp_path: Path,
+) -> None:
+    lake, _ = take_in(tmp_path, [row("t1"), row("t2")])
+    rows = lake.read("transactions")
+    assert rows is not None
+    other = rows.set_column(
+        rows.column_names.index("row_digest"), "row_digest", pa.array([7, 8], pa.int64())
+    )
+    lake.replace("transactions", other, key="transaction_id", writer="ingest", number=9)
+    _, (done,) = take_in(tmp_path, [row("t1"), row("t2", amount="13"), row("t3")])
+    assert (done.known, done.corrected, done.taken) == (1, 1, 2)
 
 
 def test_a_row_ahead_of_the_clock_comes_in_by_itself_though_its_file_is_gone(

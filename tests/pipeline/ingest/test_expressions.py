@@ -208,3 +208,26 @@ def test_a_row_without_an_id_gets_one_of_what_it_says(tmp_path: Path) -> None:
     assert (done.taken, done.known, len(set(ids))) == (1, 3, 4)
     assert sum(name.endswith("-2") for name in ids) == 1
     assert "1 rows say the same as another one" in done.doubts[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        pytest.param("1 234,56", 1234.56, id="a blank"),
+        pytest.param("1\u00a0234,56", 1234.56, id="a blank that does not break"),
+        pytest.param("1\u202f234,56", 1234.56, id="a narrow blank"),
+        pytest.param("1'234.5", 1234.5, id="an apostrophe"),
+        pytest.param("1 234.5", 1234.5, id="a blank and a point"),
+    ],
+)
+def test_thousands_set_apart_are_read(tmp_path: Path, written: str, expected: float) -> None:
+    rows, done, _ = taken(tmp_path, f"id;at;who;sum;kind\nt1;2025-05-01;a;{written};\n")
+    assert ([row["amount"] for row in rows], done.quarantined) == ([expected], 0)
+
+
+def test_our_names_in_capitals_are_ours_without_columns(tmp_path: Path) -> None:
+    portfolio = portfolio_of(tmp_path, source='path = "rows.csv"')
+    head = "TRANSACTION_ID,EVENT_TIME,ACCOUNT_ID,AMOUNT"
+    (tmp_path / "rows.csv").write_text(f"# of Monday\n{head}\nt1,2025-05-01,a,5\n")
+    lake = Lake(str(tmp_path / "lake"), portfolio.name)
+    assert ingest(portfolio, lake, now=NOW).taken == 1

@@ -10,10 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from pipeline.portfolio import Portfolio, PortfolioError
+from pipeline.sources.delivery import Delivery, workbench
 from pipeline.sources.files import source_files
-from pipeline.sources.readers import Delivery, read_file, read_query, workbench
+from pipeline.sources.json_files import ObjectCounter
+from pipeline.sources.readers import read_file, read_query
 from pipeline.sources.text_files import LineCounter
 from tests.ingest_examples import portfolio_of
 
@@ -64,6 +67,10 @@ def test_csv_values_are_text_as_they_stand_and_only_an_empty_field_is_null(tmp_p
         pytest.param(b"id;name\r\n1;Zo\xeb\r\n", "", id="semicolons and Windows' line ends"),
         pytest.param(b"id\tname\n1\tZo\xc3\xab\n", "", id="tabs"),
         pytest.param(b"id|name\n1|Zo\xc3\xab\n", "", id="bars"),
+        pytest.param(b"id,name\r1,Zo\xc3\xab\r", "", id="carriage returns alone"),
+        pytest.param("id,name\r1,Zoë\r".encode("utf-16"), "", id="the same in UTF-16"),
+        pytest.param(b"id,name\r\n1,Zo\xc3\xab\n\r\n", "", id="line ends of two kinds"),
+        pytest.param("id,name\n1,Zoë\n".encode("utf-16-le"), "", id="UTF-16 without its mark"),
         pytest.param(b"id~name\n1~Zo\xc3\xab\n", 'csv = { delimiter = "~" }', id="as is said"),
         pytest.param(b"id,name\n1,Zo\x89\n", 'csv = { encoding = "cp437" }', id="DOS"),
         pytest.param(
@@ -137,6 +144,50 @@ def test_json_lines_come_with_the_names_that_any_of_them_has(tmp_path: Path) -> 
     assert sorted(torn) == ["[1]", "not json"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"id": 1, "in": {"a": [1, {"b": "}]"}]}}, {"id": "\\"[{", "at": null}]',
+        b'\xef\xbb\xbf [\n  {\n    "id": 1,\n    "in": {"a": [1, {"b": "}]"}]}\n  },\n'
+        b'  {"id": "\\"[{",\n "at": null}\n]\n\n',
+    ],
+    ids=["in one line", "over many lines"],
+)
+def test_a_json_list_of_objects_is_read_as_its_objects(tmp_path: Path, content: bytes) -> None:
+    rows, torn, delivery = read(portfolio_with(tmp_path, content, name="rows.json"))
+    assert [row["id"] for row in rows] == ["1", '"[{']
+    assert (torn, delivery.records, delivery.is_ended) == ([], 2, True)
+
+
+def test_a_zip_is_read_in_the_form_of_the_file_in_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.writestr("rows.jsonl", '{"id": 1}\n')
+        archive.writestr("__MACOSX/._rows.jsonl", "what macOS adds")
+    rows, *_ = read(portfolio_of(tmp_path, source='path = "rows.zip"'))
+    assert rows == [{"id": "1"}]
+
+
+def test_columns_without_a_name_are_numbered(tmp_path: Path) -> None:
+    *_, delivery = read(portfolio_with(tmp_path, b"id,,\n1,2,3\n"))
+    assert delivery.names == ("id", "column1", "column2")
+
+
+def test_a_json_list_may_be_packed(tmp_path: Path) -> None:
+    content = gzip.compress(b'[{"id": 1}]')
+    rows, *_ = read(portfolio_with(tmp_path, content, name="rows.json.gz"))
+    assert rows == [{"id": "1"}]
+
+
+def test_objects_are_counted_over_any_split_of_a_list() -> None:
+    content = rb'[{"a\\": "\"]}", "b": [{}, []]}, {}, {"c": {"d": 1}}]'
+    for cut in range(len(content)):
+        counter = ObjectCounter()
+        counter.add(content[:cut])
+        assert not counter.is_ended
+        counter.add(content[cut:])
+        assert (counter.objects, counter.is_ended) == (3, True)
+
+
 def test_torn_csv_lines_come_beside_the_whole_ones(tmp_path: Path) -> None:
     rows, torn, delivery = read(portfolio_with(tmp_path, NAMES + b"1,2\n3\n4,5,6\n7,8\n"))
     assert [row["id"] for row in rows] == ["1", "7"]
@@ -205,6 +256,35 @@ def test_the_files_of_a_folder_and_of_a_pattern_come_by_name(tmp_path: Path) -> 
     assert [row["id"] for row in named] == ["1.csv", "2.csv"]
 
 
+def test_the_folders_of_a_partitioned_source_give_columns(tmp_path: Path) -> None:
+    for folder, name in [("region=fr/day=2025-01-01", "a"), ("region=d%20e/day=x", "a")]:
+        (tmp_path / "drop" / folder).mkdir(parents=True)
+        pq.write_table(pa.table({"id": [name]}), tmp_path / "drop" / folder / "part.parquet")
+    (tmp_path / "drop" / "region=__HIVE_DEFAULT_PARTITION__").mkdir()
+    (tmp_path / "drop" / "region=__HIVE_DEFAULT_PARTITION__" / "b.csv").write_text("id,day\nb,2\n")
+    portfolio = portfolio_of(tmp_path, source='path = "drop"')
+    rows, *_ = read(portfolio)
+    assert rows == [
+        {"id": "b", "day": "2", "region": None},
+        {"id": "a", "region": "d e", "day": "x"},
+        {"id": "a", "region": "fr", "day": "2025-01-01"},
+    ]
+    assert len({file.digest() for file in source_files(portfolio)}) == 3
+
+
+def test_a_delta_table_is_read_as_its_newest_version(tmp_path: Path) -> None:
+    table = str(tmp_path / "payments")
+    first = pa.table({"id": ["a", "b"], "region": ["fr", None]})
+    write_deltalake(table, first, partition_by=["region"])
+    write_deltalake(table, pa.table({"id": ["gone"], "region": ["de"]}), mode="append")
+    more = pa.table({"id": ["c"], "region": ["es"], "channel": ["pos"]})
+    write_deltalake(table, more, mode="append", schema_mode="merge")
+    DeltaTable(table).delete("region = 'de'")
+    rows, *_ = read(portfolio_of(tmp_path, source='path = "payments"'))
+    found = [(row["id"], row["region"], row["channel"]) for row in rows]
+    assert sorted(found) == [("a", "fr", None), ("b", None, None), ("c", "es", "pos")]
+
+
 def test_a_database_gives_what_its_query_selects(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "bank.db") as connection:
         connection.execute("CREATE TABLE payments (id INTEGER, amount REAL)")
@@ -252,9 +332,15 @@ def test_no_error_of_a_database_shows_the_password(tmp_path: Path, url: str) -> 
         ),
         pytest.param(
             "rows.json",
-            b'[{"id": 1}]',
-            r"is one JSON list; write one object a line",
-            id="a JSON list",
+            b'[{"id": 1}, {"id": 2}',
+            r"its list of objects has no end.; check that it is a whole file",
+            id="a JSON list without its end",
+        ),
+        pytest.param(
+            "rows.json",
+            b'[{"id": 1}, [{"id": 2}]]',
+            r"rows.json cannot be read",
+            id="a JSON list of more than objects",
         ),
         pytest.param(
             "rows.csv",
