@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipeline.ingest.ingested import Ingested
-    from pipeline.ingest.label_files import LabelsTaken
     from pipeline.progress import Progress
     from pipeline.train.report import Trained
     from pipeline.workspace import Workspace
@@ -135,9 +134,9 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     done = take_in(workspace, dry_run=dry_run, again=again, accept=accept)
     for remark in remarks(done):
         click.echo(remark, err=True)
-    click.echo(f"{counted(done)}, labels {done.labels:,}")
+    click.echo(f"{done.counts}, labels {done.labels:,}")
     if workspace.portfolio.labels.path:
-        click.echo(f"labels: {counted_labels(done.label_files)}")
+        click.echo(f"labels: {done.label_files.counts}")
     if done.failed and not dry_run:
         raise click.ClickException(
             f"{done.failed:,} of {done.read:,} records went to quarantine: {done.commonest}; mend "
@@ -206,7 +205,7 @@ def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
     )
     for remark in remarks(done):
         click.echo(remark, err=True)
-    click.echo(f"{counted(done)}, labels {done.labels:,}")
+    click.echo(f"{done.counts}, labels {done.labels:,}")
     if done.failed:
         raise click.ClickException(
             f"{done.failed:,} of {done.read:,} rows stay in quarantine: {done.commonest}; mend "
@@ -478,7 +477,7 @@ def demo(transactions: int, seed: int) -> None:
         file = write(run(config), home / "world")
     workspace = open_workspace(file)
     done = take_in(workspace)
-    click.echo(f"2 ingest    {counted(done)}")
+    click.echo(f"2 ingest    {done.counts}")
     trained, version = train_and_record(workspace, config.start + timedelta(days=config.days - 7))
     click.echo(f"3 train     candidates compared on the same later weeks\n{format_report(trained)}")
     promotion = decide(workspace.registry, workspace.portfolio.name)
@@ -586,31 +585,6 @@ def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int
         progress=progress(),
     )
     return done.scored, done.alerts.new_alerts
-
-
-def counted(done: "Ingested") -> str:
-    """What became of the rows read."""
-    fates = {
-        "taken": done.taken,
-        "known": done.known,
-        "left out": done.left_out,
-        "quarantined": done.quarantined,
-        "torn": done.torn,
-    }
-    return f"read {done.read:,} = " + " + ".join(f"{name} {n:,}" for name, n in fates.items())
-
-
-def counted_labels(done: "LabelsTaken") -> str:
-    """What became of the labels read from files of their own."""
-    fates = {
-        "taken": done.taken,
-        "known": done.known,
-        "left out": done.left_out,
-        "waiting": done.waiting,
-        "quarantined": done.quarantined,
-        "torn": done.torn,
-    }
-    return f"read {done.read:,} = " + " + ".join(f"{name} {n:,}" for name, n in fates.items())
 
 
 def write_new(file: Path, text: str) -> None:

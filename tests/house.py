@@ -20,6 +20,7 @@ PIPELINE_ROOMS = (
     "lake",
     "casework",
     "sources",
+    "checks",
     "ingest",
     "proposal",
     "simulate",

@@ -5,7 +5,7 @@ something else in a column that both deliveries have is a correction: its new ve
 the old one stood in history, and the old one goes to the table `versions`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,19 +36,6 @@ OUTCOME = """
           WINDOW same AS (PARTITION BY g.transaction_id ORDER BY g.place))
 """
 ONLY_IN = "list_contains([{}]::BIGINT[], s.delivery)"
-
-
-def digest_sql(texts: Mapping[str, str], *, half: str = "lower") -> str:
-    """SQL for an md5 of names and values as int64; a null is a column that is absent.
-
-    The length before each value keeps apart what would read alike when put in one row of text.
-    """
-    parts = []
-    for name, text in sorted(texts.items()):
-        head = "'" + name.replace("'", "''") + ":'"
-        parts.append(f"{head} || length({text}) || ':' || {text}")
-    md5 = f"md5_number_{half}(concat_ws(' ', '', {', '.join(parts)}))"
-    return f"({md5} - 9223372036854775808::HUGEINT)::BIGINT"
 
 
 def find_outcomes(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import duckdb
 
-from pipeline.ingest.validation import ENTRY, FIELD, MISSING, TORN, Reason
+from pipeline.checks.validation import ENTRY, FIELD, MISSING, TORN, Reason
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import PortfolioError
 from pipeline.sources.card_numbers import masked

@@ -19,8 +19,10 @@ import duckdb
 import pyarrow as pa
 
 from features.schema import SchemaError, transactions_schema
+from pipeline.checks.expressions import mapped_columns
+from pipeline.checks.staging import Checked, check
+from pipeline.checks.validation import counted, stopping
 from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
-from pipeline.ingest.expressions import mapped_columns
 from pipeline.ingest.ingested import Ingested
 from pipeline.ingest.label_files import LabelRun, LabelsTaken, take_labels
 from pipeline.ingest.labels import came_by_feed, keep_labels, matured
@@ -33,8 +35,6 @@ from pipeline.ingest.replay import (
     settle,
     still_failing,
 )
-from pipeline.ingest.staging import Checked, check
-from pipeline.ingest.validation import counted, stopping
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress

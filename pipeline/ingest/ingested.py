@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
+from pipeline.checks.validation import Reason
 from pipeline.ingest.label_files import LabelsTaken
-from pipeline.ingest.validation import Reason
 from pipeline.sources.card_numbers import masked
 
 
@@ -33,6 +33,14 @@ class Ingested:
     changes: tuple[str, ...] = ()
     waiting_files: tuple[str, ...] = ()
     label_files: LabelsTaken = field(default_factory=LabelsTaken)
+
+    @property
+    def counts(self) -> str:
+        """What became of the records read, in a line."""
+        return (
+            f"read {self.read:,} = taken {self.taken:,} + known {self.known:,} + left out "
+            f"{self.left_out:,} + quarantined {self.quarantined:,} + torn {self.torn:,}"
+        )
 
     @property
     def failed(self) -> int:

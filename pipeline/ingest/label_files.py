@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES, LABELS, SchemaError
-from pipeline.ingest.corrections import digest_sql
+from pipeline.checks.validation import EARLY, Reason, counted, sentence_sql, stopping
+from pipeline.checks.validation import TORN as TORN_REASON
 from pipeline.ingest.label_rows import (
     FAILED,
     SEVERAL,
@@ -26,14 +27,13 @@ from pipeline.ingest.label_rows import (
     read_labels,
     tell_words,
 )
-from pipeline.ingest.validation import EARLY, Reason, counted, sentence_sql, stopping
-from pipeline.ingest.validation import TORN as TORN_REASON
 from pipeline.lake.tables import Lake, TableName
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source
 from pipeline.sources.delivery import (
     Delivery,
     count_of,
+    digest_sql,
     first_row,
     literal,
     quoted,
@@ -76,6 +76,15 @@ class LabelsTaken:
     missing: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
     waiting_files: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> str:
+        """What became of the records read, in a line."""
+        return (
+            f"read {self.read:,} = taken {self.taken:,} + known {self.known:,} + left out "
+            f"{self.left_out:,} + waiting {self.waiting:,} + quarantined {self.quarantined:,} + "
+            f"torn {self.torn:,}"
+        )
 
     def __add__(self, other: "LabelsTaken") -> "LabelsTaken":
         numbers = {

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from features.schema import Kind
-from pipeline.ingest.coercion import (
+from pipeline.checks.coercion import (
     FORMS,
     NumberFormat,
     as_flag,
@@ -22,19 +22,19 @@ from pipeline.ingest.coercion import (
     as_time,
     find_number_format,
 )
-from pipeline.ingest.expressions import Value, seen_name, values
-from pipeline.ingest.labels import matured
-from pipeline.ingest.quarantine import RawRow
-from pipeline.ingest.staging import COMPUTING, end_of_day
-from pipeline.ingest.validation import (
+from pipeline.checks.expressions import Value, values
+from pipeline.checks.staging import COMPUTING, end_of_day, tried, uncomputed
+from pipeline.checks.validation import (
     MISSING,
-    UNCOMPUTED,
     WRONG_TYPE,
+    Entry,
     entry,
     joined,
     shown,
     shown_text,
 )
+from pipeline.ingest.labels import matured
+from pipeline.ingest.quarantine import RawRow
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import EPOCH_UNITS
 from pipeline.sources.delivery import (
@@ -76,12 +76,12 @@ def _statement(
 ) -> str:
     kinds = {value.ours: portfolio.kind(value.ours) for value in given}
     firsts, texts, typed, fits = list[str](), list[str](), list[str](), list[str]()
-    faults, losses = list[str](), list[str]()
+    faults, losses = list[Entry](), list[Entry]()
     for value in given:
         name, kind = value.ours, kinds[value.ours]
-        seen = f", {quoted(seen_name(name))} AS {_named('seen', name)}"
         is_computed = is_tried and value.is_expression
-        firsts.append(f"{value.sql} AS {_named('given', name)}{seen if is_computed else ''}")
+        firsts.append(f"{value.sql} AS {_named('given', name)}")
+        firsts += tried(name) if is_computed else []
         as_said = as_identifier if name.endswith("_id") else as_text
         said = as_said(_named("given", name), value.kind, portfolio.source.csv.nulls)
         texts.append(f"{said} AS {_named('text', name)}")
@@ -141,7 +141,7 @@ def _fit(name: str) -> str:
     return f"CASE WHEN {typed} <= getvariable('now') THEN {typed} END"
 
 
-def _entries(value: Value, kind: Kind, portfolio: Portfolio, *, is_computed: bool) -> list[str]:
+def _entries(value: Value, kind: Kind, portfolio: Portfolio, *, is_computed: bool) -> list[Entry]:
     """What may be wrong with one value for itself."""
     name, text = value.ours, _named("text", value.ours)
     typed = _named("typed", name)
@@ -151,15 +151,14 @@ def _entries(value: Value, kind: Kind, portfolio: Portfolio, *, is_computed: boo
         is_lost += f" AND lower({text}) NOT IN ({words})"
     found = [entry(name, WRONG_TYPE[kind], shown_text(text), is_lost)]
     if is_computed:
-        failed = f"{text} IS NULL AND {_named('seen', name)}"
-        found.append(entry(name, UNCOMPUTED, shown_text(literal(value.said)), failed))
+        found.append(uncomputed(name, value.said))
     if name == "label_known_at":  # the end of today is no time to come
         is_ahead = f"{typed} > getvariable('now') + INTERVAL 1 DAY"
         found.append(entry(name, AHEAD, shown(typed, "time"), is_ahead))
     return found
 
 
-def _missing(kinds: dict[str, Kind], portfolio: Portfolio) -> list[str]:
+def _missing(kinds: dict[str, Kind], portfolio: Portfolio) -> list[Entry]:
     """A label says which payment it is of: by its id, or by all columns of `match`."""
     has_id = "transaction_id" in kinds
     no_id = f"{_named('text', 'transaction_id')} IS NULL" if has_id else "true"

@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from features.schema import ARROW_TYPES
-from pipeline.ingest.coercion import NumberFormat
-from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.validation import (
+from pipeline.checks.coercion import NumberFormat
+from pipeline.checks.validation import (
     DUPLICATE,
     TORN,
     Reason,
@@ -31,7 +30,15 @@ from pipeline.ingest.validation import (
     shown_text,
 )
 from pipeline.lake.tables import Lake
-from pipeline.sources.delivery import PLACE, Delivery, first_row, literal, numbered, quoted
+from pipeline.sources.delivery import (
+    PLACE,
+    Delivery,
+    digest_sql,
+    first_row,
+    literal,
+    numbered,
+    quoted,
+)
 
 QUARANTINE = pa.schema(
     [

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.schema import ARROW_TYPES
+from pipeline.checks.validation import TORN, counted
 from pipeline.ingest.held_rows import choose_rows, open_held
 from pipeline.ingest.quarantine import HeldBack
-from pipeline.ingest.validation import TORN, counted
 from pipeline.lake.tables import Lake
 from pipeline.sources.delivery import PLACE, Delivery, first_row, literal, numbered, quoted
 from pipeline.sources.json_files import json_path

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from features.schema import REQUIRED
-from pipeline.ingest.coercion import NO_DECIMALS
-from pipeline.ingest.expressions import INTEGER, NUMBER
+from pipeline.checks.coercion import NO_DECIMALS
+from pipeline.checks.expressions import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
 from pipeline.proposal.forms import (
     START,
@@ -17,7 +17,7 @@ from pipeline.proposal.forms import (
     find_time,
 )
 from pipeline.proposal.mapping import TIMES, Mapping, find_mapping, fits
-from pipeline.proposal.profile import Column, Profile, masked
+from pipeline.proposal.profile import Column, Profile
 from pipeline.proposal.words import (
     DECLINED,
     NAMES,
@@ -26,6 +26,7 @@ from pipeline.proposal.words import (
     listed,
     words_of,
 )
+from pipeline.sources.card_numbers import masked
 from pipeline.sources.delivery import literal
 
 MAX_TYPES = 40

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from features.groups.catalogue import RESERVED
-from pipeline.proposal.profile import masked
+from pipeline.sources.card_numbers import masked
 from pipeline.sources.delivery import quoted
 
 WIDTH = 98

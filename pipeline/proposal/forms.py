@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from pipeline.ingest.coercion import APART, UNMISTAKABLE
+from pipeline.checks.coercion import APART, UNMISTAKABLE
 from pipeline.proposal.profile import SIGN, Column, Profile
 from pipeline.proposal.words import PARTS, likeness, listed, words_of
 from pipeline.sources.delivery import literal

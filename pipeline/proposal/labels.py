@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.ingest.coercion import FALSE, TRUE
+from pipeline.checks.coercion import FALSE, TRUE
 from pipeline.proposal.draft import Doubt, Draft
 from pipeline.proposal.mapping import Mapping
 from pipeline.proposal.profile import Column, Profile

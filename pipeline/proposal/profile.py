@@ -4,7 +4,6 @@ The parts of a sheet are read by the readers and lie as text in the table `sheet
 and their values by number; `few` are some of its rows, for what costs a look at each value.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.ingest.coercion import as_text, country_codes
+from pipeline.checks.coercion import as_text, country_codes
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
 from pipeline.proposal.sample import Sheet
@@ -144,22 +143,6 @@ def _row(columns: Sequence[Column], place: int, values: Sequence[str | None]) ->
 
 def _value(value: str | None) -> str:
     return "nothing" if value is None else repr(masked(value[:60]))
-
-
-def masked(text: str) -> str:
-    """A text whose card-like numbers show their last four digits alone.
-
-    >>> masked("paid by 4613314721966121, ref 4613314721966123")
-    'paid by ************6121, ref 4613314721966123'
-    """
-    return re.sub(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])", _mask, text)
-
-
-def _mask(found: re.Match[str]) -> str:
-    digits = [int(sign) for sign in found[0] if sign.isdigit()]
-    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]
-    is_card = (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-    return "*" * (len(digits) - 4) + "".join(map(str, digits[-4:])) if is_card else found[0]
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from features.schema import SchemaError
-from pipeline.ingest.ingest import Ingested, StoppedError, ingest
+from pipeline.ingest.ingest import StoppedError, ingest
+from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError, read_portfolio
 from pipeline.portfolio_tables import ExtraColumn, Labels, PortfolioTables, Source
 from pipeline.proposal.draft import Draft
-from pipeline.proposal.profile import masked
 from pipeline.proposal.proposal import Proposal, propose
 from pipeline.proposal.sample import Sheet
+from pipeline.sources.card_numbers import masked
 
 PART = re.compile(r"[^\s]*sheet[0-9]+/([0-9]{3}-)?")  # where a part that was looked at lies
 
@@ -85,21 +86,13 @@ def _tried(trial: Trial) -> Iterator[str]:
     if trial.done is None:
         yield f"{what}: {trial.refused}"
         return
-    yield f"{what}: {_counts(trial.done)}"
-    for reason in trial.done.examples:
-        yield f"  would fail: {reason}"
+    yield f"{what}: {trial.done.counts}"
+    for reason in trial.done.reasons:
+        yield f"  would fail: {reason.sentence}, in {reason.count:,} rows"
     for lost in trial.done.missing:
         yield f"  would be missing: {lost.sentence}, in {lost.count:,} rows"
     for doubt in trial.done.doubts:
         yield f"  {doubt}"
-
-
-def _counts(done: Ingested) -> str:
-    failed = f"quarantined {done.quarantined:,} + torn {done.torn:,}"
-    return (
-        f"read {done.read:,} = taken {done.taken:,} + known {done.known:,} "
-        f"+ left out {done.left_out:,} + {failed}"
-    )
 
 
 def _unanswered(proposal: Proposal, out: Path) -> str:

@@ -70,6 +70,19 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def digest_sql(texts: Mapping[str, str], *, half: str = "lower") -> str:
+    """SQL for an md5 of names and values as int64; a null is a column that is absent.
+
+    The length before each value keeps apart what would read alike when put in one row of text.
+    """
+    parts = []
+    for name, text in sorted(texts.items()):
+        head = "'" + name.replace("'", "''") + ":'"
+        parts.append(f"{head} || length({text}) || ':' || {text}")
+    md5 = f"md5_number_{half}(concat_ws(' ', '', {', '.join(parts)}))"
+    return f"({md5} - 9223372036854775808::HUGEINT)::BIGINT"
+
+
 @contextmanager
 def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of its own for one delivery; what its memory cannot hold lies in the folder."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.schema import BY_NAME, Kind
-from pipeline.ingest.coercion import (
+from pipeline.checks.coercion import (
     CONVERSIONS,
     FORMS,
     NumberFormat,

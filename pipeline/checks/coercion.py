@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from features.schema import Kind
-from pipeline.ingest.expressions import Value, present_text
+from pipeline.checks.expressions import Value, present_text
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import AUTO, EPOCH_UNITS, Csv, LabelValues
 from pipeline.sources.delivery import Delivery, first_row, literal
@@ -195,7 +195,7 @@ def country_codes() -> dict[str, str]:
     >>> country_codes()["USA"], country_codes()["GERMANY"], country_codes()["UK"]
     ('US', 'DE', 'GB')
     """
-    text = files("pipeline.ingest").joinpath("countries.csv").read_text(encoding="utf-8")
+    text = files("pipeline.checks").joinpath("countries.csv").read_text(encoding="utf-8")
     found: dict[str, str] = {}
     for line in text.splitlines()[1:]:
         code, *others = line.split(";")

@@ -11,7 +11,7 @@ from datetime import datetime
 import duckdb
 
 from features.schema import Kind
-from pipeline.ingest.coercion import (
+from pipeline.checks.coercion import (
     FORMS,
     NumberFormat,
     as_flag,
@@ -22,9 +22,8 @@ from pipeline.ingest.coercion import (
     as_time,
     find_number_format,
 )
-from pipeline.ingest.corrections import digest_sql
-from pipeline.ingest.expressions import Value, failed_name, mapped_columns, sight_name, values
-from pipeline.ingest.validation import (
+from pipeline.checks.expressions import Value, failed_name, mapped_columns, sight_name, values
+from pipeline.checks.validation import (
     EARLY,
     MISSING,
     UNCOMPUTED,
@@ -45,6 +44,7 @@ from pipeline.sources.delivery import (
     Delivery,
     check_count,
     count_of,
+    digest_sql,
     first_row,
     literal,
     numbered,
@@ -127,7 +127,7 @@ def _statement(
     )
     firsts = [*own_id, *(part for value in given for part in _first(value, is_tried))]
     where = portfolio.source.where if is_tried else ""
-    firsts += [*_tried("where")] if where else []
+    firsts += [*tried("where")] if where else []
     quick = [part for value in given for part in _quick(value, kinds, portfolio, forms)]
     texts_of = [_text(value, kinds, portfolio) for value in given]
     typed = [_typed(value, kinds, portfolio, forms.get(value.ours)) for value in given]
@@ -182,16 +182,16 @@ def _first(value: Value, is_tried: bool) -> Iterator[str]:
     """The value as the source has it, or as the expression computes it."""
     yield f"{value.sql} AS {_given(value.ours)}"
     if is_tried and value.is_expression:
-        yield from _tried(value.ours)
+        yield from tried(value.ours)
 
 
-def _tried(name: str) -> Iterator[str]:
+def tried(name: str) -> Iterator[str]:
     """Whether an expression failed on the row, and what it looked at."""
     yield f"{quoted(failed_name(name))} AS {quoted(f'failed:{name}')}"
     yield f"{quoted(sight_name(name))} AS {quoted(f'sight:{name}')}"
 
 
-def _uncomputed(name: str, said: str) -> Entry:
+def uncomputed(name: str, said: str) -> Entry:
     """The fault of an expression that fails on a row: what it is, of which values, where."""
     place = "' in row ' || (place + 1)"
     told = f"{shown_text(literal(said))} || ' of ' || {quoted(f'sight:{name}')} || {place}"
@@ -325,7 +325,7 @@ def _entries(
 ) -> tuple[str, str]:
     """SQL of the faults and of the losses of a row."""
     where = portfolio.source.where
-    faults = [_uncomputed("where", where)] if is_tried and where else []
+    faults = [uncomputed("where", where)] if is_tried and where else []
     losses: list[Entry] = []
     for value in given:
         entries = faults if is_required(value.ours) else losses
@@ -357,7 +357,7 @@ def _value_entries(
     is_failed = "false"
     if is_tried and value.is_expression:
         is_failed = quoted(f"failed:{name}")
-        yield _uncomputed(name, value.said)
+        yield uncomputed(name, value.said)
     if is_required(name):
         yield entry(name, MISSING, "''", f"{is_absent} AND NOT ({is_failed})")
     fit = _amount(kinds, portfolio) if name == "amount" else typed
