@@ -17,6 +17,7 @@ from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
 from pipeline.proposal.sample import Sheet
 from pipeline.proposal.words import find_alike
+from pipeline.sources.card_numbers import masked
 from pipeline.sources.delivery import (
     PLACE,
     Delivery,
