@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from features.schema import Kind
-from pipeline.checks.expressions import Value, present_text
+from pipeline.checks.theirs import Value, present_text
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import AUTO, EPOCH_UNITS, Csv, LabelValues
 from pipeline.sources.delivery import Delivery, first_row, literal

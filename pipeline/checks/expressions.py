@@ -7,50 +7,28 @@ blanks and the words for null are null.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 import duckdb
 
-from features.expressions import LABELS
-from features.groups.column_sets import fits, stored_name
 from features.schema import BY_NAME, REQUIRED, SchemaError
+from pipeline.checks.column_sets import check_leaks, set_columns, set_values
+from pipeline.checks.theirs import (
+    Value,
+    as_seen,
+    ask,
+    check_type,
+    direct_value,
+    find_column,
+    listed,
+    present_text,
+)
 from pipeline.portfolio import Portfolio
 from pipeline.sources.delivery import Delivery, first_row, literal, numbered, quoted
 
-INTEGER = r"-?(0|[1-9][0-9]{0,17})"
-# a whole number as a column of floats writes it, in a csv file that somebody else's table became
-WHOLE = r"-?(0|[1-9][0-9]{0,17})(\.0+)?|[1-9](\.[0-9]+)?[eE]\+[0-9]{1,2}"
-NUMBER = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,14})?"
-NULL_WORDS = (
-    *("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a"),
-    *("#N/A", "NaT", "\\N", "(null)"),
-)
-TIDY = "[!-~]([ -~]*[!-~])?"
-BLANKS = " \t\r\n\u00a0\u202f"
-FLOATS = ("FLOAT", "DOUBLE")
-PLAIN_TYPES = {
-    *("VARCHAR", "ENUM", "JSON", "UUID", "BOOLEAN", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME"),
-    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
-    *("UBIGINT", "UHUGEINT", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", '"NULL"'),
-    "TIMESTAMP WITH TIME ZONE",
-}
-SAMPLE_ROWS = 1_000
 REFUSED = ("SUBQUERY", "WINDOW", "STAR", "PARAMETER", "LAMBDA_REF")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """What one of our columns is made of: SQL over the view `source`, and theirs it looks at."""
-
-    ours: str
-    said: str
-    sql: str
-    kind: str  # DuckDB's
-    theirs: tuple[str, ...]
-    is_expression: bool
 
 
 def mapped_columns(
@@ -74,7 +52,7 @@ def mapped_columns(
         if portfolio.columns:
             lacks = f"[columns] of {portfolio.file} lacks {', '.join(missing)}"
         line = f'{missing[0]} = "one of theirs, or SQL over them"'
-        raise SchemaError(f"{lacks}; the source has {_listed(found)}; write {line} in [columns]")
+        raise SchemaError(f"{lacks}; the source has {listed(found)}; write {line} in [columns]")
     return mapping
 
 
@@ -94,101 +72,17 @@ def values(
     layers = Layers(delivery, portfolio.source.csv.nulls, is_tried=is_tried)
     found = []
     for ours, said in mapping.items():
-        if _column(said, delivery):
-            found.append(_direct(ours, said, delivery, portfolio))
+        if find_column(said, delivery):
+            found.append(direct_value(ours, said, delivery, portfolio))
         else:
             found.append(layers.add(ours, said))
-    found += _set_values(set_columns(found, delivery, portfolio), delivery, portfolio)
-    _check_leaks(found, portfolio)
+    found += set_values(set_columns(found, delivery, portfolio), delivery, portfolio)
+    check_leaks(found, portfolio)
     is_payment = "true"
     if portfolio.source.where:
         is_payment = _is_payment(layers.add("where", portfolio.source.where), is_tried=is_tried)
     delivery.connection.execute(f"CREATE OR REPLACE VIEW source AS SELECT * FROM {layers.top}")
     return found, is_payment
-
-
-def set_columns(given: Sequence[Value], delivery: Delivery, portfolio: Portfolio) -> dict[str, str]:
-    """Theirs that the portfolio's sets take, each with its set: what fits and is not mapped.
-
-    Raises SchemaError where a set fits nothing, or a column would be taken twice.
-    """
-    taken: dict[str, str] = {}
-    mapped = _mapped_otherwise(given, portfolio)
-    for name, extra in portfolio.sets.items():
-        said = f"[groups.extra.{name}] columns = {extra.columns!r}"
-        fitting = [theirs for theirs in delivery.names if fits(extra.columns, theirs)]
-        own = [theirs for theirs in fitting if theirs not in mapped]
-        if not own:
-            why = f"fits {_listed(fitting)}, which [columns] maps" if fitting else "fits no column"
-            raise SchemaError(
-                f"{said} {why}; {delivery.name} has {_listed(delivery.names)}; mend the pattern"
-            )
-        for theirs in own:
-            if theirs in taken:
-                other = f"[groups.extra.{taken[theirs]}]"
-                raise SchemaError(f"{said} takes {theirs!r}, and so does {other}; take it once")
-            taken[theirs] = name
-    _check_alike(taken, portfolio)
-    return taken
-
-
-def _set_values(taken: Mapping[str, str], delivery: Delivery, portfolio: Portfolio) -> list[Value]:
-    """The values of sets; texts that are all of them numbers are numbers from the start.
-
-    Hundreds of columns that are looked through one by one as text cost minutes and gigabytes.
-    """
-    given = [_direct(stored_name(theirs), theirs, delivery, portfolio) for theirs in taken]
-    nulls = portfolio.source.csv.nulls
-    numbers = {  # a cast is null for all words for null that are no number
-        value.ours: f"TRY_CAST({present_text(value.sql, nulls) if nulls else value.sql} AS DOUBLE)"
-        for value in given
-        if value.kind == "VARCHAR" and portfolio.kind(value.ours) == "number"
-    }
-    if not numbers or portfolio.source.csv.decimal == ",":
-        return given
-    present = {value.ours: present_text(value.sql, nulls) for value in given}
-    asked = [
-        f"bool_and({number} IS NOT NULL) FILTER ({present[name]} IS NOT NULL)"
-        for name, number in numbers.items()
-    ]
-    are_numbers = zip(numbers, _ask(delivery, ", ".join(asked)), strict=True)
-    clean = {name for name, is_number in are_numbers if is_number is not False}
-    return [
-        replace(value, sql=numbers[value.ours], kind="DOUBLE") if value.ours in clean else value
-        for value in given
-    ]
-
-
-def _mapped_otherwise(given: Sequence[Value], portfolio: Portfolio) -> set[str]:
-    """Theirs that [columns] looks at: the name of a key may be a number besides."""
-    others = [value for value in given if value.ours not in portfolio.key_columns]
-    return {name for value in others for name in value.theirs}
-
-
-def _check_alike(taken: Mapping[str, str], portfolio: Portfolio) -> None:
-    """Refuse two columns of sets that the lake would call by one name, or by another's."""
-    names: dict[str, str] = dict.fromkeys([*portfolio.extra, *portfolio.key_columns], "")
-    for theirs, one in taken.items():
-        name = stored_name(theirs)
-        if name in names:
-            other = repr(names[name]) if names[name] else f"the portfolio's own {name}"
-            raise SchemaError(
-                f"[groups.extra.{one}] takes {theirs!r}, which would be called {name}, "
-                f"like {other}; map it in [columns] under another name"
-            )
-        names[name] = theirs
-
-
-def _check_leaks(given: Sequence[Value], portfolio: Portfolio) -> None:
-    """Refuse a column of the portfolio's own that is made of what the label is made of."""
-    label = {name for value in given if value.ours in LABELS for name in value.theirs}
-    for value in given:
-        if value.ours not in BY_NAME and (leaked := label.intersection(value.theirs)):
-            raise SchemaError(
-                f"{value.ours} = {value.said!r} of {portfolio.file} reads {', '.join(leaked)}, of "
-                "which the label is made and which nobody knows yet when a payment is judged; "
-                "take it out"
-            )
 
 
 def _is_payment(where: Value, *, is_tried: bool) -> str:
@@ -236,7 +130,7 @@ class Layers:
             f"FROM (SELECT *{exposed} FROM {self.top})"
         )
         kind = str(self._delivery.connection.sql(f"SELECT {quoted(column)} FROM {view}").types[0])
-        _check_type(said, kind)
+        check_type(said, kind)
         self.top = view
         return Value(
             ours=ours,
@@ -258,9 +152,7 @@ class Layers:
 
     def _numbers(self, name: str) -> str:
         at = self._delivery.names.index(name)
-        return _as_number(
-            quoted(numbered(at)), self._delivery.types[at], self._delivery, self._nulls
-        )
+        return as_seen(quoted(numbered(at)), self._delivery.types[at], self._delivery, self._nulls)
 
     def _texts(self, name: str) -> str:
         number = self._numbers(name)
@@ -273,13 +165,13 @@ class Layers:
     def _empty_as_numbers(self, name: str) -> str:
         """A column without any value takes whatever type is asked of it."""
         number = self._numbers(name)
-        (count,) = _ask(self._delivery, f"count({present_text(number + '::VARCHAR')})")
+        (count,) = ask(self._delivery, f"count({present_text(number + '::VARCHAR')})")
         return number if count else "NULL::DOUBLE"
 
     def _refused(self, ours: str, said: str, error: duckdb.Error) -> SchemaError:
         reason = " ".join(str(error).split("LINE")[0].split())
         failed = f"{ours} = {said!r} in the portfolio cannot be computed ({reason})"
-        has = _listed(self._delivery.names)
+        has = listed(self._delivery.names)
         return SchemaError(f"{failed}; mend it; {self._delivery.name} has {has}")
 
 
@@ -298,14 +190,6 @@ def _shown(value: str) -> str:
     line = f"replace(replace(CAST({value} AS VARCHAR), chr(13), '\\r'), chr(10), '\\n')"
     short = f"regexp_replace({line}, '\\b[0-9]{{9,15}}([0-9]{{4}})\\b', '...\\1', 'g')"
     return f"'''' || left({short}, 40) || ''''"
-
-
-def _column(said: str, delivery: Delivery) -> str | None:
-    """The column of theirs that a text names: exactly, or but for capitals where one does."""
-    if said in delivery.names:
-        return said
-    alike = [name for name in delivery.names if name.lower() == said.lower()]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _names_in(ours: str, said: str, delivery: Delivery) -> tuple[str, tuple[str, ...]]:
@@ -358,7 +242,7 @@ def _nodes(tree: object) -> Iterator[dict[str, object]]:
 
 def _referred(ours: str, said: str, names: object, delivery: Delivery) -> str:
     first = str(names[0]) if isinstance(names, list) else str(names)
-    column = _column(first, delivery)
+    column = find_column(first, delivery)
     if column is None:
         raise _no_column(ours, said, delivery, "" if said.strip() == first else f"no {first!r}")
     return column
@@ -369,85 +253,5 @@ def _no_column(ours: str, said: str, delivery: Delivery, why: str) -> SchemaErro
     hint = f"did you mean {close[0]!r}?" if close else f"mend {ours} in [columns]"
     is_name = not why or said.replace(" ", "").replace("_", "").isalnum()
     what = "which the source lacks" if is_name else f"which cannot be understood ({why})"
-    has = _listed(delivery.names)
+    has = listed(delivery.names)
     return SchemaError(f"{ours} is mapped to {said!r}, {what}; {delivery.name} has {has}; {hint}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - 30
-    return ", ".join(names[:30]) + (f" and {more} more" if more > 0 else "")
-
-
-def _as_number(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -> str:
-    """A column as an expression sees it."""
-    if kind in FLOATS:
-        finite = f"CASE WHEN isfinite({column}) THEN {column} END"
-        is_whole = f"bool_and({finite} = trunc({finite}) AND abs({finite}) < 1e18)"
-        return f"CAST({finite} AS BIGINT)" if _ask(delivery, is_whole)[0] else finite
-    if kind != "VARCHAR":
-        return column
-    present = present_text(column, nulls)
-    integer, whole, number = _fit(delivery, present, (INTEGER, WHOLE, NUMBER))
-    if integer:
-        return f"CAST({present} AS BIGINT)"
-    if whole:
-        return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)"
-    return f"CAST({present} AS DOUBLE)" if number else present
-
-
-def _as_text(column: str, kind: str, delivery: Delivery, nulls: Sequence[str]) -> tuple[str, str]:
-    """A column that is to be text, and its type: whole numbers in a column of floats are whole."""
-    if kind != "VARCHAR":
-        return column, kind
-    present = present_text(column, nulls)
-    is_float = f"contains({column}, '.0') OR contains(lower({column}), 'e+')"
-    if _fit(delivery, present, (WHOLE,))[0] and _ask(delivery, f"bool_or({is_float})")[0]:
-        return f"CAST(CAST({present} AS DOUBLE) AS BIGINT)", "BIGINT"
-    return column, kind
-
-
-def present_text(column: str, nulls: Sequence[str] = ()) -> str:
-    """A text without the blanks around it; null where there is none, or a word for null."""
-    known = ("", *NULL_WORDS, *nulls)
-    words = ", ".join(literal(word) for word in known)
-    longest = max(len(word.encode()) for word in known)
-    trimmed = f"trim({column}, {literal(BLANKS)})"
-    # most values have no blank around them and are longer than any word: they cost one look
-    return (
-        f"CASE WHEN NOT regexp_full_match({column}, {literal(TIDY)}) "
-        f"THEN CASE WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END "
-        f"WHEN strlen({column}) > {longest} OR {column} NOT IN ({words}) THEN {column} END"
-    )
-
-
-def _ask(delivery: Delivery, what: str) -> tuple[bool | None, ...]:
-    return first_row(delivery.connection, f"SELECT {what} FROM raw")
-
-
-def _fit(delivery: Delivery, present: str, forms: Sequence[str]) -> tuple[bool | None, ...]:
-    """Whether all values of a column are of each form; the first rows rule most forms out."""
-    asked = [f"bool_and(regexp_full_match({present}, {literal(form)}))" for form in forms]
-    query = f"SELECT {', '.join(asked)} FROM "
-    sampled = first_row(delivery.connection, f"{query}(SELECT * FROM raw LIMIT {SAMPLE_ROWS})")
-    if not any(one is not False for one in sampled):
-        return sampled
-    return first_row(delivery.connection, f"{query}raw")
-
-
-def _direct(ours: str, said: str, delivery: Delivery, portfolio: Portfolio) -> Value:
-    theirs = _column(said, delivery) or said
-    at = delivery.names.index(theirs)
-    column, kind = quoted(numbered(at)), delivery.types[at]
-    _check_type(theirs, kind)
-    if portfolio.kind(ours) == "text":
-        column, kind = _as_text(column, kind, delivery, portfolio.source.csv.nulls)
-    return Value(ours=ours, said=said, sql=column, kind=kind, theirs=(theirs,), is_expression=False)
-
-
-def _check_type(name: str, kind: str) -> None:
-    """Refuse a column of a type that has no text, such as a list, with a SchemaError."""
-    if kind.split("(", maxsplit=1)[0] not in PLAIN_TYPES or kind.endswith("]"):
-        raise SchemaError(
-            f"{name!r} is of type {kind} in the source; "
-            "give it as text, a number, a time or true and false, or write SQL over it"
-        )

@@ -22,7 +22,8 @@ from pipeline.checks.coercion import (
     as_time,
     find_number_format,
 )
-from pipeline.checks.expressions import Value, failed_name, mapped_columns, sight_name, values
+from pipeline.checks.expressions import failed_name, mapped_columns, sight_name, values
+from pipeline.checks.theirs import Value
 from pipeline.checks.validation import (
     EARLY,
     MISSING,

@@ -9,23 +9,23 @@ that a killed run is simply run again.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import cached_property, partial
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
-from features.schema import SchemaError, transactions_schema
+from features.schema import SchemaError
 from pipeline.checks.expressions import mapped_columns
 from pipeline.checks.staging import Checked, check
 from pipeline.checks.validation import counted, stopping
-from pipeline.ingest.corrections import corrected_rows, find_outcomes, keep_versions
+from pipeline.ingest.appending import append_corrections, append_new
+from pipeline.ingest.corrections import find_outcomes
 from pipeline.ingest.ingested import Ingested
 from pipeline.ingest.label_files import LabelRun, LabelsTaken, take_labels
-from pipeline.ingest.labels import came_by_feed, keep_labels, matured
+from pipeline.ingest.labels import keep_labels, matured
 from pipeline.ingest.quarantine import failed_rows, hold_back, keep_failed, release
 from pipeline.ingest.replay import (
     HeldTable,
@@ -35,6 +35,7 @@ from pipeline.ingest.replay import (
     settle,
     still_failing,
 )
+from pipeline.ingest.run import WRITER, Run
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
@@ -42,12 +43,11 @@ from pipeline.sources.delivery import (
     Delivery,
     count_of,
     literal,
-    quoted,
     shut,
     unreadable,
     workbench,
 )
-from pipeline.sources.feed_changes import changes, mapping_digest, shape_of, short_days
+from pipeline.sources.feed_changes import changes, shape_of, short_days
 from pipeline.sources.files import (
     SourceFile,
     Taken,
@@ -62,31 +62,11 @@ from pipeline.sources.identities import check_card_numbers, zeros_across
 from pipeline.sources.readers import read_query, read_settled
 from pipeline.sources.spill import spill_folder
 
-WRITER = "ingest"
 BATCH_ROWS = 500_000
 
 
 class StoppedError(PortfolioError):
     """A delivery waits whole: too many of its rows fail, or it may have swallowed some."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What one run of ingest works with; `deliveries` are the files taken before it."""
-
-    portfolio: Portfolio
-    lake: Lake
-    now: datetime
-    spill: Path
-    batch_rows: int
-    deliveries: list[Taken] = field(default_factory=list)
-    is_accepted: bool = False
-    is_dry: bool = False
-
-    @cached_property
-    def mapping(self) -> str:
-        """A digest of how the portfolio reads a file."""
-        return mapping_digest(self.portfolio)
 
 
 def ingest(
@@ -365,8 +345,8 @@ def _take(
         if not is_held:
             keep_failed(connection, lake, writer=WRITER, number=held.number)
             release(delivery, lake)
-        appended = _append_new(delivery, checked, number, transactions, run)
-        _append_corrections(delivery, checked, number, transactions + appended, run)
+        appended = append_new(delivery, checked, number, transactions, run)
+        append_corrections(delivery, checked, number, transactions + appended, run)
         labels = (
             keep_labels(
                 connection,
@@ -432,79 +412,4 @@ def _check_share(delivery: Delivery, checked: Checked, portfolio: Portfolio) -> 
         raise StoppedError(
             f"{delivery.name} is stopped: {found.sentence}, in {found.count:,} of "
             f"{checked.rows:,} rows; {found.remedy}; --accept takes the other rows as they are"
-        )
-
-
-def _append_new(delivery: Delivery, checked: Checked, number: int, first: int, run: Run) -> int:
-    """Append the new rows, a commit for each batch; returns how many commits."""
-    known_at = _known_at(checked, run)
-    late = f"known_at > event_time + to_microseconds({run.portfolio.arrival_delay // MICROSECOND})"
-    names = [name for name in checked.facts if name != "known_at"]
-    columns = ", ".join(quoted(name) for name in names)
-    query = (
-        f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
-        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
-        f"FROM checked g {_new_rows(delivery, checked)})"
-    )
-    schema_of_all = transactions_schema(run.portfolio.own_kinds(names))
-    fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
-    schema = pa.schema([*fields, ("delivery", pa.int64())])
-    commits = 0
-    for part in _in_parts(delivery.connection.sql(query), run.batch_rows):
-        rows = part.select(schema.names).cast(schema)
-        run.lake.append("transactions", rows, writer=WRITER, number=first + commits)
-        commits += 1
-    return commits
-
-
-def _new_rows(delivery: Delivery, checked: Checked) -> str:
-    """SQL that leaves the new rows, in their order: most often all are."""
-    new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
-    if new == checked.rows:
-        return ""
-    return "JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place"
-
-
-def _in_parts(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.Table]:
-    """The rows in tables of so many; the last one has what is left."""
-    batches, count = list[pa.RecordBatch](), 0
-    for batch in rows.to_arrow_reader(size):
-        batches.append(batch)
-        count += batch.num_rows
-        while count >= size:
-            table = pa.Table.from_batches(batches)
-            yield table.slice(0, size)
-            batches, count = table.slice(size).to_batches(), count - size
-    if count:
-        yield pa.Table.from_batches(batches)
-
-
-ADDED = ("known_at", "as_of", "row_digest")
-MICROSECOND = timedelta(microseconds=1)
-
-
-def _known_at(checked: Checked, run: Run) -> str:
-    """SQL for when a row reached us: as it says, else now for a feed, else when it happened."""
-    now = f"{literal(run.now.isoformat())}::TIMESTAMPTZ"
-    is_feed = came_by_feed(run.portfolio.source, "event_time")
-    default = f"CASE WHEN {is_feed} THEN {now} ELSE event_time END"
-    return f"coalesce(g.known_at, {default})" if "known_at" in checked.kinds else default
-
-
-def _append_corrections(
-    delivery: Delivery, checked: Checked, number: int, first: int, run: Run
-) -> None:
-    """Put the new versions in the place of the old ones, which are kept in `versions`."""
-    found = corrected_rows(
-        delivery.connection,
-        run.lake,
-        run.portfolio,
-        columns=checked.facts,
-        now=run.now,
-        delivery=number,
-    )
-    if found is not None:
-        keep_versions(run.lake, found.replaced, found.replaced_at, writer=WRITER)
-        run.lake.replace(
-            "transactions", found.rows, key="transaction_id", writer=WRITER, number=first
         )

@@ -22,8 +22,9 @@ from pipeline.checks.coercion import (
     as_time,
     find_number_format,
 )
-from pipeline.checks.expressions import Value, values
+from pipeline.checks.expressions import values
 from pipeline.checks.staging import COMPUTING, end_of_day, tried, uncomputed
+from pipeline.checks.theirs import Value
 from pipeline.checks.validation import (
     MISSING,
     WRONG_TYPE,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from features.schema import REQUIRED
 from pipeline.checks.coercion import NO_DECIMALS
-from pipeline.checks.expressions import INTEGER, NUMBER
+from pipeline.checks.theirs import INTEGER, NUMBER
 from pipeline.proposal.draft import Doubt, Draft, named
 from pipeline.proposal.forms import (
     START,
