@@ -150,6 +150,11 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
             f"{labels.examples[0]}; mend columns in [labels] and ingest --again, or their file "
             "(all other labels were taken in)"
         )
+    if done.alarms and not dry_run:
+        raise click.ClickException(
+            f"the feed has changed: {done.changes[-1]}; its rows were taken in, so mend "
+            f"{portfolio} and ingest --again, or ask whoever delivers them"
+        )
 
 
 @cli.group()

@@ -94,6 +94,16 @@ def test_a_bad_row_goes_to_quarantine_and_the_good_ones_of_its_file_go_in(
     assert len(reasons(lake)) == 1
 
 
+def test_a_feed_that_changed_ends_with_its_change_and_has_its_rows_taken(
+    tmp_path: Path, run: Run
+) -> None:
+    assert run("ingest", portfolio(tmp_path, row("1", country="FR")), into=tmp_path)[0] == 0
+    outcome = run("ingest", portfolio(tmp_path, row("2", land="FR")), into=tmp_path)
+    assert outcome[0] == 2
+    assert re.search(r"the feed has changed: .*country.* is not in it.*--again", outcome[2])
+    assert Lake(str(tmp_path / "lake"), "small").count("transactions") == 2
+
+
 def test_labels_of_files_of_their_own_are_counted_and_one_that_cannot_be_read_is_said(
     tmp_path: Path, run: Run
 ) -> None:
@@ -365,7 +375,7 @@ def test_a_locked_database_is_busy(tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda home: home.write_text("a file"), r"home/lake.*; check that it is there and in"),
+        (lambda home: home.write_text("a file"), r"home/spill.*; check that it is there and in"),
         (
             lambda home: write_file(home / "mlflow.db"),
             r"a database of the home failed \(file is not a database\); check that it is there",

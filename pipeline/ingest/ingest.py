@@ -220,7 +220,7 @@ def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
     if taken and not again:
         known = taken.records - taken.left_out
         return Ingested(
-            read=taken.records, known=known, left_out=taken.left_out, changes=_mended(taken, run)
+            read=taken.records, known=known, left_out=taken.left_out, doubts=_mended(taken, run)
         )
     try:
         return _read_and_take(file, run, is_read_again=taken is not None)
@@ -333,6 +333,7 @@ def _take(
     if is_held:
         refuse_rivals(delivery)
     checked, changed = (checked, ()) if is_held else _compared(delivery, checked, run)
+    had_others = any(not one.refused for one in run.deliveries)
     failed_rows(delivery, checked.forms, number=number, now=run.now)
     finished = [one.delivery for one in run.deliveries if not one.refused]
     held = (
@@ -379,7 +380,8 @@ def _take(
         reasons=held.reasons,
         missing=tuple(counted(connection, "losses")),
         doubts=tuple(f"{delivery.name}: {one}" for one in doubts),
-        changes=changed,
+        changes=tuple(f"{delivery.name}: {one}" for one in changed),
+        alarms=len(changed) if had_others or not delivery.records else 0,
     ), checked
 
 
@@ -392,7 +394,7 @@ def _compared(delivery: Delivery, checked: Checked, run: Run) -> tuple[Checked, 
         found += changes(
             delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping
         )
-    return checked, tuple(f"{delivery.name}: {one}" for one in found)
+    return checked, tuple(found)
 
 
 OUTCOMES = "SELECT outcome, count(*) FROM outcome GROUP BY outcome"

@@ -15,7 +15,8 @@ class Ingested:
     `labels` are those of the rows, `label_files` what became of labels in files of their own;
     `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
     themselves. `reasons` are those of the other ones, `missing` optional values, both by column and
-    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences.
+    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences. `alarms` are changes since
+    an earlier delivery, or files without rows.
     """
 
     read: int = 0
@@ -31,6 +32,7 @@ class Ingested:
     missing: tuple[Reason, ...] = ()
     doubts: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    alarms: int = 0
     waiting_files: tuple[str, ...] = ()
     label_files: LabelsTaken = field(default_factory=LabelsTaken)
 
@@ -70,6 +72,7 @@ class Ingested:
             missing=_summed((*self.missing, *other.missing)),
             doubts=tuple(dict.fromkeys((*self.doubts, *other.doubts))),
             changes=tuple(dict.fromkeys((*self.changes, *other.changes))),
+            alarms=self.alarms + other.alarms,
             waiting_files=(*self.waiting_files, *other.waiting_files),
             label_files=self.label_files + other.label_files,
         )

@@ -25,8 +25,9 @@ def spill_folder(parent: Path | None) -> Iterator[Path]:
     try:
         with TemporaryDirectory(dir=parent, prefix=PREFIX) as made:  # mode 0700
             folder = Path(made)
-            with (folder / LOCK).open("w") as lock:
+            with (folder / f"{LOCK}.new").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                Path(lock.name).replace(folder / LOCK)  # it is held before it is seen
                 yield folder
     finally:
         _remove_empty(new)

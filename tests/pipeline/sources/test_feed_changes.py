@@ -117,14 +117,14 @@ def test_a_mended_portfolio_says_that_known_files_were_read_otherwise(tmp_path: 
     first, other = f'{columns}amount = "amount"\n', f'{columns}amount = "amount::DOUBLE * 2"\n'
     rows = [row("t1")]
     assert said_of(tmp_path, rows, rows, more=first) == ()
-    (said,) = known_again(tmp_path, other).changes
+    (said,) = known_again(tmp_path, other).doubts
     assert "has changed in how it reads files since some were taken" in said
     assert "portfolio.toml --again takes them as corrections" in said
     again = known_again(tmp_path, other, again=True)
     assert (again.corrected, again.changes) == (1, ())
-    assert known_again(tmp_path, other).changes == ()
+    assert known_again(tmp_path, other).doubts == ()
     review = f"{other}[review]\nminutes = 9.0\n"
-    assert known_again(tmp_path, review).changes == ()
+    assert known_again(tmp_path, review).doubts == ()
 
 
 def known_again(folder: Path, more: str, *, again: bool = False) -> Ingested:
