@@ -31,7 +31,7 @@ from pipeline.sources.delivery import (
     shut,
     unreadable,
 )
-from pipeline.sources.files import SourceFile, is_settled, waiting
+from pipeline.sources.files import PACKED, SourceFile, is_settled, waiting
 from pipeline.sources.json_files import read_json
 from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
 
@@ -72,7 +72,7 @@ def read_settled(
     except TornFileError as error:
         if settled:
             raise
-        return waiting(file, f"its end is missing ({error}); it is refused", settle)
+        return f"{waiting(file, 'its end is missing; it is refused', settle)} ({error})"
     shut(connection, file.path if file.form == "parquet" else None)
     if delivery.is_ended or settled or accept:
         return delivery
@@ -148,7 +148,9 @@ def _csv(
     file: SourceFile, text: TextFile, portfolio: Portfolio, connection: duckdb.DuckDBPyConnection
 ) -> Delivery:
     if not text.head.strip():
-        raise TornFileError(f"the source {file.path} cannot be read (it is empty); put rows in it")
+        said = f"the source {file.path} cannot be read (it is empty); put rows in it"
+        is_packed = file.path.suffix.lower() in PACKED
+        raise TornFileError(said) if is_packed else PortfolioError(said)
     written = portfolio.source.csv
     wanted = tuple(portfolio.columns.values()) or (*BY_NAME, *map(str.upper, BY_NAME))
     dialect = find_dialect(text.head, written, wanted=wanted)
