@@ -15,8 +15,8 @@ class Ingested:
     `labels` are those of the rows, `label_files` what became of labels in files of their own;
     `corrected` of those taken are new versions of a row, `waiting` of those quarantined come in by
     themselves. `reasons` are those of the other ones, `missing` optional values, both by column and
-    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences. `alarms` are changes since
-    an earlier delivery, or files without rows.
+    rule; `doubts`, `changes` of a feed and `waiting_files` are sentences. `alarms` are changes
+    since an earlier delivery, or files without rows.
     """
 
     read: int = 0

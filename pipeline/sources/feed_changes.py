@@ -25,6 +25,7 @@ FAMILIES = {
     "number": ("FLOAT", "DOUBLE", "DECIMAL"),
     "time": ("TIMESTAMP",),
 }
+NUMBERS = {"whole number", "number"}
 # Days of the rows that are new, and of those before them; the usual of a day is the median of its
 # last four weekdays, or of 28 days where there are not three of them yet.
 SHORT_DAYS = """
@@ -115,7 +116,9 @@ def changes(
             yield f"{name}, which {share:.0%} of the rows of {known[-1].name} had, is empty in it"
     for name, kind in now["theirs"].items():
         was = last["theirs"].get(name, kind)
-        if was != kind and any(name in said for said in mapped.values()):
+        read = [ours for ours, said in mapped.items() if name in said]
+        is_name = {was, kind} == NUMBERS and all(ours.endswith("_id") for ours in read)
+        if was != kind and read and not is_name:  # a name is the same, whatever number it was
             yield f"{name} is {kind} in it, and was {was} in {known[-1].name}"
 
 

@@ -68,6 +68,11 @@ def test_a_column_of_another_type_is_said_where_it_is_read(tmp_path: Path) -> No
     )
 
 
+def test_a_name_that_became_a_float_says_nothing(tmp_path: Path) -> None:
+    before, after = day_of(0, 2, account_id=36), day_of(1, 2, account_id=36.0)
+    assert said_of(tmp_path, before, after) == ()
+
+
 def test_what_is_as_before_says_nothing(tmp_path: Path) -> None:
     assert said_of(tmp_path, day_of(0, 3, country="FR"), day_of(1, 3, country="DE", new="x")) == ()
 
