@@ -152,8 +152,8 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
         )
     if done.alarms and not dry_run:
         raise click.ClickException(
-            f"the feed has changed: {done.changes[-1]}; its rows were taken in, so mend "
-            f"{portfolio} and ingest --again, or ask whoever delivers them"
+            f"the feed has changed: {done.changes[-1]}; what it has was taken in, so mend "
+            f"{portfolio} and ingest --again, or ask whoever delivers it"
         )
 
 

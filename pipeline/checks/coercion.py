@@ -4,10 +4,12 @@ Text is taken as `as_text` leaves it: without blanks around it, null where there
 null where it cannot be. A time without an offset is read in the connection's time zone.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import gettext
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+
+from pycountry import LOCALES_DIR, countries, currencies
 
 from features.schema import Kind
 from pipeline.checks.theirs import Value, present_text
@@ -26,6 +28,14 @@ NO_ID = ("NA", "na", "Na", "undefined")  # beside the words for null: never an a
 SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 INTEGERS = (*SIGNED, *(f"U{name}" for name in SIGNED))
 NO_VALUES = LabelValues()
+MAX_CODES = 2_000  # different texts of a column of codes
+NAMES = ("name", "official_name", "common_name")
+TONGUES = ("de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "nb", "fi", "cs", "tr", "hu", "ro")
+OTHER_NAMES = {  # that people write, beside those of ISO 3166
+    **{"UK": "GB", "U.K.": "GB", "GREAT BRITAIN": "GB", "U.S.A.": "US", "U.S.": "US", "UAE": "AE"},
+    **{"IVORY COAST": "CI", "CAPE VERDE": "CV", "MACEDONIA": "MK", "BURMA": "MM", "RUSSIA": "RU"},
+    **{"HOLLAND": "NL", "THE NETHERLANDS": "NL", "SWAZILAND": "SZ", "TURKEY": "TR"},
+}
 PER_SECOND = dict(zip(EPOCH_UNITS, (1, 1_000, 1_000_000), strict=True))
 # numbers that can be read in one way alone, by their decimal sign; "1,234" and "1.234" cannot
 UNMISTAKABLE = {
@@ -190,17 +200,29 @@ def as_major_units(amount: str, currency: str) -> str:
 
 @cache
 def country_codes() -> dict[str, str]:
-    """Alpha-2 codes by alpha-3 code and by name, in capitals.
+    """Alpha-2 codes by alpha-3 and numeric code and by name, in capitals; names in many tongues.
 
-    >>> country_codes()["USA"], country_codes()["GERMANY"], country_codes()["UK"]
-    ('US', 'DE', 'GB')
+    >>> [country_codes()[name] for name in ("USA", "840", "GERMANY", "ALLEMAGNE", "UK")]
+    ['US', 'US', 'DE', 'DE', 'GB']
     """
-    text = files("pipeline.checks").joinpath("countries.csv").read_text(encoding="utf-8")
+    spoken = [gettext.translation("iso3166-1", LOCALES_DIR, languages=[one]) for one in TONGUES]
     found: dict[str, str] = {}
-    for line in text.splitlines()[1:]:
-        code, *others = line.split(";")
-        found |= {name.upper(): code for name in others if name}
-    return found
+    for country in countries:
+        names = [str(getattr(country, name)) for name in NAMES if hasattr(country, name)]
+        translated = [tongue.gettext(name) for tongue in spoken for name in names]
+        said = [country.alpha_3, country.numeric, *names, *translated]
+        found |= {name.upper(): country.alpha_2 for name in said}
+    return found | OTHER_NAMES
+
+
+@cache
+def currency_codes() -> dict[str, str]:
+    """ISO 4217 codes by number and by a sign that only one currency has.
+
+    >>> currency_codes()["978"], currency_codes()["€"]
+    ('EUR', 'EUR')
+    """
+    return {one.numeric: one.alpha_3 for one in currencies} | {"€": "EUR", "£": "GBP", "₹": "INR"}
 
 
 def decimals(currency: str) -> str:
@@ -216,26 +238,41 @@ def decimals(currency: str) -> str:
     )
 
 
-def as_country(text: str) -> str:
-    """SQL for a country's alpha-2 code, from that, its alpha-3 code or its name."""
-    found = country_codes()
-    names = ", ".join(literal(name) for name in found)
-    codes = ", ".join(literal(code) for code in found.values())
-    known = f"map([{names}], [{codes}])[upper({text})]"
-    return f"CASE WHEN length({text}) = 2 THEN upper({text}) ELSE coalesce({known}, {text}) END"
+def with_codes(value: Value, delivery: Delivery, portfolio: Portfolio) -> Value:
+    """The value with the codes of those of its texts that only name one: few, as codes are."""
+    if value.ours not in NAMED:
+        return value
+    known = NAMED[value.ours]()
+    text = as_text(value.sql, value.kind, portfolio.source.csv.nulls)
+    query = f"SELECT DISTINCT upper({text}) FROM source LIMIT {MAX_CODES}"
+    said = [name for (name,) in delivery.connection.execute(query).fetchall() if name]
+    found = {name: known.get(name) or known.get(name.zfill(3)) for name in said}
+    return replace(value, codes={name: code for name, code in found.items() if code})
 
 
-def as_category(text: str) -> str:
+def as_code(text: str, codes: Mapping[str, str]) -> str:
+    """SQL for a code of letters, in capitals, where a text is one or names one."""
+    if not codes:
+        return f"upper({text})"
+    names, values = (", ".join(map(literal, some)) for some in (codes, codes.values()))
+    known = f"map([{names}], [{values}])[upper({text})]"
+    return f"coalesce({known}, upper({text}))"
+
+
+def as_category(text: str, codes: Mapping[str, str]) -> str:
     """SQL for a merchant category code, with the zeros before it that a number lost."""
     is_short = f"regexp_full_match({text}, '[0-9]{{1,3}}')"
     return f"CASE WHEN {is_short} THEN lpad({text}, 4, '0') ELSE {text} END"
 
 
-FORMS: dict[str, Callable[[str], str]] = {
-    "country": as_country,
-    "merchant_country": as_country,
+NAMED: dict[str, Callable[[], Mapping[str, str]]] = {
+    "country": country_codes,
+    "merchant_country": country_codes,
+    "currency": currency_codes,
+}
+FORMS: dict[str, Callable[[str, Mapping[str, str]], str]] = {
+    **dict.fromkeys(NAMED, as_code),
     "merchant_category": as_category,
-    "currency": lambda text: f"upper({text})",
 }
 CONVERSIONS: dict[Kind, Callable[[str, str], str]] = {
     "text": as_text,

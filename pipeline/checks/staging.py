@@ -21,6 +21,7 @@ from pipeline.checks.coercion import (
     as_text,
     as_time,
     find_number_format,
+    with_codes,
 )
 from pipeline.checks.expressions import failed_name, mapped_columns, sight_name, values
 from pipeline.checks.theirs import Value
@@ -84,30 +85,41 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
 
     Raises SchemaError where a column is absent or an expression cannot be understood.
     """
-    given, is_payment = values(delivery, portfolio)
-    kinds: dict[str, Kind] = {"transaction_id": "text"}
-    kinds |= {value.ours: portfolio.kind(value.ours) for value in given}
-    numbers = [value for value in given if kinds[value.ours] == "number"]
-    forms = {value.ours: find_number_format(value, delivery, portfolio) for value in numbers}
     connection = delivery.connection
     connection.execute(f"SET VARIABLE now = {literal(now.isoformat())}::TIMESTAMPTZ")
     try:
-        connection.execute(_statement(given, kinds, is_payment, delivery, portfolio, forms, now))
+        given, kinds, forms, is_payment = _stage(delivery, portfolio, now)
     except COMPUTING:  # an expression failed on some row: which one is found out row by row
         # what two expressions share would be computed before, where no TRY holds it
         connection.execute("SET disabled_optimizers = 'in_clause,common_subexpressions'")
-        given, is_payment = values(delivery, portfolio, is_tried=True)
-        connection.execute(
-            _statement(given, kinds, is_payment, delivery, portfolio, forms, now, is_tried=True)
-        )
+        given, kinds, forms, is_payment = _stage(delivery, portfolio, now, is_tried=True)
     count = count_of(connection, "SELECT count(*) FROM checked")
     left_out = 0
     if is_payment != "true":
         left_out = count_of(connection, f"SELECT count(*) FROM source WHERE NOT {is_payment}")
     check_count(delivery.name, delivery.records, count + left_out, delivery.torn)
     doubts = tuple(_doubts(delivery, portfolio, kinds, forms))
-    said = {value.said: forms[value.ours] for value in numbers}
+    said = {value.said: forms[value.ours] for value in given if value.ours in forms}
     return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts, forms=said)
+
+
+def _stage(
+    delivery: Delivery, portfolio: Portfolio, now: datetime, *, is_tried: bool = False
+) -> tuple[list[Value], dict[str, Kind], dict[str, NumberFormat], str]:
+    """Make `checked`; returns the values, their kinds, how numbers are written, which rows count.
+
+    Raises duckdb.Error of COMPUTING where an expression fails on a row and is not tried.
+    """
+    found, is_payment = values(delivery, portfolio, is_tried=is_tried)
+    given = [with_codes(value, delivery, portfolio) for value in found]
+    kinds: dict[str, Kind] = {"transaction_id": "text"}
+    kinds |= {value.ours: portfolio.kind(value.ours) for value in given}
+    numbers = [value for value in given if kinds[value.ours] == "number"]
+    forms = {value.ours: find_number_format(value, delivery, portfolio) for value in numbers}
+    delivery.connection.execute(
+        _statement(given, kinds, is_payment, delivery, portfolio, forms, now, is_tried=is_tried)
+    )
+    return given, kinds, forms, is_payment
 
 
 def _statement(
@@ -255,7 +267,8 @@ def _converted(
     """SQL that brings a given value into our type."""
     source, name, kind = portfolio.source, value.ours, kinds[value.ours]
     if kind == "text":
-        return FORMS[name](_text_name(name)) if name in FORMS else _text_name(name)
+        text = _text_name(name)
+        return FORMS[name](text, value.codes) if name in FORMS else text
     if kind == "number":
         return as_number(given, value.kind, form=form or NumberFormat())
     if kind == "time":

@@ -1,7 +1,7 @@
 """A column of theirs as a value of ours: found by its name, as the number or the text it is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from features.schema import SchemaError
 from pipeline.portfolio import Portfolio
@@ -29,7 +29,10 @@ SAMPLE_ROWS = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """What one of our columns is made of: SQL over the view `source`, and theirs it looks at."""
+    """What one of our columns is made of: SQL over the view `source`, and theirs it looks at.
+
+    `codes` are those that its texts, in capitals, only name.
+    """
 
     ours: str
     said: str
@@ -37,6 +40,7 @@ class Value:
     kind: str  # DuckDB's
     theirs: tuple[str, ...]
     is_expression: bool
+    codes: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_column(said: str, delivery: Delivery) -> str | None:

@@ -3,9 +3,11 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
+import pycountry
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from features.schema import BY_NAME, Kind
 from pipeline.checks.coercion import (
     CONVERSIONS,
     FORMS,
+    NAMED,
     NumberFormat,
     as_flag,
     as_identifier,
@@ -24,6 +27,7 @@ from pipeline.checks.coercion import (
     country_codes,
 )
 from pipeline.portfolio_tables import LabelValues
+from tests.ingest_examples import row, stored, take_in
 
 TEN = datetime(2025, 5, 1, 10, tzinfo=UTC)
 
@@ -186,7 +190,7 @@ def test_minor_units_go_by_the_currencys_decimals(currency: str | None, expected
         ("country", "fr", "FR"),
         ("country", "FRA", "FR"),
         ("merchant_country", "Czech Republic", "CZ"),
-        ("country", "Atlantis", "Atlantis"),
+        ("country", "Atlantis", "ATLANTIS"),
         ("merchant_category", "763", "0763"),
         ("merchant_category", "5999", "5999"),
         ("currency", "sek", "SEK"),
@@ -194,9 +198,28 @@ def test_minor_units_go_by_the_currencys_decimals(currency: str | None, expected
 )
 def test_the_common_forms_of_a_code_are_understood(column: str, text: str, expected: str) -> None:
     assert column in BY_NAME
-    assert answer(FORMS[column]("value"), text) == expected
+    known = NAMED[column]() if column in NAMED else {}
+    codes = {name: code for name, code in known.items() if name == text.upper()}
+    assert answer(FORMS[column]("value", codes), text) == expected
 
 
-def test_every_country_is_known_by_its_alpha_3_code() -> None:
-    codes = [name for name in country_codes() if len(name) == 3 and name != "UAE"]
-    assert len(codes) == len({country_codes()[code] for code in codes}) == 249
+def test_every_country_is_known_by_its_codes() -> None:
+    known = country_codes()
+    for country in pycountry.countries:
+        assert known[country.alpha_3] == known[country.numeric] == country.alpha_2
+
+
+def test_codes_come_as_numbers_and_in_many_tongues(tmp_path: Path) -> None:
+    said = ["276", "36", "4", "Allemagne", "deutschland", "Estados Unidos", "uk", "ch", "Ozz"]
+    money = ["978", "36", "8", "€", "eur", "£", "GBP", "chf", "$"]
+    both = zip(said, money, strict=True)
+    rows = [row(str(at), country=one, currency=coin) for at, (one, coin) in enumerate(both)]
+    lake, (done,) = take_in(tmp_path, rows)
+    taken = sorted(stored(lake, "transactions"), key=lambda one: str(one["transaction_id"]))
+    assert [one["country"] for one in taken] == [
+        *("DE", "AU", "AF", "DE", "DE", "US", "GB", "CH", None)
+    ]
+    assert [one["currency"] for one in taken] == [
+        *("EUR", "AUD", "ALL", "EUR", "EUR", "GBP", "GBP", "CHF", None)
+    ]
+    assert {lost.example for lost in done.missing} == {"'Ozz'", "'$'"}

@@ -40,6 +40,7 @@ def test_the_run_holds_the_comparison_the_pictures_and_the_models(
     names = {
         "comparison.json",
         "comparison.html",
+        "data_report.txt",
         "stage_reliability.json",
         "activations.json",
         "bundle",
