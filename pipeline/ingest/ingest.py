@@ -363,14 +363,15 @@ def _take(
         if is_held:
             release(delivery, lake)
             settle(delivery, lake)
+    left_out = checked.left_out + delivery.left_out
     counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
     corrected = counts["corrected"] + counts["completed"]
     taken = counts["new"] + corrected
     return Ingested(
         read=delivery.records,
         taken=taken,
-        known=delivery.records - taken - checked.left_out - held.quarantined - held.torn,
-        left_out=checked.left_out,
+        known=delivery.records - taken - left_out - held.quarantined - held.torn,
+        left_out=left_out,
         quarantined=held.quarantined,
         torn=held.torn,
         labels=labels,

@@ -57,7 +57,9 @@ SHORT_DAYS = """
 
 def mapping_digest(portfolio: Portfolio) -> str:
     """A digest of what decides how a file is read: `[columns]` and most of `[source]`."""
-    source = portfolio.source.model_dump(exclude=NOT_HOW_IT_IS_READ, exclude_defaults=True)
+    source = portfolio.source.model_dump(
+        mode="json", exclude=NOT_HOW_IT_IS_READ, exclude_defaults=True
+    )
     values = portfolio.labels.values.model_dump(exclude_defaults=True)
     kinds = {name: str(kind) for name, kind in portfolio.extra_kinds.items()}
     said = [source, values, portfolio.columns, kinds]
