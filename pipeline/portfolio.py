@@ -263,8 +263,8 @@ def _check_tables(source: Source, file: Path) -> None:
         )
     if source.tables and not source.query:
         raise PortfolioError(
-            f"[source] of {file} has tables and no query; say how they are joined, such as "
-            'query = "SELECT * FROM source LEFT JOIN ... USING (...)"'
+            f"[source] of {file} has tables and no query; say how they are joined to source, "
+            "as docs/your-data.md shows under Transactions and identities"
         )
     for name in source.tables:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() == "source":

@@ -36,7 +36,8 @@ def take(
 def devices(folder: Path) -> dict[str, str | None]:
     rows = Lake(str(folder / "lake"), "small").read("transactions")
     assert rows is not None
-    return dict(zip(*(rows[name].to_pylist() for name in ("transaction_id", "device_id"))))
+    found = [rows[name].to_pylist() for name in ("transaction_id", "device_id")]
+    return dict(zip(*found, strict=True))
 
 
 @pytest.fixture
