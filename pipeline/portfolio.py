@@ -247,6 +247,10 @@ def _check_source(source: Source, file: Path) -> None:
         raise PortfolioError(f"[source] of {file} has {found} of path and url; give one of them")
     if source.url and not source.query:
         raise PortfolioError(f"[source] of {file} has a url and no query; a database needs both")
+    if source.watermark and not source.url:
+        raise PortfolioError(
+            f"[source] of {file} has a watermark and no url; files need none, each is taken once"
+        )
     _check_tables(source, file)
     if source.feed and source.feed_since:
         raise PortfolioError(

@@ -146,6 +146,11 @@ class Source(PortfolioTable):
         "over `source`, the rows of one file of it, and `tables`; a row of `source` gives one row "
         "or none",
     )
+    watermark: str = Field(
+        default="",
+        description="a column of the query of a database that only grows, such as when a row last "
+        "changed: rows at or above its greatest value so far are read",
+    )
     where: str = Field(
         default="", description="SQL over their columns: which rows are payments; others stay out"
     )

@@ -104,7 +104,9 @@ def check(delivery: Delivery, portfolio: Portfolio, *, now: datetime) -> Checked
     left_out = 0
     if is_payment != "true":
         left_out = count_of(connection, f"SELECT count(*) FROM source WHERE NOT {is_payment}")
-    check_count(delivery.name, delivery.records - delivery.left_out, count + left_out, delivery.torn)
+    check_count(
+        delivery.name, delivery.records - delivery.left_out, count + left_out, delivery.torn
+    )
     doubts = tuple(_doubts(delivery, portfolio, kinds, forms))
     said = {value.said: forms[value.ours] for value in numbers}
     return Checked(kinds=kinds, rows=count, left_out=left_out, doubts=doubts, forms=said)

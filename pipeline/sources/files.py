@@ -55,6 +55,7 @@ DELIVERIES = pa.schema(
         ("shape", pa.string()),  # what a later one is compared with, as JSON
         ("changes", pa.string()),  # what was other than before, a sentence a line
         ("refused", pa.string()),  # why it was not taken
+        ("watermark", pa.string()),  # the greatest value of a query's, as JSON
     ]
 )
 
@@ -259,6 +260,7 @@ class Taken:
     shape: str = ""
     changes: str = ""
     refused: str = ""
+    watermark: str = ""
 
 
 def is_settled(file: SourceFile, *, settle: timedelta, now: datetime) -> bool:

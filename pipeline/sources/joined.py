@@ -27,8 +27,8 @@ from pipeline.sources.delivery import (
 SOURCE = "source"
 GIVEN = "strata_query"  # the schema of what the query may see
 ORIGIN = "strata:origin"
-NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT")
-NUMBERS = (*NUMBERS, "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+NUMBERS = (*WHOLE_NUMBERS, *(f"U{kind}" for kind in WHOLE_NUMBERS), "FLOAT", "DOUBLE", "DECIMAL")
 WHOLE = "^[+-]?[0-9]+[.]0+$"
 
 

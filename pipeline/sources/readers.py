@@ -5,7 +5,7 @@ Once it is read the connection reaches no file any more but this one.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +31,11 @@ from pipeline.sources.delivery import (
     shut,
     unreadable,
 )
-from pipeline.sources.files import SourceFile, is_settled, waiting
+from pipeline.sources.files import SourceFile, Taken, is_settled, waiting
 from pipeline.sources.joined import in_schema, keep_table, of_table, query_rows
 from pipeline.sources.json_files import read_json
 from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
+from pipeline.sources.watermark import rows_since
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_LINES = 200
@@ -308,13 +309,19 @@ def _line_ends(column: str) -> str:
     return f"coalesce(strlen({column}) - strlen(replace({column}, chr(10), '')), 0)"
 
 
-def read_query(portfolio: Portfolio, connection: duckdb.DuckDBPyConnection) -> Delivery:
-    """Read what a database's query selects; pandas brings its own database layer.
+def read_query(
+    portfolio: Portfolio,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    deliveries: Sequence[Taken] = (),
+) -> Delivery:
+    """Read what a database's query selects, above the watermark of the deliveries before.
 
     The URL may carry a password, so no error repeats it, nor is one its cause.
     """
-    url, query = portfolio.source.url, portfolio.source.query
+    url = portfolio.source.url
     try:
+        query = rows_since(portfolio, deliveries)
         frames = pd.read_sql_query(query, url, chunksize=ROWS_AT_ONCE, dtype_backend="pyarrow")
         tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in frames)
         return read_tables(tables, f"the query of {portfolio.name}", connection)
