@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import ClauseElement, bindparam, column, or_, select, text
+from sqlalchemy import Select, TextClause, bindparam, column, or_, select, text
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.sources.delivery import Delivery, count_of, first_row, numbered, quoted
@@ -27,7 +28,7 @@ KINDS: dict[str, Callable[[str], object]] = {
 }
 
 
-def rows_since(portfolio: Portfolio, deliveries: Sequence[Taken]) -> ClauseElement:
+def rows_since(portfolio: Portfolio, deliveries: Sequence[Taken]) -> TextClause | Select[Any]:
     """The portfolio's query, of its rows those that may be new; the value is bound."""
     source = portfolio.source
     query = text(BOUND.sub(r"\\:\1", source.query))
@@ -36,8 +37,7 @@ def rows_since(portfolio: Portfolio, deliveries: Sequence[Taken]) -> ClauseEleme
     if not source.watermark or known.get("of") != _of(portfolio):
         return query
     value = KINDS[known["kind"]](known["value"])
-    mark: ClauseElement = column(source.watermark)
-    rows = query.columns(mark).subquery("strata_rows")
+    rows = query.columns(column(source.watermark)).subquery("strata_rows")
     at = rows.c[source.watermark]
     since = or_(at >= bindparam("since", value), at.is_(None))
     return select(text("*")).select_from(rows).where(since)
