@@ -155,7 +155,7 @@ def _as_compared(
     compared, is_natural = _compared(tree)
     shown = {name: connection.sql(f"SELECT * FROM {GIVEN}.{quoted(name)}") for name in tables}
     if is_natural:
-        per_table = [{name.lower() for name in one.columns} for one in shown.values()]
+        per_table = [set(map(str.lower, one.columns)) for one in shown.values()]
         compared |= set.intersection(*per_table)
     for table, one in shown.items():
         kinds = dict(zip(one.columns, map(str, one.types), strict=True))
