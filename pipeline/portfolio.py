@@ -245,17 +245,37 @@ def _check_source(source: Source, file: Path) -> None:
     if bool(source.path) == bool(source.url):
         found = "both" if source.path else "neither"
         raise PortfolioError(f"[source] of {file} has {found} of path and url; give one of them")
-    if bool(source.url) != bool(source.query):
-        there, absent = ("url", "query") if source.url else ("query", "url")
+    if source.url and not source.query:
+        raise PortfolioError(f"[source] of {file} has a url and no query; a database needs both")
+    if source.watermark and not source.url:
         raise PortfolioError(
-            f"[source] of {file} has a {there} and no {absent}; a database needs both"
+            f"[source] of {file} has a watermark and no url; files need none, each is taken once"
         )
-
+    _check_tables(source, file)
     if source.feed and source.feed_since:
         raise PortfolioError(
             f"[source] of {file} has both feed = true and feed_since; take feed out where rows "
             "before feed_since are history, else feed_since"
         )
+
+
+def _check_tables(source: Source, file: Path) -> None:
+    """Tables are files that a query joins to the source's."""
+    if source.tables and source.url:
+        raise PortfolioError(
+            f"[source] of {file} has url and tables; join the tables of a database in its query"
+        )
+    if source.tables and not source.query:
+        raise PortfolioError(
+            f"[source] of {file} has tables and no query; say how they are joined to source, "
+            "as docs/your-data.md shows under Transactions and identities"
+        )
+    for name in source.tables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.lower() == "source":
+            raise PortfolioError(
+                f"tables in [source] of {file} cannot be called {name!r}; take letters, digits "
+                "and _, and not source"
+            )
 
 
 def _check_labels(labels: Labels, file: Path) -> None:

@@ -136,7 +136,21 @@ class Source(PortfolioTable):
     )
     # may carry a password
     url: str = Field(default="", repr=False, description="address of a database, instead of `path`")
-    query: str = Field(default="", description="SQL that returns the rows, with `url`")
+    tables: dict[str, str] = Field(
+        default={},
+        description="further files by the name that `query` has for them, each a path as `path` is",
+    )
+    query: str = Field(
+        default="",
+        description="SQL that returns the rows: with `url` of the database, with `path` one SELECT "
+        "over `source`, the rows of one file of it, and `tables`; a row of `source` gives one row "
+        "or none",
+    )
+    watermark: str = Field(
+        default="",
+        description="a column of the query of a database that only grows, such as when a row last "
+        "changed: rows at or above its greatest value so far are read",
+    )
     where: str = Field(
         default="", description="SQL over their columns: which rows are payments; others stay out"
     )

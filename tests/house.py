@@ -42,7 +42,7 @@ HOMES = {
     "pytorch_lightning": ("pipeline/models/layered/training.py",),
     "fastapi": ("dashboards/",),
     "jinja2": ("dashboards/",),
-    "sqlalchemy": ("pipeline/casework/",),
+    "sqlalchemy": ("pipeline/casework/", "pipeline/sources/watermark.py"),
     "alembic": ("pipeline/casework/",),
     "click": ("strata.py",),
 }

@@ -61,6 +61,7 @@ from pipeline.sources.files import (
 from pipeline.sources.identities import check_card_numbers, zeros_across
 from pipeline.sources.readers import read_query, read_settled
 from pipeline.sources.spill import spill_folder
+from pipeline.sources.watermark import greatest
 
 BATCH_ROWS = 500_000
 
@@ -192,7 +193,7 @@ def _parts(run: Run, *, again: bool) -> Iterator[Callable[[], Ingested]]:
     for due in held_tables(run.lake, due=run.now):
         yield partial(_take_held, due, run)
     if run.portfolio.source.url:
-        yield partial(_take_query, run)
+        yield partial(_take_query, run, again=again)
         return
     for file in source_files(run.portfolio):
         yield partial(_take_file, file, run, again=again)
@@ -206,12 +207,40 @@ def _take_held(held: HeldTable, run: Run) -> Ingested:
         return _take(delivery, delivery_number(held.digest), run, is_held=True)[0]
 
 
-def _take_query(run: Run) -> Ingested:
-    number = _number_of(run.now)
+def _take_query(run: Run, *, again: bool) -> Ingested:
+    """Take in what the query selects; with a watermark what may be new, unless all is asked for."""
+    number, before = _number_of(run.now), [] if again else run.deliveries
     with _opened(run) as connection:
-        delivery = read_query(run.portfolio, connection)
+        delivery = read_query(run.portfolio, connection, deliveries=before)
         shut(connection, None)
-        return _take(delivery, number, run)[0]
+        if not run.portfolio.source.watermark:
+            return _take(delivery, number, run)[0]
+        mark, doubt = greatest(delivery, run.portfolio)
+        delivery = replace(delivery, doubts=(*delivery.doubts, *([doubt] if doubt else [])))
+        done, checked = _take(delivery, number, run)
+    if mark and not run.is_dry:
+        _remember_query(delivery.name, mark, number, done, checked, run)
+    return done
+
+
+def _remember_query(
+    name: str, mark: str, number: int, done: Ingested, checked: Checked, run: Run
+) -> None:
+    taken = Taken(
+        delivery=number,
+        name=name,
+        digest="",
+        size=0,
+        changed_ns=0,
+        columns=tuple(checked.facts),
+        records=done.read,
+        left_out=done.left_out,
+        taken_at=run.now,
+        mapping=run.mapping,
+        watermark=mark,
+    )
+    remember(run.lake, taken, writer=WRITER)
+    run.deliveries.append(taken)
 
 
 def _take_file(file: SourceFile, run: Run, *, again: bool) -> Ingested:
@@ -364,14 +393,15 @@ def _take(
         if is_held:
             release(delivery, lake)
             settle(delivery, lake)
+    left_out = checked.left_out + delivery.left_out
     counts = Counter(dict(connection.execute(OUTCOMES).fetchall()))
     corrected = counts["corrected"] + counts["completed"]
     taken = counts["new"] + corrected
     return Ingested(
         read=delivery.records,
         taken=taken,
-        known=delivery.records - taken - checked.left_out - held.quarantined - held.torn,
-        left_out=checked.left_out,
+        known=delivery.records - taken - left_out - held.quarantined - held.torn,
+        left_out=left_out,
         quarantined=held.quarantined,
         torn=held.torn,
         labels=labels,

@@ -3,7 +3,7 @@
 import json
 import re
 import textwrap
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from features.groups.catalogue import RESERVED
@@ -54,13 +54,12 @@ class Draft:
         lines = [line for table in self.tables.values() for line in table]
         return [doubt for line in lines for doubt in line.doubts]
 
-    def text(self, *, without: Set[tuple[str, str]] = frozenset()) -> str:
+    def text(self) -> str:
         """The whole file; card-like numbers show their last digits alone, but for values."""
         parts = [_wrapped(sentence) for sentence in self.head]
         for name, lines in self.tables.items():
-            written = [line for line in lines if (name, line.key) not in without]
-            parts.append(f"\n[{name}]\n" if name and written else "")
-            parts += [_line(line) for line in written]
+            parts.append(f"\n[{name}]\n" if name and lines else "")
+            parts += [_line(line) for line in lines]
         return "".join(parts)
 
 

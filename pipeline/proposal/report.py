@@ -13,8 +13,6 @@ from pipeline.ingest.ingest import StoppedError, ingest
 from pipeline.ingest.ingested import Ingested
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError, read_portfolio
-from pipeline.portfolio_tables import ExtraColumn, Labels, PortfolioTables, Source
-from pipeline.proposal.draft import Draft
 from pipeline.proposal.proposal import Proposal, propose
 from pipeline.proposal.sample import Sheet
 from pipeline.sources.card_numbers import masked
@@ -129,16 +127,14 @@ def try_out(proposal: Proposal, *, now: datetime, folder: Path) -> Trial:
 def _on_parts(proposal: Proposal, folder: Path) -> Portfolio:
     """The proposed portfolio, reading the parts that were looked at in the files' place."""
     file = folder / "portfolio.toml"
-    text = proposal.draft.text(without=_unknown(proposal.draft))
-    file.write_text(text, encoding="utf-8")
+    file.write_text(proposal.draft.text(), encoding="utf-8")
     portfolio = read_portfolio(file)
     changed: dict[str, Any] = {"path": _parts(proposal.sheets, portfolio.source.path)}
-    tables: Mapping[str, str] = getattr(portfolio.source, "tables", {})
-    if tables:
-        changed["tables"] = {name: _parts(proposal.sheets, path) for name, path in tables.items()}
+    tables = portfolio.source.tables
+    changed["tables"] = {name: _parts(proposal.sheets, path) for name, path in tables.items()}
     labels = portfolio.labels
-    if path := getattr(labels, "path", ""):
-        labels = labels.model_copy(update={"path": _parts(proposal.sheets, path)})
+    if labels.path:
+        labels = labels.model_copy(update={"path": _parts(proposal.sheets, labels.path)})
     source = portfolio.source.model_copy(update=changed)
     return replace(portfolio, source=source, labels=labels)
 
@@ -147,17 +143,3 @@ def _parts(sheets: Mapping[str, Sheet], path: str) -> str:
     """Where the parts of the files are that a path of the portfolio names."""
     parts = sheets[path].parts
     return str(parts[0] if len(parts) == 1 else parts[0].parent)
-
-
-def _unknown(draft: Draft) -> set[tuple[str, str]]:
-    """Lines of the draft that no portfolio knows yet, by table and key."""
-    source, labels = {*Source.model_fields}, {*Labels.model_fields}
-    known = {*ExtraColumn.model_fields, *source}
-    found = {("source", key) for key in ("tables", "query") if "tables" not in source}
-    found |= {("labels", key) for key in ("path", "columns") if "path" not in labels}
-    absent = [
-        *(["keys."] if "keys" not in PortfolioTables.model_fields else []),
-        *(["groups.extra."] if not {"columns", "tables"} <= known else []),
-    ]
-    tables = [name for name in draft.tables if name.startswith((*absent, "-"))]
-    return found | {(name, line.key) for name in tables for line in draft.tables[name]}

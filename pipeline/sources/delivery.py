@@ -36,6 +36,7 @@ class Delivery:
     types: tuple[str, ...]
     records: int  # torn ones among them
     torn: int = 0
+    left_out: int = 0  # by the query over files
     is_ended: bool = True
     doubts: tuple[str, ...] = ()
     stray_quote: str = ""

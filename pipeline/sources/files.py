@@ -55,6 +55,7 @@ DELIVERIES = pa.schema(
         ("shape", pa.string()),  # what a later one is compared with, as JSON
         ("changes", pa.string()),  # what was other than before, a sentence a line
         ("refused", pa.string()),  # why it was not taken
+        ("watermark", pa.string()),  # the greatest value of a query's, as JSON
     ]
 )
 
@@ -63,6 +64,7 @@ DELIVERIES = pa.schema(
 class SourceFile:
     """One file of the source: its name below the portfolio's folder, its form and its packing.
 
+    `beside` are the files of the tables that its query joins, each with its table's name.
     `partitions` are columns whose value is the same in all its rows, as its folders are called
     (`region=fr`); a column of the same name in the file goes before it.
     """
@@ -72,32 +74,54 @@ class SourceFile:
     form: Form
     packing: Packing
     partitions: tuple[tuple[str, str | None], ...] = ()
+    beside: tuple[tuple[str, "SourceFile"], ...] = ()
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
-        return self.path.stat().st_size
+        """Bytes on disk, with those of the tables beside it."""
+        return self.path.stat().st_size + sum(one.size for _, one in self.beside)
 
     @property
     def changed_ns(self) -> int:
         """When the file last changed in any way, which nobody can set back."""
-        return self.path.stat().st_ctime_ns
+        own = self.path.stat().st_ctime_ns
+        return max([own, *(one.changed_ns for _, one in self.beside)])
 
     def digest(self) -> str:
-        """SHA-256 of the bytes, and of what its folders say of its rows."""
+        """SHA-256 of the bytes, of what its folders say, and of the tables beside it."""
         with self.path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256")
         if self.partitions:
             found.update(json.dumps(self.partitions).encode())
+        for name, one in self.beside:
+            found.update(f"{name} {one.digest()}".encode())
         return found.hexdigest()
 
 
 def source_files(portfolio: Portfolio) -> list[SourceFile]:
-    """The files that the path names, by name: one file, those of a folder or of a pattern.
+    """The files that the path names, by name, each with those of the tables beside it.
 
     Raises PortfolioError where there is none, or one of a form that Strata does not read.
     """
-    folder, path = portfolio.file.parent, portfolio.source.path
+    source = portfolio.source
+    found = _named_files(portfolio, source.path, key="path")
+    tables = {
+        name: _named_files(portfolio, path, key=f"tables, {name},")
+        for name, path in source.tables.items()
+    }
+    beside = tuple((name, file) for name, files in tables.items() for file in files)
+    theirs = {file.path.resolve() for _, file in beside}
+    own = [file for file in found if file.path.resolve() not in theirs] if theirs else found
+    if not own:
+        raise PortfolioError(
+            f"path and tables in [source] of {portfolio.file} name the same files; "
+            "name the payments in path, what is joined to them in tables"
+        )
+    return [replace(file, beside=beside) for file in own] if beside else own
+
+
+def _named_files(portfolio: Portfolio, path: str, *, key: str) -> list[SourceFile]:
+    folder = portfolio.file.parent
     named = folder / path
     if (named / DELTA_LOG).is_dir():
         return _files_of_delta(named, folder)
@@ -110,7 +134,7 @@ def source_files(portfolio: Portfolio) -> list[SourceFile]:
     if not files:
         raise PortfolioError(
             f"the source {named} of portfolio {portfolio.name} names no file; "
-            "put one there or mend [source] path"
+            f"put one there or mend {key.rstrip(',')} in [source]"
         )
     return [_source_file(file, folder) for file in files]
 
@@ -236,6 +260,7 @@ class Taken:
     shape: str = ""
     changes: str = ""
     refused: str = ""
+    watermark: str = ""
 
 
 def is_settled(file: SourceFile, *, settle: timedelta, now: datetime) -> bool:

@@ -5,7 +5,7 @@ Once it is read the connection reaches no file any more but this one.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,9 +31,11 @@ from pipeline.sources.delivery import (
     shut,
     unreadable,
 )
-from pipeline.sources.files import PACKED, SourceFile, is_settled, waiting
+from pipeline.sources.files import PACKED, SourceFile, Taken, is_settled, waiting
+from pipeline.sources.joined import in_schema, keep_table, of_table, query_rows
 from pipeline.sources.json_files import read_json
 from pipeline.sources.text_files import TextFile, TornFileError, count_records, csv_rows, open_text
+from pipeline.sources.watermark import rows_since
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_LINES = 200
@@ -66,16 +68,20 @@ def read_settled(
     Raises PortfolioError as `read_file` does.
     """
     settle = portfolio.settle
-    settled = is_settled(file, settle=settle, now=now)
+    files = [file, *(one for _, one in file.beside)]
+    settled = all(is_settled(one, settle=settle, now=now) for one in files)
     try:
         delivery = read_file(file, portfolio, connection, spill)
+        if file.beside:
+            delivery = _with_tables(delivery, file, portfolio, spill)
     except TornFileError as error:
         if settled:
             raise
         return f"{waiting(file, 'its end is missing; it is refused', settle)} ({error})"
     shut(connection, file.path if file.form == "parquet" else None)
     if delivery.is_ended or settled or accept:
-        return delivery
+        is_queried = portfolio.source.query
+        return query_rows(delivery, portfolio, accept=accept) if is_queried else delivery
     return waiting(file, "its last line is not ended; it is taken", settle)
 
 
@@ -95,6 +101,33 @@ def read_file(
         raise unreadable(file, error) from error
     _check_names(delivery, portfolio)
     return _with_partitions(delivery, file)
+
+
+def _with_tables(
+    delivery: Delivery, file: SourceFile, portfolio: Portfolio, spill: Path
+) -> Delivery:
+    """The delivery with the tables of its query beside it, and what is doubted of them."""
+    tables: dict[str, dict[str, Delivery]] = {}
+    for at, (name, one) in enumerate(file.beside):
+        in_schema(delivery.connection, f"strata_table{at}")
+        read = read_file(one, of_table(portfolio), delivery.connection, spill)
+        tables.setdefault(name, {})[f"strata_table{at}"] = read
+    for name, parts in tables.items():
+        keep_table(name, parts)
+    read_ones = [part for parts in tables.values() for part in parts.values()]
+    torn = [
+        f"{one.torn:,} lines of {one.name} are torn, and join nothing"
+        for one in read_ones
+        if one.torn
+    ]
+    found = [f"{one.name}: {doubt}" for one in read_ones for doubt in one.doubts]
+    long = [f"in {one.name} {one.stray_quote}" for one in read_ones if one.stray_quote]
+    return replace(
+        delivery,
+        is_ended=delivery.is_ended and all(one.is_ended for one in read_ones),
+        doubts=(*delivery.doubts, *found, *torn),
+        stray_quote=delivery.stray_quote or " and ".join(long),
+    )
 
 
 def _with_partitions(delivery: Delivery, file: SourceFile) -> Delivery:
@@ -278,13 +311,19 @@ def _line_ends(column: str) -> str:
     return f"coalesce(strlen({column}) - strlen(replace({column}, chr(10), '')), 0)"
 
 
-def read_query(portfolio: Portfolio, connection: duckdb.DuckDBPyConnection) -> Delivery:
-    """Read what a database's query selects; pandas brings its own database layer.
+def read_query(
+    portfolio: Portfolio,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    deliveries: Sequence[Taken] = (),
+) -> Delivery:
+    """Read what a database's query selects, above the watermark of the deliveries before.
 
     The URL may carry a password, so no error repeats it, nor is one its cause.
     """
-    url, query = portfolio.source.url, portfolio.source.query
+    url = portfolio.source.url
     try:
+        query = rows_since(portfolio, deliveries)
         frames = pd.read_sql_query(query, url, chunksize=ROWS_AT_ONCE, dtype_backend="pyarrow")
         tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in frames)
         return read_tables(tables, f"the query of {portfolio.name}", connection)

@@ -207,9 +207,19 @@ def test_a_full_portfolio_is_read_whole(tmp_path: Path) -> None:
             id="url without query",
         ),
         pytest.param(
-            GOOD + "query = 'select 1'",
-            r"has a query and no url; a database needs both",
-            id="query without url",
+            GOOD + "tables = { names = 'names.csv' }",
+            r"has tables and no query; say how they are joined",
+            id="tables without query",
+        ),
+        pytest.param(
+            GOOD + "tables = { source = 'names.csv' }\nquery = 'select 1'",
+            r"tables in \[source\].* cannot be called 'source'",
+            id="a table called source",
+        ),
+        pytest.param(
+            "name = 's'\n[source]\nurl = 'sqlite://'\nquery = 'x'\ntables = { a = 'a.csv' }",
+            r"has url and tables; join the tables of a database in its query",
+            id="tables of a database",
         ),
         pytest.param(
             GOOD + "delay = '1 hour'",
