@@ -60,6 +60,9 @@ def explain(error: BaseException) -> Failure:
     if any(_is_lock(cause) for cause in _causes(error)):
         waited = "a database is locked by another process"
         code, sentence = BUSY, f"{waited}; run the command again when that is done"
+    elif any(_is_out_of_memory(cause) for cause in _causes(error)):
+        remedy = "give it more, or take fewer columns, or the rows in several files"
+        sentence = f"the memory does not suffice ({_line(error)[:200]}); {remedy}"
     elif isinstance(error, BusyError):
         code, sentence = BUSY, _line(error)
     elif isinstance(error, BrokenError):
@@ -93,6 +96,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_lock(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    is_duckdbs = type(error).__name__ == "OutOfMemoryException"  # whose import takes its time
+    return isinstance(error, MemoryError) or is_duckdbs
 
 
 def _service(error: BaseException) -> str | None:

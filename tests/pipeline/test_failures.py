@@ -4,6 +4,7 @@ import errno
 import sqlite3
 from pathlib import Path
 
+import duckdb
 import pytest
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
@@ -33,7 +34,8 @@ LOCKED = sqlite3.OperationalError("database is locked")
         (sqlite3.DatabaseError("malformed"), 4, "a database of the home failed (malformed)"),
         (KeyError("amount"), 4, "something unexpected went wrong (KeyError: 'amount')"),
         (RuntimeError(""), 4, "something unexpected went wrong (RuntimeError: RuntimeError)"),
-        (MemoryError(), 4, "something unexpected went wrong (MemoryError"),
+        (MemoryError(), 4, "the memory does not suffice (MemoryError); give it more, or take few"),
+        (duckdb.OutOfMemoryException("2.0 GiB used"), 4, "does not suffice (2.0 GiB used); give"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
