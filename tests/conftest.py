@@ -10,9 +10,13 @@ from functools import cache  # noqa: E402 - what is imported from here on reads 
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 from tests.demo_home import ROOT, Demo  # noqa: E402
+
+settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+settings.load_profile("untimed")
 
 # What marks a file whose tests use a fixture that is made once a session: they run on one worker,
 # so that it is made once. The longest come first, so that no worker is left with one at the end.
