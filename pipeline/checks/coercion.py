@@ -243,8 +243,9 @@ def with_codes(value: Value, delivery: Delivery, portfolio: Portfolio) -> Value:
     if value.ours not in NAMED:
         return value
     known = NAMED[value.ours]()
-    text = as_text(value.sql, value.kind, portfolio.source.csv.nulls)
-    query = f"SELECT DISTINCT upper({text}) FROM source LIMIT {MAX_CODES}"
+    text = as_text("given", value.kind, portfolio.source.csv.nulls)
+    given = f"SELECT DISTINCT {value.sql} AS given FROM source"
+    query = f"SELECT DISTINCT upper({text}) FROM ({given}) LIMIT {MAX_CODES}"
     said = [name for (name,) in delivery.connection.execute(query).fetchall() if name]
     found = {name: known.get(name) or known.get(name.zfill(3)) for name in said}
     return replace(value, codes={name: code for name, code in found.items() if code})

@@ -47,6 +47,8 @@ def _number_doubts(name: str, form: NumberFormat) -> Iterator[str]:
 def _zeros_before(connection: duckdb.DuckDBPyConnection, name: str) -> Iterator[str]:
     """Names that are one number, some with zeros before it: perhaps one, perhaps two."""
     column = quoted(name)
+    if not first_row(connection, f"SELECT bool_or(starts_with({column}, '0')) FROM checked")[0]:
+        return
     count, example = first_row(
         connection,
         f"SELECT count(*), min(z.{column}) FROM (SELECT DISTINCT {column} FROM checked "

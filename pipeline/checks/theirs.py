@@ -15,7 +15,6 @@ NULL_WORDS = (
     *("nan", "NaN", "NAN", "null", "NULL", "Null", "None", "none", "<NA>", "N/A", "n/a"),
     *("#N/A", "NaT", "\\N", "(null)"),
 )
-TIDY = "[!-~]([ -~]*[!-~])?"
 BLANKS = " \t\r\n\u00a0\u202f"
 FLOATS = ("FLOAT", "DOUBLE")
 PLAIN_TYPES = {
@@ -91,11 +90,14 @@ def present_text(column: str, nulls: Sequence[str] = ()) -> str:
     words = ", ".join(literal(word) for word in known)
     longest = max(len(word.encode()) for word in known)
     trimmed = f"trim({column}, {literal(BLANKS)})"
-    # most values have no blank around them and are longer than any word: they cost one look
+    # most values are ASCII without blanks around them and longer than any word: they cost one look
+    is_tidy = (
+        f"{column} >= '!' AND strlen({column}) = length({column}) AND reverse({column}) >= '!'"
+    )
     return (
-        f"CASE WHEN NOT regexp_full_match({column}, {literal(TIDY)}) "
-        f"THEN CASE WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END "
-        f"WHEN strlen({column}) > {longest} OR {column} NOT IN ({words}) THEN {column} END"
+        f"CASE WHEN {is_tidy} "
+        f"THEN CASE WHEN strlen({column}) > {longest} OR {column} NOT IN ({words}) "
+        f"THEN {column} END WHEN {trimmed} NOT IN ({words}) THEN {trimmed} END"
     )
 
 

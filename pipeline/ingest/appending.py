@@ -1,7 +1,7 @@
 """What the lake gets of a checked delivery: new rows, and corrections in the place of others."""
 
-from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -11,53 +11,61 @@ from pipeline.checks.staging import Checked
 from pipeline.ingest.corrections import corrected_rows, keep_versions
 from pipeline.ingest.labels import came_by_feed
 from pipeline.ingest.run import WRITER, Run
-from pipeline.sources.delivery import Delivery, count_of, literal, quoted
+from pipeline.portfolio import Portfolio
+from pipeline.sources.delivery import Delivery, count_of, literal, quoted, rows_folder
 
 
 def append_new(delivery: Delivery, checked: Checked, number: int, first: int, run: Run) -> int:
-    """Append the new rows, a commit for each batch; returns how many commits."""
+    """Append the new rows in one commit, in files of so many records; returns how many commits."""
     known_at = _known_at(checked, run)
     late = f"known_at > event_time + to_microseconds({run.portfolio.arrival_delay // MICROSECOND})"
     names = [name for name in checked.facts if name != "known_at"]
+    schema = _schema(names, run.portfolio)
     columns = ", ".join(quoted(name) for name in names)
-    query = (
+    rows = (
         f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
-        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
-        f"FROM checked g {_new_rows(delivery, checked)})"
+        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery, "
+        f"place FROM checked g{_only_new(delivery, checked)})"
     )
-    schema_of_all = transactions_schema(run.portfolio.own_kinds(names))
+    query = f"SELECT {', '.join(map(quoted, schema.names))} FROM ({rows})"
+    files = _write(delivery.connection, query, run)
+    if not files:
+        return 0
+    run.lake.append_files("transactions", files, schema=schema, writer=WRITER, number=first)
+    return 1
+
+
+def _schema(names: list[str], portfolio: Portfolio) -> pa.Schema:
+    schema_of_all = transactions_schema(portfolio.own_kinds(names))
     fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
-    schema = pa.schema([*fields, ("delivery", pa.int64())])
-    commits = 0
-    for part in _in_parts(delivery.connection.sql(query), run.batch_rows):
-        rows = part.select(schema.names).cast(schema)
-        run.lake.append("transactions", rows, writer=WRITER, number=first + commits)
-        commits += 1
-    return commits
+    return pa.schema([*fields, ("delivery", pa.int64())])
 
 
-def _new_rows(delivery: Delivery, checked: Checked) -> str:
+def _only_new(delivery: Delivery, checked: Checked) -> str:
     """SQL that leaves the new rows, in their order: most often all are."""
     new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
     if new == checked.rows:
         return ""
-    return "JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY g.place"
+    return " JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY place"
 
 
-def _in_parts(rows: duckdb.DuckDBPyRelation, size: int) -> Iterator[pa.Table]:
-    """The rows in tables of so many; the last one has what is left."""
-    batches, count = list[pa.RecordBatch](), 0
-    for batch in rows.to_arrow_reader(size):
-        batches.append(batch)
-        count += batch.num_rows
-        while count >= size:
-            table = pa.Table.from_batches(batches)
-            yield table.slice(0, size)
-            batches, count = table.slice(size).to_batches(), count - size
-    if count:
-        yield pa.Table.from_batches(batches)
+def _write(connection: duckdb.DuckDBPyConnection, query: str, run: Run) -> list[Path]:
+    """Write the rows in their order, a file for so many places of the delivery."""
+    folder = rows_folder(run.spill)
+    folder.mkdir(exist_ok=True)
+    places = count_of(connection, "SELECT coalesce(max(place) + 1, 0) FROM checked")
+    files = []
+    for start in range(0, places, run.batch_rows):
+        file = folder / f"{start}.parquet"
+        part = f"{query} WHERE place >= {start} AND place < {start + run.batch_rows}"
+        to = f"COPY ({part}) TO {literal(str(file))} {AS_PARQUET}"
+        if count_of(connection, to):
+            files.append(file)
+    return files
 
 
+# a column of more values than this is written as it stands: a dictionary would only cost time
+AS_PARQUET = "(FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000)"
 ADDED = ("known_at", "as_of", "row_digest")
 MICROSECOND = timedelta(microseconds=1)
 

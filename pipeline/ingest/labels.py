@@ -7,12 +7,13 @@ known_at on.
 from datetime import datetime, timedelta
 
 import duckdb
+import pyarrow as pa
 
 from features.schema import LABELS
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
-from pipeline.sources.delivery import literal
+from pipeline.sources.delivery import count_of, literal
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
 # again says nothing new. A change of mind that comes without a time is known from now on, and so is
@@ -23,6 +24,10 @@ OFFERED = """
     FROM checked g JOIN outcome o ON o.place = g.place AND o.outcome <> 'contradicts'
     LEFT JOIN stored s ON s.transaction_id = g.transaction_id
     WHERE g.is_fraud IS NOT NULL
+"""
+FIRST_WORDS = """
+    SELECT transaction_id, is_fraud, coalesce({stated}, {matured}) AS known_at, 'source' AS source
+    FROM checked g WHERE faults IS NULL AND is_fraud IS NOT NULL ORDER BY place
 """
 NEW_WORDS = """
     WITH words AS (
@@ -86,19 +91,37 @@ def keep_labels(
     Without a stated time a label is known when SQL `matured` says. A source that takes its word
     back twice must state the times: without them the third word reads like the first.
     """
+    stated = "g.label_known_at" if has_times else "NULL::TIMESTAMPTZ"
+    number = lake.next_number("labels", writer)
+    if count_of(connection, "SELECT count(*) FROM outcome WHERE outcome <> 'new'"):
+        words = _new_words(connection, lake, stated, matured, now=now, delivery=delivery)
+    else:  # of a transaction that is new, and comes once, the ledger has no word of the source yet
+        words = connection.sql(FIRST_WORDS.format(stated=stated, matured=matured)).to_arrow_table()
+    if words.num_rows:
+        lake.append("labels", words.cast(LABELS), writer=writer, number=number)
+    return int(words.num_rows)
+
+
+def _new_words(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    stated: str,
+    matured: str,
+    *,
+    now: datetime,
+    delivery: int,
+) -> pa.Table:
+    """What the rows tell and the ledger has not."""
     moment = f"{literal(now.isoformat())}::TIMESTAMPTZ"
     names = [name for name, *_ in connection.execute("DESCRIBE stored").fetchall()]
     own = f"coalesce(s.delivery = {delivery}, false)" if "delivery" in names else "false"
     connection.execute(
         OFFERED.format(
-            stated="g.label_known_at" if has_times else "NULL::TIMESTAMPTZ",
+            stated=stated,
             matured=matured,
             is_of_this_delivery=own,
         )
     )
-    number, ledger = lake.next_number("labels", writer), lake.dataset("labels")
+    ledger = lake.dataset("labels")
     connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
-    words = connection.sql(NEW_WORDS.format(now=moment)).to_arrow_table().cast(LABELS)
-    if words.num_rows:
-        lake.append("labels", words, writer=writer, number=number)
-    return int(words.num_rows)
+    return connection.sql(NEW_WORDS.format(now=moment)).to_arrow_table()

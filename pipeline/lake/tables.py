@@ -16,6 +16,7 @@ from deltalake.exceptions import CommitFailedError
 
 from features.engines.protocol import Source
 from pipeline.failures import BusyError
+from pipeline.lake.parquet_files import added_file, moved
 from pipeline.lake.statistics import count_rows
 
 TableName = Literal[
@@ -145,21 +146,60 @@ class Lake:
             Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
         rows = in_utc(rows)
         try:
-            if not self.exists(table):
-                DeltaTable.create(self.uri(table), rows.schema, mode="ignore")
-            stored = DeltaTable(self.uri(table))
-            if _last_number(stored, writer) >= number:
-                raise self._busy(table)
-            # Written to the version just read and never retried on a newer one, where the number
-            # may be taken.
-            carried = CommitProperties(
-                app_transactions=[Transaction(writer, number)], max_commit_retries=0
-            )
+            stored, carried = self._begun(table, rows.schema, writer=writer, number=number)
             write_deltalake(
                 stored, rows, mode="append", schema_mode="merge", commit_properties=carried
             )
         except CommitFailedError as error:
             raise self._busy(table) from error
+
+    def append_files(
+        self,
+        table: TableName,
+        files: Sequence[Path],
+        *,
+        schema: pa.Schema,
+        writer: str,
+        number: int,
+    ) -> None:
+        """Append the rows of Parquet files, as `append` does; in a local lake the files are moved.
+
+        The files are written again where they cannot be moved: for an object store, and for a table
+        that gets a new column.
+        """
+        if not self._is_remote():
+            Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stored, carried = self._begun(table, schema, writer=writer, number=number)
+            had = {field.name for field in stored.schema().fields}
+            if self._is_remote() or not had.issuperset(schema.names):
+                reader = ds.dataset(list(map(str, files)), schema=schema).scanner().to_reader()
+                write_deltalake(
+                    stored, reader, mode="append", schema_mode="merge", commit_properties=carried
+                )
+                return
+            added = [added_file(moved(file, Path(self.uri(table)))) for file in files]
+            stored.create_write_transaction(
+                added, "append", stored.schema(), commit_properties=carried
+            )
+        except CommitFailedError as error:
+            raise self._busy(table) from error
+
+    def _begun(
+        self, table: TableName, schema: pa.Schema, *, writer: str, number: int
+    ) -> tuple[DeltaTable, CommitProperties]:
+        """The table, made where there is none, and what its next commit carries.
+
+        What is committed so is written to the version just read and never retried on a newer one,
+        where the number may be taken.
+        """
+        if not self.exists(table):
+            DeltaTable.create(self.uri(table), schema, mode="ignore")
+        stored = DeltaTable(self.uri(table))
+        if _last_number(stored, writer) >= number:
+            raise self._busy(table)
+        transactions = [Transaction(writer, number)]
+        return stored, CommitProperties(app_transactions=transactions, max_commit_retries=0)
 
     def replace(
         self, table: TableName, rows: pa.Table, *, key: str, writer: str, number: int

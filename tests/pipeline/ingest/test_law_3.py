@@ -140,7 +140,7 @@ class Killed(BaseException):
 def kill_after(monkeypatch: pytest.MonkeyPatch, changes: int) -> None:
     """End the run just after it changed the lake that many times: just before its next change."""
     seen: list[str] = []
-    for name in ("append", "remove", "replace"):
+    for name in ("append", "append_files", "remove", "replace"):
         real: Callable[..., None] = getattr(Lake, name)
 
         def counted(*args: Any, real: Callable[..., None] = real, **options: Any) -> None:

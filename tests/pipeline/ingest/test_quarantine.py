@@ -114,6 +114,7 @@ def test_what_a_killed_run_held_is_told_by_the_next(
             appended.append(args[1])
 
         patch.setattr(Lake, "append", once)
+        patch.setattr(Lake, "append_files", once)
         with pytest.raises(InterruptedError):
             take_in(tmp_path, rows)
     assert appended == ["quarantine"]
