@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from features.declarations import Feature, Group
 from features.engines.duckdb import DuckDB
+from features.engines.kernel import Kernel
 from features.engines.protocol import Engine, EngineName, Shards, Source
 from features.engines.spark import Spark
 from features.groups.catalogue import DERIVED
@@ -39,8 +40,8 @@ class BuildConfig:
 
         It is a context manager. Raises ValueError where Spark is asked for and not there.
         """
-        kind = Spark if self.engine == "spark" else DuckDB
-        return kind(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        engines = {"duckdb": DuckDB, "kernel": Kernel, "spark": Spark}
+        return engines[self.engine](memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
 def build(
@@ -80,7 +81,7 @@ def pieces(
             engine, transactions, labels, groups, config=config, since=since, until=until
         )
         for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
-            yield engine.fetch(f"{built.query(start, start + engine.piece - 1)} ORDER BY row_id")
+            yield built.read(engine, start, start + engine.piece - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,13 @@ class Built:
     shown: tuple[Feature, ...]
     first: int
     last: int
+
+    def read(self, engine: Engine, first: int, last: int) -> pa.Table:
+        """Return the KEYS and the shown features of these rows."""
+        if isinstance(engine, Kernel):
+            columns = [*KEYS, *map(_typed, self.shown)]
+            return engine.read(columns, _names(self.shown), first, min(last, self.last))
+        return engine.fetch(f"{self.query(first, last)} ORDER BY row_id")
 
     def query(self, first: int, last: int) -> str:
         """Write the query that puts together the KEYS and the shown features of these rows."""
@@ -111,6 +119,14 @@ def compute(
     """Compute what `build` returns and leave it in the engine's tables."""
     plan, shown = Plan(all_features(groups)), shown_features(groups)
     columns = _given(engine, transactions, labels, _bounds(groups, since, until))
+    if isinstance(engine, Kernel):
+        words = {*plan.words, *_names(shown)}
+        _run(engine, all_rows(plan.rows, words, columns, slices=_slices(engine)), config)
+        _check_once(engine)
+        engine.learn(plan)
+        earlier = 0 if since is None else _count(engine, f"rows WHERE as_of < {moment(since)}")
+        last = _count(engine, "rows")
+        return Built(plan=plan, shown=shown, first=1 + earlier, last=last)
     few = (
         since is not None
         and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]
 
 
-EngineName = Literal["duckdb", "spark"]
+EngineName = Literal["duckdb", "kernel", "spark"]
 
 
 Shards = Callable[[str, int], list[str]]  # of a column, so many conditions

@@ -1,0 +1,160 @@
+"""A history as the kernel keeps it: numbered keys, key lists, label lists, columns to look up.
+
+It is filled depth by depth (`take_in`), and answers what windows and look-ups ask (`answers`).
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.declarations import Aggregate
+from features.engines import label_lists
+from features.engines.arrays import Codes, Doubles, Flags, Moments, known_of, values_of
+from features.engines.key_lists import KeyList, answer, find, key_list, running
+from features.engines.keys import Tuples, Values, encoded, joined
+from features.engines.label_lists import LabelList, Ledger, label_list
+from features.engines.program import Key, Measure, Program, Wanted
+from features.sql.plan import Part
+
+Asked = tuple[Key, Key]  # a key that asks, and the key of the list that it asks
+
+
+class History:
+    """All rows in order of as_of, as a program needs them.
+
+    A row's number counts from 0 here; a `row_id`, as everywhere in SQL, from 1.
+    """
+
+    def __init__(self, program: Program, moments: Moments, verdicts: Ledger | None) -> None:
+        self.program, self.moments, self._verdicts = program, moments, verdicts
+        pairs = [
+            own
+            for as_key, keys in program.asked_as.items()
+            for key in keys
+            for own in zip(key, as_key, strict=True)
+        ]
+        self._compared = joined([*pairs, *program.judged])
+        self._values = {names: Values() for names in self._compared.values()}
+        self._columns: dict[str, Codes] = {}
+        self._codes: dict[Asked, Codes] = {}
+        self._lists: dict[Key, KeyList] = {}
+        self._labels: dict[Key, LabelList] = {}
+        self._looked_up: dict[str, pa.ChunkedArray] = {}
+
+    def take_in(self, depth: int, wanted: Wanted, pieces: Iterable[pa.Table]) -> None:
+        """Take in what is wanted at a depth, of all rows piece by piece, and make lists of it."""
+        taken = _Taken(wanted, len(self.moments))
+        for piece in pieces:
+            taken.take(piece)
+        for name in wanted.keys:
+            self._columns[name] = self._values[self._compared[name]].number(taken.keys.pop(name))
+        self._looked_up |= {
+            name: pa.chunked_array(chunks) for name, chunks in taken.looked_up.items()
+        }
+        list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
+        self._make_label_lists()
+
+    def answers(self, parts: Sequence[Part], needed: set[str], first: int, last: int) -> pa.Table:
+        """Compute the needed features of windows and look-ups for the rows first to last."""
+        shared: dict[Asked, dict[str, Aggregate]] = {}
+        labels: dict[Key, dict[str, Aggregate]] = {}
+        for part in parts:
+            own = {name: one for name, one in part.aggregates.items() if name in needed}
+            if part.is_of_labels:
+                labels.setdefault(part.key, {}).update(own)
+            elif part.key:
+                shared.setdefault((part.key, part.as_key), {}).update(own)
+        rows = slice(first, last)
+        tasks = [self._ask_rows(asked, own, rows) for asked, own in shared.items()]
+        tasks += [self._ask_labels(key, own, rows) for key, own in labels.items()]
+        found: dict[str, pa.Array] = {}
+        for columns in _side_by_side(tasks):
+            found |= columns
+        for feature in (one for part in parts if part.is_lookup for one in part.features):
+            if feature.name in needed:
+                found[feature.name] = self._look_up(feature.sql, found[feature.lookup])
+        return pa.table(found)
+
+    def _make(self, key: Key, depth: int, taken: "_Taken") -> Callable[[], None]:
+        def make() -> None:
+            if self.program.depth(key) == depth:
+                self._make_list(key)
+            for measure in self.program.measures_at(key, depth):
+                values, known = taken.measures[measure.sql]
+                own = self._lists[key]
+                own.measures[measure.sql] = running(own, measure, values, known)
+
+        return make
+
+    def _make_list(self, key: Key) -> None:
+        tuples = Tuples()
+        codes = tuples.number([self._columns[name] for name in key])
+        self._lists[key] = key_list(codes, tuples.count, self.moments)
+        for asking in self.program.asked_as[key]:
+            columns = [self._columns[name] for name in asking]
+            self._codes[asking, key] = codes if asking == key else tuples.find(columns)
+
+    def _make_label_lists(self) -> None:
+        for key in self.program.judged:
+            if key not in self._labels and key[0] in self._columns and self._verdicts:
+                codes = self._columns[key[0]]
+                self._codes.setdefault((key, key), codes)
+                keys = int(codes.max(initial=-1)) + 1
+                self._labels[key] = label_list(self._verdicts, codes, keys)
+
+    def _ask_rows(
+        self, asked: Asked, aggregates: dict[str, Aggregate], rows: slice
+    ) -> Callable[[], dict[str, pa.Array]]:
+        def ask() -> dict[str, pa.Array]:
+            own, spans = self._lists[asked[1]], [one.span for one in aggregates.values()]
+            windows = find(own, self._codes[asked][rows], self.moments[rows], spans)
+            return {name: answer(own, windows, one) for name, one in aggregates.items()}
+
+        return ask
+
+    def _ask_labels(
+        self, key: Key, aggregates: dict[str, Aggregate], rows: slice
+    ) -> Callable[[], dict[str, pa.Array]]:
+        def ask() -> dict[str, pa.Array]:
+            codes, moments = self._codes[key, key][rows], self.moments[rows]
+            return label_lists.answers(self._labels[key], codes, moments, aggregates)
+
+        return ask
+
+    def _look_up(self, name: str, row_ids: pa.Array) -> pa.ChunkedArray:
+        return self._looked_up[name].take(pc.subtract(row_ids, 1))
+
+
+class _Taken:
+    """What is wanted of all rows, as it comes piece by piece."""
+
+    def __init__(self, wanted: Wanted, rows: int) -> None:
+        self._wanted, self._rows = wanted, 0
+        self.keys: dict[str, list[pa.DictionaryArray]] = {name: [] for name in wanted.keys}
+        self.looked_up: dict[str, list[pa.Array]] = {name: [] for name in wanted.looked_up}
+        self.measures: dict[str, tuple[Doubles, Flags]] = {
+            sql: (np.empty(rows), np.empty(rows, np.bool_)) for sql in wanted.measures
+        }
+
+    def take(self, piece: pa.Table) -> None:
+        """Take in the next piece; texts are kept once."""
+        own = slice(self._rows, self._rows + piece.num_rows)
+        self._rows += piece.num_rows
+        for name, column in self._wanted.parted(piece, self._wanted.keys, "key"):
+            self.keys[name] += encoded(column)
+        for name, column in self._wanted.parted(piece, self._wanted.looked_up, "looked_up"):
+            self.looked_up[name] += column.chunks
+        for sql, column in self._wanted.parted(piece, self._wanted.measures, "measure"):
+            values, known = self.measures[sql]
+            values[own], known[own] = values_of(column), known_of(column)
+
+
+def _side_by_side(tasks: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+    """Do tasks on all cores: compiled loops let go of Python's lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        yield from threads.map(lambda task: task(), tasks)

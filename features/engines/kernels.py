@@ -1,0 +1,546 @@
+"""Compiled loops over key lists: every window is a suffix of its key's rows in order of time.
+
+A key list has all rows of one key beside one another, in order of time: the rows of the key `code`
+stand at the positions `offsets[code]` to `offsets[code + 1]`, with their moments in `times` and
+their numbers in `order`. A window of a row is then two positions, `low` and `high`, and what is
+asked of it a difference of two running sums, a largest value of a tree, or a last position.
+Nothing is kept between two rows, so that one row, a batch and a whole history run the same loops.
+
+Money is summed in whole units of 1e-4, exactly; what is no such number in pairs of doubles, about
+106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
+"""
+
+import numpy as np
+from numba import njit
+
+UNITS = 10_000.0  # to one
+MOST_UNITS = 2.0**50  # a value of more is not summed in units
+FAN = 32  # values under one node of a tree
+NEVER = np.int64(-(2**63))  # the moment of what never was
+TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lost
+EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
+NEAR = 1e-11
+
+
+@njit(cache=True, nogil=True)
+def tell_apart(values, slots, known):
+    """Number whole numbers in the order they are first met; below 0 stands for none, -1.
+
+    `slots` is a table of zeros, its size a power of two above the number of values; `known` takes
+    the numbered values. They are compared themselves: a collision of hashes costs time alone.
+    """
+    codes = np.empty(values.size, np.int32)
+    count = 0
+    for place in range(values.size):
+        value = values[place]
+        if value < 0:
+            codes[place] = -1
+            continue
+        slot = _slot(value, slots.size)
+        while slots[slot] and known[slots[slot] - 1] != value:
+            slot = (slot + 1) & (slots.size - 1)
+        if not slots[slot]:
+            known[count] = value
+            count += 1
+            slots[slot] = count
+        codes[place] = slots[slot] - 1
+    return codes, count
+
+
+@njit(cache=True, nogil=True)
+def find_among(values, slots, known, absent):
+    """The numbers that `tell_apart` gave to these values; `absent` for one that it has not met."""
+    codes = np.empty(values.size, np.int32)
+    for place in range(values.size):
+        value = values[place]
+        if value < 0:
+            codes[place] = -1
+            continue
+        slot = _slot(value, slots.size)
+        while slots[slot] and known[slots[slot] - 1] != value:
+            slot = (slot + 1) & (slots.size - 1)
+        codes[place] = slots[slot] - 1 if slots[slot] else absent
+    return codes
+
+
+@njit(cache=True, nogil=True)
+def pack(first, second):
+    """Make one whole number of two codes; below 0 where one is unknown."""
+    packed = np.empty(first.size, np.int64)
+    for place in range(first.size):
+        if first[place] < 0 or second[place] < 0:
+            packed[place] = -1
+        else:
+            packed[place] = np.int64(first[place]) << 32 | np.int64(second[place])
+    return packed
+
+
+@njit(cache=True, nogil=True)
+def group(codes, keys):
+    """Put rows of one key beside one another, in the order they stand in: `offsets`, `order`."""
+    offsets = np.zeros(keys + 1, np.int32)
+    for row in range(codes.size):
+        if codes[row] >= 0:
+            offsets[codes[row] + 1] += 1
+    for key in range(keys):
+        offsets[key + 1] += offsets[key]
+    free = offsets[:-1].copy()
+    order = np.empty(offsets[-1], np.int32)
+    for row in range(codes.size):
+        code = codes[row]
+        if code >= 0:
+            order[free[code]] = row
+            free[code] += 1
+    return offsets, order
+
+
+@njit(cache=True, nogil=True)
+def take(values, order):
+    """The values in another order."""
+    taken = np.empty(order.size, values.dtype)
+    for place in range(order.size):
+        taken[place] = values[order[place]]
+    return taken
+
+
+@njit(cache=True, nogil=True)
+def are_units(values, known):
+    """Whether all values are money: whole units of 1e-4, and not too many."""
+    for row in range(values.size):
+        if known[row] and not _is_units(values[row]):
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def run_counts(known, order):
+    """How many known values stand before each position."""
+    counts = np.empty(order.size + 1, np.int32)
+    count = counts[0] = 0
+    for place in range(order.size):
+        count += known[order[place]]
+        counts[place + 1] = count
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def run_units(values, known, order):
+    """The sums before each position of the values that are money, in units.
+
+    They may run over; their differences are right.
+    """
+    sums = np.empty(order.size + 1, np.int64)
+    total = sums[0] = np.int64(0)
+    for place in range(order.size):
+        row = order[place]
+        if known[row] and _is_units(values[row]):
+            total += np.int64(np.rint(values[row] * UNITS))
+        sums[place + 1] = total
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def run_doubles(values, known, order, offsets, but_units):
+    """The sums of each key's values up to each position, this one included, in pairs of doubles."""
+    sums = np.empty((2, order.size))
+    for key in range(offsets.size - 1):
+        high = low = 0.0
+        for place in range(offsets[key], offsets[key + 1]):
+            row = order[place]
+            if known[row] and not (but_units and _is_units(values[row])):
+                high, low = _add(high, low, values[row], 0.0)
+            sums[0, place], sums[1, place] = high, low
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def run_squares(values, known, order, offsets, in_units):
+    """The sums of each key's squared values up to each position, this one included, in pairs."""
+    sums = np.empty((2, order.size))
+    for key in range(offsets.size - 1):
+        high = low = 0.0
+        for place in range(offsets[key], offsets[key + 1]):
+            row = order[place]
+            if known[row]:
+                value = np.rint(values[row] * UNITS) if in_units else values[row]
+                square, rest = _multiply(value, value)
+                high, low = _add(high, low, square, rest)
+            sums[0, place], sums[1, place] = high, low
+    return sums
+
+
+@njit(cache=True, nogil=True)
+def run_last(known, order, offsets):
+    """The last position of each key up to each position, this one included, that is known; or -1."""
+    last = np.empty(order.size, np.int32)
+    for key in range(offsets.size - 1):
+        latest = -1
+        for place in range(offsets[key], offsets[key + 1]):
+            if known[order[place]]:
+                latest = place
+            last[place] = latest
+    return last
+
+
+@njit(cache=True, nogil=True)
+def grow_tree(values, known, order, largest):
+    """The values in order, above each 32 of them the largest (else the least), and so on.
+
+    All in one array; `begins` says where each level stands.
+    """
+    begins = np.zeros(16, np.int64)
+    size, total, level = order.size, 0, 0
+    while True:
+        begins[level] = total
+        total += size
+        level += 1
+        if size <= 1:
+            break
+        size = (size + FAN - 1) // FAN
+    tree = np.empty(total)
+    for place in range(order.size):
+        row = order[place]
+        tree[place] = values[row] if known[row] else _nothing(largest)
+    for upper in range(1, level):
+        below, here = begins[upper - 1], begins[upper]
+        until = begins[upper + 1] - here if upper + 1 < level else total - here
+        for node in range(until):
+            best = _nothing(largest)
+            for place in range(node * FAN, min((node + 1) * FAN, here - below)):
+                best = _better(best, tree[below + place], largest)
+            tree[here + node] = best
+    return tree, begins
+
+
+@njit(cache=True, nogil=True)
+def find_windows(codes, moments, offsets, times, spans):
+    """Where the windows of rows stand in their key's list, of each of the spans, short ones first.
+
+    A window has the rows from `span` before the row's moment on that are earlier than it. A key
+    that is unknown, or has no rows, has empty ones.
+    """
+    keys = offsets.size - 1
+    starts, highs = np.zeros(codes.size, np.int32), np.zeros(codes.size, np.int32)
+    lows = np.zeros((spans.size, codes.size), np.int32)
+    for row in range(codes.size):
+        code = codes[row]
+        if 0 <= code < keys:
+            start = offsets[code]
+            low = high = _first_from(times, start, offsets[code + 1], moments[row])
+            starts[row], highs[row] = start, high
+            for span in range(spans.size):
+                low = _back_to(times, start, low, moments[row] - spans[span])
+                lows[span, row] = low
+    return starts, highs, lows
+
+
+@njit(cache=True, nogil=True)
+def count_known(lows, highs, counts):
+    """How many known values each window has."""
+    found = np.empty(highs.size, np.int64)
+    for row in range(highs.size):
+        found[row] = counts[highs[row]] - counts[lows[row]]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def sum_units(lows, highs, sums):
+    """The sum of each window's money."""
+    found = np.empty(highs.size)
+    for row in range(highs.size):
+        found[row] = (sums[highs[row]] - sums[lows[row]]) / UNITS
+    return found
+
+
+@njit(cache=True, nogil=True)
+def add_doubles(found, starts, lows, highs, sums, values, known, order, but_units):
+    """Add to each sum that of the window's values, perhaps but those that are money."""
+    for row in range(highs.size):
+        low, high = lows[row], highs[row]
+        if low < high:
+            ends, begun = _ends(sums, high), _begun(sums, starts[row], low)
+            total, rest = _add(ends[0], ends[1], -begun[0], -begun[1])
+            if abs(ends[0]) * TOO_COARSE <= NEAR * abs(total) or _is_same(ends, begun):
+                found[row] += total + rest
+            else:
+                found[row] += _sum(values, known, order, low, high, but_units)
+
+
+@njit(cache=True, nogil=True)
+def spread_of(starts, lows, highs, counts, units, doubles, squares, in_units, values, known, order):
+    """The standard deviation of each window's values, of the population; nan where there are none.
+
+    Their sums come in units, else in pairs of doubles.
+    """
+    found = np.full(highs.size, np.nan)
+    for row in range(highs.size):
+        low, high = lows[row], highs[row]
+        count = counts[high] - counts[low]
+        if count == 0:
+            continue
+        if in_units:
+            whole = units[high] - units[low]
+            near = float(whole)
+            total = (near, float(whole - np.int64(near)))
+        else:
+            total = _between(doubles, starts[row], low, high)
+        ends = _ends(squares, high)
+        squared = _between(squares, starts[row], low, high)
+        left = _left_over(count, total, squared)
+        coarse = count * ends[0]
+        is_exact = in_units and coarse * count < EXACT
+        if is_exact or coarse * TOO_COARSE <= NEAR * left:
+            found[row] = np.sqrt(max(left, 0.0)) / count / (UNITS if in_units else 1.0)
+        else:
+            found[row] = _spread(values, known, order, low, high, count)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def most_of(lows, highs, tree, begins, largest):
+    """The largest value of each window, else the least."""
+    found = np.empty(highs.size)
+    for row in range(highs.size):
+        low, high, level = lows[row], highs[row], 0
+        best = _nothing(largest)
+        while low < high:
+            here = begins[level]
+            while low < high and low % FAN:
+                best = _better(best, tree[here + low], largest)
+                low += 1
+            while low < high and high % FAN:
+                high -= 1
+                best = _better(best, tree[here + high], largest)
+            low, high, level = low // FAN, high // FAN, level + 1
+        found[row] = best
+    return found
+
+
+@njit(cache=True, nogil=True)
+def last_of(lows, highs, last):
+    """The last position of each window, or -1; given `last`, the last that is known."""
+    found = np.empty(highs.size, np.int32)
+    for row in range(highs.size):
+        place = highs[row] - 1
+        if last.size and place >= lows[row]:
+            place = last[place]
+        found[row] = place if place >= lows[row] else -1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def known_fraud(codes, moments, spans, reach, lasting, replaced):
+    """What was known of keys' fraud: verdicts that last, and those that are replaced at some time.
+
+    `lasting` is (offsets, seen, frauds before, last fraud, last legitimate), `replaced` (offsets,
+    seen, replaced, is_fraud), each in order of the moment a verdict is seen. Returns the frauds and
+    the labels of each span, the moments of the last of each kind, and the frauds since.
+    """
+    frauds = np.zeros((spans.size, codes.size), np.int64)
+    labels = np.zeros((spans.size, codes.size), np.int64)
+    last = np.full((2, codes.size), NEVER)
+    run = np.zeros(codes.size, np.int64)
+    for row in range(codes.size):
+        if 0 <= codes[row] < lasting[0].size - 1:
+            _count_lasting(row, codes[row], moments[row], spans, lasting, frauds, labels)
+            _find_lasting(row, codes[row], moments[row], reach, lasting, last)
+            _count_replaced(row, codes[row], moments[row], spans, reach, replaced, frauds, labels, last)
+            run[row] = _run_of(codes[row], moments[row], reach, lasting, replaced, last[1, row])
+    return frauds, labels, last, run
+
+
+@njit(cache=True, nogil=True)
+def _count_lasting(row, code, moment, spans, lasting, frauds, labels):
+    offsets, seen, before = lasting[0], lasting[1], lasting[2]
+    high = low = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
+    for span in range(spans.size):
+        low = _back_to(seen, offsets[code], low, moment - spans[span] + 1)
+        frauds[span, row] = before[high] - before[low]
+        labels[span, row] = high - low
+
+
+@njit(cache=True, nogil=True)
+def _find_lasting(row, code, moment, reach, lasting, last):
+    offsets, seen = lasting[0], lasting[1]
+    high = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
+    if high > offsets[code]:
+        for kind, latest in ((0, lasting[3]), (1, lasting[4])):
+            place = latest[high - 1]
+            if place >= 0 and seen[place] > moment - reach:
+                last[kind, row] = seen[place]
+
+
+@njit(cache=True, nogil=True)
+def _count_replaced(row, code, moment, spans, reach, replaced, frauds, labels, last):
+    offsets, seen, until, is_fraud = replaced
+    begin = _first_from(seen, offsets[code], offsets[code + 1], moment - reach + 1)
+    for place in range(begin, offsets[code + 1]):
+        if seen[place] > moment:
+            break
+        if moment < until[place]:
+            for span in range(spans.size):
+                if seen[place] > moment - spans[span]:
+                    frauds[span, row] += is_fraud[place]
+                    labels[span, row] += 1
+            kind = 0 if is_fraud[place] else 1
+            last[kind, row] = max(last[kind, row], seen[place])
+
+
+@njit(cache=True, nogil=True)
+def _run_of(code, moment, reach, lasting, replaced, legitimate):
+    """The frauds that stand since the last payment proved legitimate, at most `reach` ago."""
+    since = max(legitimate, moment - reach) + 1
+    offsets, seen, before = lasting[0], lasting[1], lasting[2]
+    high = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
+    low = _first_from(seen, offsets[code], high, since)
+    run = np.int64(before[high] - before[low])
+    offsets, seen, until, is_fraud = replaced
+    begin = _first_from(seen, offsets[code], offsets[code + 1], since)
+    for place in range(begin, offsets[code + 1]):
+        if seen[place] > moment:
+            break
+        if moment < until[place]:
+            run += is_fraud[place]
+    return run
+
+
+@njit(cache=True, nogil=True)
+def _slot(value, size):
+    """Where a whole number is looked for first; the mixing is that of SplitMix64."""
+    mixed = np.uint64(value)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((mixed ^ (mixed >> np.uint64(31))) & np.uint64(size - 1))
+
+
+@njit(cache=True, nogil=True)
+def _first_from(times, low, high, moment):
+    """The first position from `low` to `high` that is not before a moment."""
+    while low < high:
+        middle = (low + high) >> 1
+        if times[middle] < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _back_to(times, start, high, moment):
+    """The same, looked for backwards from `high` in steps that double: most windows are short."""
+    step = 1
+    while high - step >= start and times[high - step] >= moment:
+        high -= step
+        step *= 2
+    return _first_from(times, max(start, high - step), high, moment)
+
+
+@njit(cache=True, nogil=True)
+def _is_units(value):
+    units = np.rint(value * UNITS)
+    return abs(units) <= MOST_UNITS and units / UNITS == value
+
+
+@njit(cache=True, nogil=True)
+def _add(high, low, other, other_low):
+    """Add two pairs of doubles (Knuth's two-sum, after Dekker)."""
+    total = high + other
+    part = total - high
+    rest = (high - (total - part)) + (other - part)
+    below = low + other_low
+    part = below - low
+    rest_below = (low - (below - part)) + (other_low - part)
+    rest += below
+    near = total + rest
+    rest = (rest - (near - total)) + rest_below
+    return near + rest, rest - ((near + rest) - near)
+
+
+@njit(cache=True, nogil=True)
+def _multiply(left, right):
+    """The product of two doubles as a pair, exactly (Dekker)."""
+    product = left * right
+    if not abs(product) < 2.0**990:
+        return product, 0.0
+    split = 134217729.0 * left
+    left_high = split - (split - left)
+    split = 134217729.0 * right
+    right_high = split - (split - right)
+    left_low, right_low = left - left_high, right - right_high
+    rest = ((left_high * right_high - product) + left_high * right_low) + left_low * right_high
+    return product, rest + left_low * right_low
+
+
+@njit(cache=True, nogil=True)
+def _left_over(count, total, squared):
+    """The count times the sum of squares, less the square of the sum."""
+    high, low = _multiply(float(count), squared[0])
+    low += count * squared[1]
+    square, rest = _multiply(total[0], total[0])
+    rest += 2.0 * total[0] * total[1]
+    high, low = _add(high, low, -square, -rest)
+    return high + low
+
+
+@njit(cache=True, nogil=True)
+def _ends(sums, high):
+    return sums[0, high - 1], sums[1, high - 1]
+
+
+@njit(cache=True, nogil=True)
+def _begun(sums, start, low):
+    if low == start:
+        return 0.0, 0.0
+    return sums[0, low - 1], sums[1, low - 1]
+
+
+@njit(cache=True, nogil=True)
+def _between(sums, start, low, high):
+    ends, begun = _ends(sums, high), _begun(sums, start, low)
+    return _add(ends[0], ends[1], -begun[0], -begun[1])
+
+
+@njit(cache=True, nogil=True)
+def _is_same(ends, begun):
+    """Whether nothing was added between."""
+    return ends[0] == begun[0] and ends[1] == begun[1] and abs(ends[0]) < np.inf
+
+
+@njit(cache=True, nogil=True)
+def _sum(values, known, order, low, high, but_units):
+    total, rest = 0.0, 0.0
+    for place in range(low, high):
+        row = order[place]
+        if known[row] and not (but_units and _is_units(values[row])):
+            if not abs(total) < np.inf or not abs(values[row]) < np.inf:
+                total, rest = total + values[row], 0.0
+            else:
+                total, rest = _add(total, rest, values[row], 0.0)
+    return total + rest
+
+
+@njit(cache=True, nogil=True)
+def _spread(values, known, order, low, high, count):
+    total = 0.0
+    for place in range(low, high):
+        if known[order[place]]:
+            total += values[order[place]]
+    mean, squares = total / count, 0.0
+    for place in range(low, high):
+        if known[order[place]]:
+            squares += (values[order[place]] - mean) ** 2
+    return np.sqrt(squares / count)
+
+
+@njit(cache=True, nogil=True)
+def _nothing(largest):
+    """What stands for no value: the least of all; of the least of values nan, the largest to SQL."""
+    return -np.inf if largest else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _better(one, other, largest):
+    """The larger of two values, else the smaller; nan is above all others."""
+    if np.isnan(one) or np.isnan(other):
+        return other if np.isnan(one) != largest else one
+    return max(one, other) if largest else min(one, other)
