@@ -53,9 +53,9 @@ class History:
             taken.take(piece)
         for name in wanted.keys:
             self._columns[name] = self._values[self._compared[name]].number(taken.keys.pop(name))
-        self._looked_up |= {
-            name: pa.chunked_array(chunks) for name, chunks in taken.looked_up.items()
-        }
+        for name, columns in taken.looked_up.items():
+            chunks = [chunk for column in columns for chunk in column.chunks]
+            self._looked_up[name] = pa.chunked_array(chunks, columns[0].type)
         list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
         self._make_label_lists()
 
@@ -136,7 +136,7 @@ class _Taken:
     def __init__(self, wanted: Wanted, rows: int) -> None:
         self._wanted, self._rows = wanted, 0
         self.keys: dict[str, list[pa.DictionaryArray]] = {name: [] for name in wanted.keys}
-        self.looked_up: dict[str, list[pa.Array]] = {name: [] for name in wanted.looked_up}
+        self.looked_up: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted.looked_up}
         self.measures: dict[str, tuple[Doubles, Flags]] = {
             sql: (np.empty(rows), np.empty(rows, np.bool_)) for sql in wanted.measures
         }
@@ -148,7 +148,7 @@ class _Taken:
         for name, column in self._wanted.parted(piece, self._wanted.keys, "key"):
             self.keys[name] += encoded(column)
         for name, column in self._wanted.parted(piece, self._wanted.looked_up, "looked_up"):
-            self.looked_up[name] += column.chunks
+            self.looked_up[name].append(column)
         for sql, column in self._wanted.parted(piece, self._wanted.measures, "measure"):
             values, known = self.measures[sql]
             values[own], known[own] = values_of(column), known_of(column)

@@ -22,16 +22,18 @@ class Values:
 
     def number(self, encoded: Sequence[pa.DictionaryArray]) -> Codes:
         """Return the numbers of a column's `encoded` values, -1 for null: int32, [rows]."""
-        met = [one.dictionary for one in encoded]
+        met = [_wide(one.dictionary) for one in encoded]
         if self._known is not None:
             met = [self._known, *met]
-        if not met:
-            return np.empty(0, np.int32)
-        together = pa.chunked_array(met).dictionary_encode().unify_dictionaries()
-        self._known = together.chunk(0).dictionary
-        places = [chunk.indices.to_numpy() for chunk in together.chunks][-len(encoded) :]
+        together = pa.concat_arrays(met).dictionary_encode()
+        self._known = together.dictionary
+        places = together.indices.to_numpy()
+        begins = np.cumsum([0, *map(len, met)])[-len(encoded) - 1 :]
         return np.concatenate(
-            [_placed(one, own) for one, own in zip(encoded, places, strict=True)]
+            [
+                _placed(one, places[begin:end])
+                for one, (begin, end) in zip(encoded, pairwise(begins), strict=True)
+            ]
         )
 
 
@@ -85,9 +87,15 @@ def joined(pairs: Sequence[Sequence[str]]) -> dict[str, frozenset[str]]:
 def encoded(column: pa.ChunkedArray) -> list[pa.DictionaryArray]:
     """Keep each value of a piece of a column once."""
     if pa.types.is_floating(column.type):
-        column = pc.add(column, 0.0)  # -0 is 0
+        one_nan = pa.scalar(np.nan, column.type)  # there are many, alike to SQL
+        column = pc.if_else(pc.is_nan(column), one_nan, pc.add(column, 0.0))  # and -0 is 0
     chunks: list[pa.DictionaryArray] = column.dictionary_encode().chunks
-    return chunks
+    return chunks or [pa.array([], column.type).dictionary_encode()]
+
+
+def _wide(values: pa.Array) -> pa.Array:
+    """Texts with offsets of 64 bits: all of a history may be more than 2 GB."""
+    return values.cast(pa.large_string()) if pa.types.is_string(values.type) else values
 
 
 def _placed(encoded: pa.DictionaryArray, places: np.ndarray) -> Codes:
