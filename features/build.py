@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features.declarations import Feature, Group
+from features.declarations import Feature, FeatureKind, Group
 from features.engines.duckdb import DuckDB
-from features.engines.kernel import Kernel
-from features.engines.protocol import Engine, EngineName, Shards, Source
+from features.engines.protocol import Engine, EngineName, Shards, Source, WindowEngine
 from features.engines.spark import Spark
 from features.groups.catalogue import DERIVED
 from features.ip.addresses import open_databases
@@ -24,6 +23,11 @@ from features.sql.windows import lookup_query, select
 
 # stand before the features in every table built
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")
+TYPES: dict[FeatureKind, pa.DataType] = {
+    "number": pa.float64(),
+    "flag": pa.float64(),
+    "category": pa.string(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,8 @@ class BuildConfig:
 
         It is a context manager. Raises ValueError where Spark is asked for and not there.
         """
-        engines = {"duckdb": DuckDB, "kernel": Kernel, "spark": Spark}
-        return engines[self.engine](memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        kinds = {"duckdb": DuckDB, "kernel": _kernel, "spark": Spark}
+        return kinds[self.engine](memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
 def build(
@@ -95,9 +99,9 @@ class Built:
 
     def read(self, engine: Engine, first: int, last: int) -> pa.Table:
         """Return the KEYS and the shown features of these rows."""
-        if isinstance(engine, Kernel):
-            columns = [*KEYS, *map(_typed, self.shown)]
-            return engine.read(columns, _names(self.shown), first, min(last, self.last))
+        if isinstance(engine, WindowEngine):
+            columns = dict.fromkeys(KEYS) | {one.name: TYPES[one.kind] for one in self.shown}
+            return engine.read(columns, first=first, last=min(last, self.last))
         return engine.fetch(f"{self.query(first, last)} ORDER BY row_id")
 
     def query(self, first: int, last: int) -> str:
@@ -119,7 +123,7 @@ def compute(
     """Compute what `build` returns and leave it in the engine's tables."""
     plan, shown = Plan(all_features(groups)), shown_features(groups)
     columns = _given(engine, transactions, labels, _bounds(groups, since, until))
-    if isinstance(engine, Kernel):
+    if isinstance(engine, WindowEngine):
         words = {*plan.words, *_names(shown)}
         _run(engine, all_rows(plan.rows, words, columns, slices=_slices(engine)), config)
         _check_once(engine)
@@ -277,6 +281,12 @@ def _slices(engine: Engine) -> list[str]:
 
 def _count(engine: Engine, source: str) -> int:
     return int(engine.fetch(select(["count(*) AS counted"], source))["counted"][0].as_py())
+
+
+def _kernel(*, memory_limit: str, spill_folder: Path | None) -> Engine:
+    from features.engines.kernel import Kernel  # noqa: PLC0415 - numba takes long to import
+
+    return Kernel(memory_limit=memory_limit, spill_folder=spill_folder)
 
 
 def _names(shown: Iterable[Feature]) -> list[str]:

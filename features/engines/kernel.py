@@ -4,7 +4,7 @@ What windows stand on is computed of all rows first, from the lowest depth up, a
 lists; then features are read a piece of rows at a time.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
@@ -34,36 +34,51 @@ class Kernel(DuckDB):
             if wanted := self._program.wanted(depth):
                 self._history.take_in(depth, wanted, self._everything(wanted, len(moments)))
 
-    def read(
-        self, columns: Iterable[str], names: Iterable[str], first: int, last: int
-    ) -> pa.Table:
-        """Select columns of the rows from `first` to `last`, in order.
+    def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
+        """Return columns and features of the rows from `first` to `last`, in order.
 
-        They may use the columns and features among `names`.
+        Each of its type here; of its own where none is given.
         """
-        return self._over(columns, names, first, last)
+        found = self._found({*columns}, first, last)
+        facts = [name for name in columns if name not in found.column_names]
+        told = self._facts(found, facts, facts) if facts else found
+        return pa.table(
+            {
+                name: _typed((told if name in facts else found)[name], kind)
+                for name, kind in columns.items()
+            }
+        )
 
     def _everything(self, wanted: Wanted, rows: int) -> Iterator[pa.Table]:
+        """All rows piece by piece, one at least, as a program wants them at a depth."""
         for first in range(1, max(rows, 1) + 1, self.piece):
-            yield self._over(wanted.columns(), wanted.names, first, first + self.piece - 1)
+            found = self._found({*wanted.names}, first, first + self.piece - 1)
+            yield self._facts(found, wanted.columns(), wanted.names)
 
-    def _over(
-        self, columns: Iterable[str], names: Iterable[str], first: int, last: int
-    ) -> pa.Table:
-        """Select columns from the table of what `names` need, for some rows."""
+    def _found(self, names: set[str], first: int, last: int) -> pa.Table:
+        """The columns, windows and look-ups that names stand on, of some rows."""
         plan = self._program.plan
-        needed = {*ordered_needs(names, plan.features)}
+        needed = {*ordered_needs(sorted(names), plan.features)}
         stored = self._connection.table(plan.rows).columns
         given = [name for name in stored if name == "row_id" or name in needed]
         rows = f"{plan.rows} WHERE row_id BETWEEN {first} AND {last} ORDER BY row_id"
         table = self.fetch(select(given, rows))
-        parts = self._program.needed_parts(needed)
-        if parts:
-            found = self._history.answers(parts, needed, first - 1, first - 1 + table.num_rows)
-            for name in found.column_names:
-                table = table.append_column(name, found[name])
-        self._connection.register("piece", table)
+        if parts := self._program.needed_parts(needed):
+            last = first - 1 + table.num_rows
+            found = self._history.answers(parts, needed, first - 1, last)
+            for name, column in zip(found.column_names, found.columns, strict=True):
+                table = table.append_column(name, column)
+        return table
+
+    def _facts(self, found: pa.Table, columns: Iterable[str], names: Iterable[str]) -> pa.Table:
+        """Select columns over what was found and the facts of these names."""
+        self._connection.register("found", found)
         try:
-            return self.fetch(select(columns, f"({plan.over('piece', needed)}) AS layered"))
+            facts = self._program.plan.over("found", names)
+            return self.fetch(select(columns, f"({facts}) AS layered"))
         finally:
-            self._connection.unregister("piece")
+            self._connection.unregister("found")
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
+    return column if kind is None else column.cast(kind)
