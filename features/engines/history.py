@@ -18,7 +18,7 @@ from features.engines.arrays import Codes, Doubles, Flags, Moments, known_of, va
 from features.engines.key_lists import KeyList, answer, find, key_list, running
 from features.engines.keys import Tuples, Values, encoded, joined
 from features.engines.label_lists import LabelList, Ledger, label_list
-from features.engines.program import Key, Measure, Program, Wanted
+from features.engines.program import Key, Program, Wanted
 from features.sql.plan import Part
 
 Asked = tuple[Key, Key]  # a key that asks, and the key of the list that it asks

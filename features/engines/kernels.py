@@ -10,8 +10,19 @@ Money is summed in whole units of 1e-4, exactly; what is no such number in pairs
 106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar, cast
+
 import numpy as np
 from numba import njit
+
+from features.engines.arrays import Codes, Doubles, Flags, Moments, Positions
+
+Pair: TypeAlias = tuple[float, float]  # a double, and what is too small for it
+# see `known_fraud`
+Lasting: TypeAlias = tuple[Positions, Moments, Positions, Positions, Positions]
+Replaced: TypeAlias = tuple[Positions, Moments, Moments, Flags]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 UNITS = 10_000.0  # to one
 MOST_UNITS = 2.0**50  # a value of more is not summed in units
@@ -22,8 +33,13 @@ EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
 
 
-@njit(cache=True, nogil=True)
-def tell_apart(values, slots, known):
+def compiled(function: Function) -> Function:
+    """Compile a function when it is first called; that is kept on disk for the next process."""
+    return cast(Function, njit(cache=True, nogil=True)(function))
+
+
+@compiled
+def tell_apart(values: Moments, slots: Positions, known: Moments) -> tuple[Codes, int]:
     """Number whole numbers in the order they are first met; below 0 stands for none, -1.
 
     `slots` is a table of zeros, its size a power of two above the number of values; `known` takes
@@ -47,8 +63,8 @@ def tell_apart(values, slots, known):
     return codes, count
 
 
-@njit(cache=True, nogil=True)
-def find_among(values, slots, known, absent):
+@compiled
+def find_among(values: Moments, slots: Positions, known: Moments, absent: int) -> Codes:
     """The numbers that `tell_apart` gave to these values; `absent` for one that it has not met."""
     codes = np.empty(values.size, np.int32)
     for place in range(values.size):
@@ -63,8 +79,8 @@ def find_among(values, slots, known, absent):
     return codes
 
 
-@njit(cache=True, nogil=True)
-def pack(first, second):
+@compiled
+def pack(first: Codes, second: Codes) -> Moments:
     """Make one whole number of two codes; below 0 where one is unknown."""
     packed = np.empty(first.size, np.int64)
     for place in range(first.size):
@@ -75,8 +91,8 @@ def pack(first, second):
     return packed
 
 
-@njit(cache=True, nogil=True)
-def group(codes, keys):
+@compiled
+def group(codes: Codes, keys: int) -> tuple[Positions, Positions]:
     """Put rows of one key beside one another, in the order they stand in: `offsets`, `order`."""
     offsets = np.zeros(keys + 1, np.int32)
     for row in range(codes.size):
@@ -94,8 +110,8 @@ def group(codes, keys):
     return offsets, order
 
 
-@njit(cache=True, nogil=True)
-def take(values, order):
+@compiled
+def take(values: Moments, order: Positions) -> Moments:
     """The values in another order."""
     taken = np.empty(order.size, values.dtype)
     for place in range(order.size):
@@ -103,17 +119,17 @@ def take(values, order):
     return taken
 
 
-@njit(cache=True, nogil=True)
-def are_units(values, known):
+@compiled
+def are_units(values: Doubles, known: Flags) -> bool:
     """Whether all values are money: whole units of 1e-4, and not too many."""
+    units = True
     for row in range(values.size):
-        if known[row] and not _is_units(values[row]):
-            return False
-    return True
+        units = units and (not known[row] or _is_units(values[row]))
+    return units
 
 
-@njit(cache=True, nogil=True)
-def run_counts(known, order):
+@compiled
+def run_counts(known: Flags, order: Positions) -> Positions:
     """How many known values stand before each position."""
     counts = np.empty(order.size + 1, np.int32)
     count = counts[0] = 0
@@ -123,8 +139,8 @@ def run_counts(known, order):
     return counts
 
 
-@njit(cache=True, nogil=True)
-def run_units(values, known, order):
+@compiled
+def run_units(values: Doubles, known: Flags, order: Positions) -> Moments:
     """The sums before each position of the values that are money, in units.
 
     They may run over; their differences are right.
@@ -139,8 +155,10 @@ def run_units(values, known, order):
     return sums
 
 
-@njit(cache=True, nogil=True)
-def run_doubles(values, known, order, offsets, but_units):
+@compiled
+def run_doubles(
+    values: Doubles, known: Flags, order: Positions, offsets: Positions, but_units: bool
+) -> Doubles:
     """The sums of each key's values up to each position, this one included, in pairs of doubles."""
     sums = np.empty((2, order.size))
     for key in range(offsets.size - 1):
@@ -153,8 +171,10 @@ def run_doubles(values, known, order, offsets, but_units):
     return sums
 
 
-@njit(cache=True, nogil=True)
-def run_squares(values, known, order, offsets, in_units):
+@compiled
+def run_squares(
+    values: Doubles, known: Flags, order: Positions, offsets: Positions, in_units: bool
+) -> Doubles:
     """The sums of each key's squared values up to each position, this one included, in pairs."""
     sums = np.empty((2, order.size))
     for key in range(offsets.size - 1):
@@ -169,9 +189,9 @@ def run_squares(values, known, order, offsets, in_units):
     return sums
 
 
-@njit(cache=True, nogil=True)
-def run_last(known, order, offsets):
-    """The last position of each key up to each position, this one included, that is known; or -1."""
+@compiled
+def run_last(known: Flags, order: Positions, offsets: Positions) -> Positions:
+    """The last known position of each key up to each position, this one included; or -1."""
     last = np.empty(order.size, np.int32)
     for key in range(offsets.size - 1):
         latest = -1
@@ -182,8 +202,10 @@ def run_last(known, order, offsets):
     return last
 
 
-@njit(cache=True, nogil=True)
-def grow_tree(values, known, order, largest):
+@compiled
+def grow_tree(
+    values: Doubles, known: Flags, order: Positions, largest: bool
+) -> tuple[Doubles, Moments]:
     """The values in order, above each 32 of them the largest (else the least), and so on.
 
     All in one array; `begins` says where each level stands.
@@ -212,8 +234,10 @@ def grow_tree(values, known, order, largest):
     return tree, begins
 
 
-@njit(cache=True, nogil=True)
-def find_windows(codes, moments, offsets, times, spans):
+@compiled
+def find_windows(
+    codes: Codes, moments: Moments, offsets: Positions, times: Moments, spans: Moments
+) -> tuple[Positions, Positions, Positions]:
     """Where the windows of rows stand in their key's list, of each of the spans, short ones first.
 
     A window has the rows from `span` before the row's moment on that are earlier than it. A key
@@ -234,8 +258,8 @@ def find_windows(codes, moments, offsets, times, spans):
     return starts, highs, lows
 
 
-@njit(cache=True, nogil=True)
-def count_known(lows, highs, counts):
+@compiled
+def count_known(lows: Positions, highs: Positions, counts: Positions) -> Moments:
     """How many known values each window has."""
     found = np.empty(highs.size, np.int64)
     for row in range(highs.size):
@@ -243,8 +267,8 @@ def count_known(lows, highs, counts):
     return found
 
 
-@njit(cache=True, nogil=True)
-def sum_units(lows, highs, sums):
+@compiled
+def sum_units(lows: Positions, highs: Positions, sums: Moments) -> Doubles:
     """The sum of each window's money."""
     found = np.empty(highs.size)
     for row in range(highs.size):
@@ -252,8 +276,18 @@ def sum_units(lows, highs, sums):
     return found
 
 
-@njit(cache=True, nogil=True)
-def add_doubles(found, starts, lows, highs, sums, values, known, order, but_units):
+@compiled
+def add_doubles(
+    found: Doubles,
+    starts: Positions,
+    lows: Positions,
+    highs: Positions,
+    sums: Doubles,
+    values: Doubles,
+    known: Flags,
+    order: Positions,
+    but_units: bool,
+) -> None:
     """Add to each sum that of the window's values, perhaps but those that are money."""
     for row in range(highs.size):
         low, high = lows[row], highs[row]
@@ -266,8 +300,20 @@ def add_doubles(found, starts, lows, highs, sums, values, known, order, but_unit
                 found[row] += _sum(values, known, order, low, high, but_units)
 
 
-@njit(cache=True, nogil=True)
-def spread_of(starts, lows, highs, counts, units, doubles, squares, in_units, values, known, order):
+@compiled
+def spread_of(
+    starts: Positions,
+    lows: Positions,
+    highs: Positions,
+    counts: Positions,
+    units: Moments,
+    doubles: Doubles,
+    squares: Doubles,
+    in_units: bool,
+    values: Doubles,
+    known: Flags,
+    order: Positions,
+) -> Doubles:
     """The standard deviation of each window's values, of the population; nan where there are none.
 
     Their sums come in units, else in pairs of doubles.
@@ -296,8 +342,10 @@ def spread_of(starts, lows, highs, counts, units, doubles, squares, in_units, va
     return found
 
 
-@njit(cache=True, nogil=True)
-def most_of(lows, highs, tree, begins, largest):
+@compiled
+def most_of(
+    lows: Positions, highs: Positions, tree: Doubles, begins: Moments, largest: bool
+) -> Doubles:
     """The largest value of each window, else the least."""
     found = np.empty(highs.size)
     for row in range(highs.size):
@@ -316,8 +364,8 @@ def most_of(lows, highs, tree, begins, largest):
     return found
 
 
-@njit(cache=True, nogil=True)
-def last_of(lows, highs, last):
+@compiled
+def last_of(lows: Positions, highs: Positions, last: Positions) -> Positions:
     """The last position of each window, or -1; given `last`, the last that is known."""
     found = np.empty(highs.size, np.int32)
     for row in range(highs.size):
@@ -328,8 +376,10 @@ def last_of(lows, highs, last):
     return found
 
 
-@njit(cache=True, nogil=True)
-def known_fraud(codes, moments, spans, reach, lasting, replaced):
+@compiled
+def known_fraud(
+    codes: Codes, moments: Moments, spans: Moments, reach: int, lasting: Lasting, replaced: Replaced
+) -> tuple[Moments, Moments, Moments, Moments]:
     """What was known of keys' fraud: verdicts that last, and those that are replaced at some time.
 
     `lasting` is (offsets, seen, frauds before, last fraud, last legitimate), `replaced` (offsets,
@@ -341,71 +391,92 @@ def known_fraud(codes, moments, spans, reach, lasting, replaced):
     last = np.full((2, codes.size), NEVER)
     run = np.zeros(codes.size, np.int64)
     for row in range(codes.size):
-        if 0 <= codes[row] < lasting[0].size - 1:
-            _count_lasting(row, codes[row], moments[row], spans, lasting, frauds, labels)
-            _find_lasting(row, codes[row], moments[row], reach, lasting, last)
-            _count_replaced(row, codes[row], moments[row], spans, reach, replaced, frauds, labels, last)
-            run[row] = _run_of(codes[row], moments[row], reach, lasting, replaced, last[1, row])
+        code, moment = codes[row], moments[row]
+        if 0 <= code < lasting[0].size - 1:
+            until = _count_lasting(row, code, moment, spans, reach, lasting, frauds, labels, last)
+            few = _count_replaced(row, code, moment, spans, reach, replaced, frauds, labels, last)
+            since = max(last[1, row], moment - reach)
+            low = _first_from(lasting[1], lasting[0][code], until, since + 1)
+            run[row] = lasting[2][until] - lasting[2][low]
+            if few:
+                run[row] += _count_since(code, moment, since, replaced)
     return frauds, labels, last, run
 
 
-@njit(cache=True, nogil=True)
-def _count_lasting(row, code, moment, spans, lasting, frauds, labels):
+@compiled
+def _count_lasting(
+    row: int,
+    code: int,
+    moment: int,
+    spans: Moments,
+    reach: int,
+    lasting: Lasting,
+    frauds: Moments,
+    labels: Moments,
+    last: Moments,
+) -> int:
+    """Count the verdicts that last, and find the last of each kind; they end at the position."""
     offsets, seen, before = lasting[0], lasting[1], lasting[2]
-    high = low = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
+    start = offsets[code]
+    high = low = _first_from(seen, start, offsets[code + 1], moment + 1)
     for span in range(spans.size):
-        low = _back_to(seen, offsets[code], low, moment - spans[span] + 1)
+        low = _back_to(seen, start, low, moment - spans[span] + 1)
         frauds[span, row] = before[high] - before[low]
         labels[span, row] = high - low
-
-
-@njit(cache=True, nogil=True)
-def _find_lasting(row, code, moment, reach, lasting, last):
-    offsets, seen = lasting[0], lasting[1]
-    high = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
-    if high > offsets[code]:
+    if high > start:
         for kind, latest in ((0, lasting[3]), (1, lasting[4])):
             place = latest[high - 1]
             if place >= 0 and seen[place] > moment - reach:
                 last[kind, row] = seen[place]
+    return high
 
 
-@njit(cache=True, nogil=True)
-def _count_replaced(row, code, moment, spans, reach, replaced, frauds, labels, last):
+@compiled
+def _count_replaced(
+    row: int,
+    code: int,
+    moment: int,
+    spans: Moments,
+    reach: int,
+    replaced: Replaced,
+    frauds: Moments,
+    labels: Moments,
+    last: Moments,
+) -> bool:
+    """Count beside them those that still stand; whether there are any."""
     offsets, seen, until, is_fraud = replaced
+    stand = False
     begin = _first_from(seen, offsets[code], offsets[code + 1], moment - reach + 1)
     for place in range(begin, offsets[code + 1]):
         if seen[place] > moment:
             break
         if moment < until[place]:
+            stand = True
             for span in range(spans.size):
                 if seen[place] > moment - spans[span]:
                     frauds[span, row] += is_fraud[place]
                     labels[span, row] += 1
             kind = 0 if is_fraud[place] else 1
             last[kind, row] = max(last[kind, row], seen[place])
+    return stand
 
 
-@njit(cache=True, nogil=True)
-def _run_of(code, moment, reach, lasting, replaced, legitimate):
-    """The frauds that stand since the last payment proved legitimate, at most `reach` ago."""
-    since = max(legitimate, moment - reach) + 1
-    offsets, seen, before = lasting[0], lasting[1], lasting[2]
-    high = _first_from(seen, offsets[code], offsets[code + 1], moment + 1)
-    low = _first_from(seen, offsets[code], high, since)
-    run = np.int64(before[high] - before[low])
+@compiled
+def _count_since(code: int, moment: int, since: int, replaced: Replaced) -> int:
+    """The frauds among those that still stand that were seen after a moment."""
     offsets, seen, until, is_fraud = replaced
-    begin = _first_from(seen, offsets[code], offsets[code + 1], since)
+    count = 0
+    begin = _first_from(seen, offsets[code], offsets[code + 1], since + 1)
     for place in range(begin, offsets[code + 1]):
         if seen[place] > moment:
             break
-        if moment < until[place]:
-            run += is_fraud[place]
-    return run
+        if moment < until[place] and is_fraud[place]:
+            count += 1
+    return count
 
 
-@njit(cache=True, nogil=True)
-def _slot(value, size):
+@compiled
+def _slot(value: int, size: int) -> np.int64:
     """Where a whole number is looked for first; the mixing is that of SplitMix64."""
     mixed = np.uint64(value)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -413,8 +484,8 @@ def _slot(value, size):
     return np.int64((mixed ^ (mixed >> np.uint64(31))) & np.uint64(size - 1))
 
 
-@njit(cache=True, nogil=True)
-def _first_from(times, low, high, moment):
+@compiled
+def _first_from(times: Moments, low: int, high: int, moment: int) -> int:
     """The first position from `low` to `high` that is not before a moment."""
     while low < high:
         middle = (low + high) >> 1
@@ -425,8 +496,8 @@ def _first_from(times, low, high, moment):
     return low
 
 
-@njit(cache=True, nogil=True)
-def _back_to(times, start, high, moment):
+@compiled
+def _back_to(times: Moments, start: int, high: int, moment: int) -> int:
     """The same, looked for backwards from `high` in steps that double: most windows are short."""
     step = 1
     while high - step >= start and times[high - step] >= moment:
@@ -435,14 +506,14 @@ def _back_to(times, start, high, moment):
     return _first_from(times, max(start, high - step), high, moment)
 
 
-@njit(cache=True, nogil=True)
-def _is_units(value):
+@compiled
+def _is_units(value: float) -> bool:
     units = np.rint(value * UNITS)
-    return abs(units) <= MOST_UNITS and units / UNITS == value
+    return bool(abs(units) <= MOST_UNITS and units / UNITS == value)
 
 
-@njit(cache=True, nogil=True)
-def _add(high, low, other, other_low):
+@compiled
+def _add(high: float, low: float, other: float, other_low: float) -> Pair:
     """Add two pairs of doubles (Knuth's two-sum, after Dekker)."""
     total = high + other
     part = total - high
@@ -456,8 +527,8 @@ def _add(high, low, other, other_low):
     return near + rest, rest - ((near + rest) - near)
 
 
-@njit(cache=True, nogil=True)
-def _multiply(left, right):
+@compiled
+def _multiply(left: float, right: float) -> Pair:
     """The product of two doubles as a pair, exactly (Dekker)."""
     product = left * right
     if not abs(product) < 2.0**990:
@@ -471,8 +542,8 @@ def _multiply(left, right):
     return product, rest + left_low * right_low
 
 
-@njit(cache=True, nogil=True)
-def _left_over(count, total, squared):
+@compiled
+def _left_over(count: int, total: Pair, squared: Pair) -> float:
     """The count times the sum of squares, less the square of the sum."""
     high, low = _multiply(float(count), squared[0])
     low += count * squared[1]
@@ -482,32 +553,34 @@ def _left_over(count, total, squared):
     return high + low
 
 
-@njit(cache=True, nogil=True)
-def _ends(sums, high):
+@compiled
+def _ends(sums: Doubles, high: int) -> Pair:
     return sums[0, high - 1], sums[1, high - 1]
 
 
-@njit(cache=True, nogil=True)
-def _begun(sums, start, low):
+@compiled
+def _begun(sums: Doubles, start: int, low: int) -> Pair:
     if low == start:
         return 0.0, 0.0
     return sums[0, low - 1], sums[1, low - 1]
 
 
-@njit(cache=True, nogil=True)
-def _between(sums, start, low, high):
+@compiled
+def _between(sums: Doubles, start: int, low: int, high: int) -> Pair:
     ends, begun = _ends(sums, high), _begun(sums, start, low)
     return _add(ends[0], ends[1], -begun[0], -begun[1])
 
 
-@njit(cache=True, nogil=True)
-def _is_same(ends, begun):
+@compiled
+def _is_same(ends: Pair, begun: Pair) -> bool:
     """Whether nothing was added between."""
     return ends[0] == begun[0] and ends[1] == begun[1] and abs(ends[0]) < np.inf
 
 
-@njit(cache=True, nogil=True)
-def _sum(values, known, order, low, high, but_units):
+@compiled
+def _sum(
+    values: Doubles, known: Flags, order: Positions, low: int, high: int, but_units: bool
+) -> float:
     total, rest = 0.0, 0.0
     for place in range(low, high):
         row = order[place]
@@ -519,8 +592,10 @@ def _sum(values, known, order, low, high, but_units):
     return total + rest
 
 
-@njit(cache=True, nogil=True)
-def _spread(values, known, order, low, high, count):
+@compiled
+def _spread(
+    values: Doubles, known: Flags, order: Positions, low: int, high: int, count: int
+) -> float:
     total = 0.0
     for place in range(low, high):
         if known[order[place]]:
@@ -532,15 +607,15 @@ def _spread(values, known, order, low, high, count):
     return np.sqrt(squares / count)
 
 
-@njit(cache=True, nogil=True)
-def _nothing(largest):
-    """What stands for no value: the least of all; of the least of values nan, the largest to SQL."""
-    return -np.inf if largest else np.nan
+@compiled
+def _nothing(largest: bool) -> float:
+    """What stands for no value: the least of all, or the greatest, which is nan to SQL."""
+    return -float("inf") if largest else float("nan")
 
 
-@njit(cache=True, nogil=True)
-def _better(one, other, largest):
+@compiled
+def _better(one: float, other: float, largest: bool) -> float:
     """The larger of two values, else the smaller; nan is above all others."""
     if np.isnan(one) or np.isnan(other):
-        return other if np.isnan(one) != largest else one
+        return other if bool(np.isnan(one)) != largest else one
     return max(one, other) if largest else min(one, other)

@@ -5,8 +5,10 @@ What windows ask is answered from them by `answers`; `features.engines.kernels` 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from features.declarations import Aggregate, Function, microseconds
@@ -17,25 +19,28 @@ from features.engines.program import Measure, measure_of
 SUMMED: frozenset[Function] = frozenset({"sum", "mean", "stddev"})
 LAST: frozenset[Function] = frozenset({"last", "seconds_since", "newly_seen"})
 NONE = np.empty(0, np.int32)
+NO_UNITS = np.empty(0, np.int64)
+NO_DOUBLES = np.empty((2, 0))
+NO_TREE = np.empty(0), NO_UNITS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """What a list keeps of one measure, as far as it is asked for; see `kernels` for each.
+    """What a list keeps of one measure, as `kernels` makes it; empty where it is not asked for.
 
-    Without `counts` all rows have a value; without `doubles` all values are money.
+    Without `counts` all rows have a value; without `doubles`, where sums are asked for, all values
+    are money. The values themselves, of each row, are kept beside `doubles`.
     """
 
     values: Doubles
     known: Flags
-    in_units: bool
-    counts: Positions | None
-    units: Moments | None
-    doubles: Doubles | None
-    squares: Doubles | None
-    largest: tuple[Doubles, Moments] | None
-    least: tuple[Doubles, Moments] | None
-    last: Positions | None
+    counts: Positions = field(default_factory=lambda: NONE)
+    units: Moments = field(default_factory=lambda: NO_UNITS)
+    doubles: Doubles = field(default_factory=lambda: NO_DOUBLES)
+    squares: Doubles = field(default_factory=lambda: NO_DOUBLES)
+    largest: tuple[Doubles, Moments] = NO_TREE
+    least: tuple[Doubles, Moments] = NO_TREE
+    last: Positions = field(default_factory=lambda: NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,8 @@ def key_list(codes: Codes, keys: int, moments: Moments) -> KeyList:
     """
     if codes.size >= 2**31 - 1:
         raise ValueError(
-            f"{codes.size} rows are more than the kernel counts (2147483646); take STRATA_ENGINE=spark"
+            f"{codes.size} rows are more than the kernel counts (2147483646); "
+            "set STRATA_ENGINE=spark"
         )
     offsets, order = kernels.group(codes, keys)
     return KeyList(offsets=offsets, order=order, times=kernels.take(moments, order))
@@ -74,32 +80,33 @@ def key_list(codes: Codes, keys: int, moments: Moments) -> KeyList:
 
 def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Running:
     """Make what a list keeps of a measure, given its value in each row where it is known."""
-    asked = measure.functions
-    order, offsets = own.order, own.offsets
-    summed, spread = bool(asked & SUMMED), "stddev" in asked
-    in_units = not summed or bool(kernels.are_units(values, known))
-    all_known = bool(known.all()) and not spread
-    doubles = squares = None
+    asked, order, offsets = measure.functions, own.order, own.offsets
+    kept: dict[str, Any] = {}
+    if "stddev" in asked or not known.all():
+        kept["counts"] = kernels.run_counts(known, order)
+    if asked & SUMMED:
+        kept |= _sums(own, values, known, spread="stddev" in asked)
+    if "max" in asked:
+        kept["largest"] = kernels.grow_tree(values, known, order, True)
+    if "min" in asked:
+        kept["least"] = kernels.grow_tree(values, known, order, False)
+    if asked & LAST:
+        kept["last"] = kernels.run_last(known, order, offsets)
+    rows = len(values) if "doubles" in kept else 0
+    return Running(values=values[:rows], known=known[:rows], **kept)
+
+
+def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[str, Any]:
+    """Sums of money in units, of other values in doubles; for a spread all in one of them."""
+    kept: dict[str, Any] = {}
+    in_units = kernels.are_units(values, known)
+    if in_units or not spread:
+        kept["units"] = kernels.run_units(values, known, own.order)
     if not in_units:
-        doubles = kernels.run_doubles(values, known, order, offsets, not spread)
+        kept["doubles"] = kernels.run_doubles(values, known, own.order, own.offsets, not spread)
     if spread:
-        squares = kernels.run_squares(values, known, order, offsets, in_units)
-    trees = {
-        name: kernels.grow_tree(values, known, order, name == "max") if name in asked else None
-        for name in ("max", "min")
-    }
-    return Running(
-        values=values if doubles is not None else values[:0],
-        known=known if doubles is not None else known[:0],
-        in_units=in_units,
-        counts=None if all_known else kernels.run_counts(known, order),
-        units=kernels.run_units(values, known, order) if summed and (in_units or not spread) else None,
-        doubles=doubles,
-        squares=squares,
-        largest=trees["max"],
-        least=trees["min"],
-        last=kernels.run_last(known, order, offsets) if asked & LAST else None,
-    )
+        kept["squares"] = kernels.run_squares(values, known, own.order, own.offsets, in_units)
+    return kept
 
 
 def find(own: KeyList, codes: Codes, moments: Moments, spans: Iterable[str]) -> Windows:
@@ -117,16 +124,15 @@ def find(own: KeyList, codes: Codes, moments: Moments, spans: Iterable[str]) -> 
 
 
 def answer(own: KeyList, windows: Windows, aggregate: Aggregate) -> pa.Array:
-    """Compute an aggregate of each window; null as SQL would have it, and where a key is unknown."""
+    """Compute an aggregate of each window: null as in SQL, and where a key is unknown."""
     lows = windows.lows[aggregate.span]
     measure = own.measures.get(measure_of(aggregate))
     if aggregate.function in LAST:
         return _last(own, windows, lows, measure, aggregate.function)
-    counts = measure.counts if measure else None
-    if counts is None:
+    if measure is None or not measure.counts.size:
         counted = (windows.highs - lows).astype(np.int64)
     else:
-        counted = kernels.count_known(lows, windows.highs, counts)
+        counted = kernels.count_known(lows, windows.highs, measure.counts)
     if aggregate.function == "count" or measure is None:
         return column(counted, windows.known)
     found = _of_values(own, windows, lows, measure, aggregate.function, counted)
@@ -137,8 +143,7 @@ def answer(own: KeyList, windows: Windows, aggregate: Aggregate) -> pa.Array:
 def _last(
     own: KeyList, windows: Windows, lows: Positions, measure: Running | None, function: Function
 ) -> pa.Array:
-    last = NONE if measure is None or measure.last is None else measure.last
-    places = kernels.last_of(lows, windows.highs, last)
+    places = kernels.last_of(lows, windows.highs, measure.last if measure else NONE)
     found = places >= 0
     if function == "newly_seen":
         return column((~found).astype(np.float64), windows.known)
@@ -160,51 +165,46 @@ def _of_values(
     if function == "stddev":
         return _spread(own, windows, lows, measure)
     if function in {"max", "min"}:
-        tree, begins = measure.largest if function == "max" else measure.least  # type: ignore[misc] # kept because it is asked for
-        largest: Doubles = kernels.most_of(lows, highs, tree, begins, function == "max")
-        return largest
-    summed: Doubles = _sum(own, windows, lows, measure)
+        tree, begins = measure.largest if function == "max" else measure.least
+        return kernels.most_of(lows, highs, tree, begins, function == "max")
+    summed = _sum(own, windows, lows, measure)
     return summed / np.maximum(counted, 1) if function == "mean" else summed
 
 
 def _sum(own: KeyList, windows: Windows, lows: Positions, measure: Running) -> Doubles:
-    found: Doubles
-    if measure.units is None:
-        found = np.zeros(lows.size)
-    else:
-        found = kernels.sum_units(lows, windows.highs, measure.units)
-    if measure.doubles is not None:
+    has_units, highs = bool(measure.units.size), windows.highs
+    found = kernels.sum_units(lows, highs, measure.units) if has_units else np.zeros(lows.size)
+    if measure.doubles.size:
         kernels.add_doubles(
             found,
             windows.starts,
             lows,
-            windows.highs,
+            highs,
             measure.doubles,
             measure.values,
             measure.known,
             own.order,
-            measure.units is not None,
+            has_units,
         )
     return found
 
 
 def _spread(own: KeyList, windows: Windows, lows: Positions, measure: Running) -> Doubles:
-    found: Doubles = kernels.spread_of(
+    return kernels.spread_of(
         windows.starts,
         lows,
         windows.highs,
         measure.counts,
-        measure.units if measure.units is not None else np.empty(0, np.int64),
-        measure.doubles if measure.doubles is not None else np.empty((2, 0)),
+        measure.units,
+        measure.doubles,
         measure.squares,
-        measure.in_units,
+        bool(measure.units.size),
         measure.values,
         measure.known,
         own.order,
     )
-    return found
 
 
-def _picked(values: np.ndarray, places: Positions) -> np.ndarray:
+def _picked(values: npt.NDArray[Any], places: Positions) -> npt.NDArray[Any]:
     """The values at places; any where a place is -1."""
     return values[places] if values.size else np.zeros(places.size, values.dtype)

@@ -101,7 +101,8 @@ def _wide(values: pa.Array) -> pa.Array:
 def _placed(encoded: pa.DictionaryArray, places: np.ndarray) -> Codes:
     """The numbers of values from their places in a dictionary, whose values have numbers."""
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.append(places, -1).astype(np.int32)[indices]
+    numbers: Codes = np.append(places, -1).astype(np.int32)[indices]
+    return numbers
 
 
 def _slots(values: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from features.declarations import Aggregate, Feature, Function, names_in
+from features.declarations import Aggregate, Function, names_in
 from features.sql.plan import Part, Plan, ordered_needs
 from features.sql.windows import named
 
@@ -148,4 +148,3 @@ def _measures(parts: Iterable[Part]) -> tuple[Measure, ...]:
             if sql := measure_of(aggregate):
                 asked.setdefault(sql, set()).add(aggregate.function)
     return tuple(Measure(sql=sql, functions=frozenset(own)) for sql, own in asked.items())
-

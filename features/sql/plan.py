@@ -97,9 +97,7 @@ class Plan:
         """Write the query of a table of columns and windows with the facts among `names` beside."""
         facts = [one for one in self.features.values() if _is_of_its_row(one)]
         needed = {*ordered_needs(names, self.features)}
-        return _with_facts(
-            select(["*"], table), [one for one in facts if one.name in needed]
-        )
+        return _with_facts(select(["*"], table), [one for one in facts if one.name in needed])
 
     def windows(self, part: Part, *, shard: str = "TRUE") -> str:
         """Write the query of a part's windows over all rows, or over a shard of its key."""

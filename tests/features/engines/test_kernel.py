@@ -1,16 +1,14 @@
 """The kernel gives the same features as the SQL, for a whole history, a batch and in pieces."""
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.build import BuildConfig, build, lookback
+from features.build import build, lookback
 from features.declarations import (
     Feature,
     Function,
@@ -21,10 +19,9 @@ from features.declarations import (
     hidden,
     last_row,
 )
-from features.engines import history, kernels
+from features.engines import kernels
 from features.engines.kernel import Kernel
 from features.known_fraud import known_fraud
-from features.schema import ARROW_TYPES, LABELS
 from tests.features.sql.test_windows import WINDOWS
 from tests.features.streams import (
     ALL_GROUPS,
@@ -62,7 +59,13 @@ UNUSUAL = Group(
     features=(
         over("triple", "count", f"{ACCOUNT}+merchant_id+channel"),
         over("as_pair", "count", f"{ACCOUNT}+merchant_id", as_key="counterparty_id+merchant_id"),
-        over("as_pair_sum", "sum", "counterparty_id+merchant_id", of="amount", as_key=f"{ACCOUNT}+merchant_id"),
+        over(
+            "as_pair_sum",
+            "sum",
+            "counterparty_id+merchant_id",
+            of="amount",
+            as_key=f"{ACCOUNT}+merchant_id",
+        ),
         fact("bin", "floor(mean / 5.0)", "a fact over a window"),
         over("mean", "mean", of="amount"),
         over("same_bin", "count", "bin"),
@@ -129,7 +132,10 @@ def test_pieces_of_rows_change_nothing(stream: Stream) -> None:
 
 def test_types_are_those_of_the_sql() -> None:
     stream = fixed_stream()
-    both = [build(stream.transactions, stream.labels, ALL_GROUPS, config=one) for one in (CONFIG, KERNEL)]
+    both = [
+        build(stream.transactions, stream.labels, ALL_GROUPS, config=one)
+        for one in (CONFIG, KERNEL)
+    ]
     assert both[0].schema == both[1].schema
 
 
