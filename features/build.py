@@ -125,7 +125,11 @@ def compute(
     columns = _given(engine, transactions, labels, _bounds(groups, since, until))
     if isinstance(engine, WindowEngine):
         words = {*plan.words, *_names(shown)}
-        _run(engine, all_rows(plan.rows, words, columns, slices=_slices(engine)), config)
+        _run(
+            engine,
+            all_rows(plan.rows, words, columns, slices=_slices(engine), streamed=True),
+            config,
+        )
         _check_once(engine)
         engine.learn(plan)
         earlier = 0 if since is None else _count(engine, f"rows WHERE as_of < {moment(since)}")

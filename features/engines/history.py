@@ -145,12 +145,13 @@ class _Taken:
         """Take in the next piece; texts are kept once."""
         own = slice(self._rows, self._rows + piece.num_rows)
         self._rows += piece.num_rows
-        for name, column in self._wanted.parted(piece, self._wanted.keys, "key"):
-            self.keys[name] += encoded(column)
-        for name, column in self._wanted.parted(piece, self._wanted.looked_up, "looked_up"):
-            self.looked_up[name].append(column)
-        for sql, column in self._wanted.parted(piece, self._wanted.measures, "measure"):
+        for name in self._wanted.keys:
+            self.keys[name] += encoded(piece[name])
+        for name in self._wanted.looked_up:
+            self.looked_up[name].append(piece[name])
+        for place, sql in enumerate(self._wanted.measures):
             values, known = self.measures[sql]
+            column = piece[f"measure_{place}"]
             values[own], known[own] = values_of(column), known_of(column)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import pyarrow as pa
 
+from features.declarations import names_in
 from features.engines.arrays import values_of
 from features.engines.duckdb import DuckDB
 from features.engines.history import History
@@ -16,7 +17,7 @@ from features.engines.label_lists import ledger
 from features.engines.program import Program, Wanted
 from features.sql.labels import verdict_query
 from features.sql.plan import Plan, ordered_needs
-from features.sql.windows import select
+from features.sql.windows import named, select
 
 
 class Kernel(DuckDB):
@@ -41,20 +42,14 @@ class Kernel(DuckDB):
         Each of its type here; of its own where none is given.
         """
         found = self._found({*columns}, first, last)
-        facts = [name for name in columns if name not in found.column_names]
-        told = self._facts(found, facts, facts) if facts else found
-        return pa.table(
-            {
-                name: _typed((told if name in facts else found)[name], kind)
-                for name, kind in columns.items()
-            }
-        )
+        table = self._facts(found, {name: name for name in columns})
+        return pa.table({name: _typed(table[name], kind) for name, kind in columns.items()})
 
     def _everything(self, wanted: Wanted, rows: int) -> Iterator[pa.Table]:
         """All rows piece by piece, one at least, as a program wants them at a depth."""
         for first in range(1, max(rows, 1) + 1, self.piece):
             found = self._found({*wanted.names}, first, first + self.piece - 1)
-            yield self._facts(found, wanted.columns(), wanted.names)
+            yield self._facts(found, wanted.columns)
 
     def _found(self, names: set[str], first: int, last: int) -> pa.Table:
         """The columns, windows and look-ups that names stand on, of some rows."""
@@ -79,14 +74,22 @@ class Kernel(DuckDB):
             return table
         return table.take(np.argsort(numbers))
 
-    def _facts(self, found: pa.Table, columns: Iterable[str], names: Iterable[str]) -> pa.Table:
-        """Select columns over what was found and the facts of these names."""
-        self._connection.register("found", found)
-        try:
-            facts = self._program.plan.over("found", names)
-            return self.fetch(select(columns, f"({facts}) AS layered"))
-        finally:
+    def _facts(self, found: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+        """The columns of these names and expressions, over what was found, and facts over that.
+
+        What was found itself does not go through SQL.
+        """
+        written = {name: sql for name, sql in columns.items() if sql not in found.column_names}
+        table = {sql: found[sql] for sql in columns.values() if sql in found.column_names}
+        if written:
+            words = set[str]().union(*map(names_in, written.values()))
+            facts = self._program.plan.over("found", sorted(words))
+            self._connection.register("found", found)
+            asked = [named(sql, name) for name, sql in written.items()]
+            told = self.fetch(select(asked, f"({facts}) AS layered"))
             self._connection.unregister("found")
+            table |= dict(zip(told.column_names, told.columns, strict=True))
+        return pa.table(table)
 
 
 def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:

@@ -604,7 +604,7 @@ def _spread(
     for place in range(low, high):
         if known[order[place]]:
             squares += (values[order[place]] - mean) ** 2
-    return np.sqrt(squares / count)
+    return float(np.sqrt(squares / count))
 
 
 @compiled

@@ -5,14 +5,11 @@ measure is what a list keeps running sums, trees or last positions of. What stan
 known once these are: everything has a depth, the number of windows it stands on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import pyarrow as pa
 
 from features.declarations import Aggregate, Function, names_in
 from features.sql.plan import Part, Plan, ordered_needs
-from features.sql.windows import named
 
 Key = tuple[str, ...]
 
@@ -42,22 +39,13 @@ class Wanted:
         words = set[str]().union(*map(names_in, self.measures))
         return sorted({*self.keys, *self.looked_up, *words})
 
-    def columns(self) -> list[str]:
-        """The columns of a table of them; `parted` finds them there again."""
-        keys = [f"{name} AS key_{place}" for place, name in enumerate(self.keys)]
-        keys += [f"{name} AS looked_up_{place}" for place, name in enumerate(self.looked_up)]
-        measures = [
-            named(f"CAST({sql} AS DOUBLE)", f"measure_{place}")
-            for place, sql in enumerate(self.measures)
-        ]
-        return [*keys, *measures]
-
-    def parted(
-        self, table: pa.Table, names: Sequence[str], kind: str
-    ) -> Iterator[tuple[str, pa.ChunkedArray]]:
-        """The columns of one kind in such a table, by what they are of."""
-        for place, name in enumerate(names):
-            yield name, table[f"{kind}_{place}"]
+    @property
+    def columns(self) -> dict[str, str]:
+        """The names under which they stand in a table, and the expressions of these columns."""
+        columns = {name: name for name in (*self.keys, *self.looked_up)}
+        return columns | {
+            f"measure_{place}": f"CAST({sql} AS DOUBLE)" for place, sql in enumerate(self.measures)
+        }
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
