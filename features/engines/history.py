@@ -42,6 +42,7 @@ class History:
         self._values = {names: Values() for names in self._compared.values()}
         self._columns: dict[str, Codes] = {}
         self._codes: dict[Asked, Codes] = {}
+        self._tuples: dict[Key, Tuples] = {}
         self._lists: dict[Key, KeyList] = {}
         self._labels: dict[Key, LabelList] = {}
         self._looked_up: dict[str, pa.ChunkedArray] = {}
@@ -84,6 +85,10 @@ class History:
         def make() -> None:
             if self.program.depth(key) == depth:
                 self._make_list(key)
+            for asking in self.program.asking_at(key, depth):
+                columns = [self._columns[name] for name in asking]
+                if asking != key:
+                    self._codes[asking, key] = self._tuples[key].find(columns)
             for measure in self.program.measures_at(key, depth):
                 values, known = taken.measures[measure.sql]
                 own = self._lists[key]
@@ -95,9 +100,9 @@ class History:
         tuples = Tuples()
         codes = tuples.number([self._columns[name] for name in key])
         self._lists[key] = key_list(codes, tuples.count, self.moments)
-        for asking in self.program.asked_as[key]:
-            columns = [self._columns[name] for name in asking]
-            self._codes[asking, key] = codes if asking == key else tuples.find(columns)
+        self._codes[key, key] = codes
+        if self.program.asked_as[key] != {key}:
+            self._tuples[key] = tuples
 
     def _make_label_lists(self) -> None:
         for key in self.program.judged:

@@ -63,10 +63,6 @@ class Tuples:
             codes = kernels.find_among(kernels.pack(codes, other), slots, known, count)
         return codes
 
-    def forget(self) -> None:
-        """Let go of what only `find` needs."""
-        self._met.clear()
-
 
 def joined(pairs: Sequence[Sequence[str]]) -> dict[str, frozenset[str]]:
     """The names that are compared with one another, directly or by others, for each name.

@@ -7,6 +7,7 @@ known once these are: everything has a depth, the number of windows it stands on
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from features.declarations import Aggregate, Function, names_in
 from features.sql.plan import Part, Plan, ordered_needs
@@ -63,13 +64,11 @@ class Program:
         self.plan = plan
         over_rows = [part for part in plan.parts if part.key and not part.is_of_labels]
         self.judged = [part.key for part in plan.parts if part.is_of_labels]
-        self.lists: dict[Key, tuple[Measure, ...]] = {
-            key: _measures(part for part in over_rows if part.as_key == key)
-            for key in dict.fromkeys(part.as_key for part in over_rows)
-        }
-        self.asked_as: dict[Key, set[Key]] = {
-            key: {part.key for part in over_rows if part.as_key == key} for key in self.lists
-        }
+        asked: dict[Key, list[Part]] = {}
+        for part in over_rows:
+            asked.setdefault(part.as_key, []).append(part)
+        self.lists = {as_key: _measures(parts) for as_key, parts in asked.items()}
+        self.asked_as = {as_key: _keys(parts) for as_key, parts in asked.items()}
 
     @property
     def depths(self) -> range:
@@ -83,37 +82,33 @@ class Program:
     def wanted(self, depth: int) -> Wanted:
         """What is to be computed of all rows once windows down to a depth are known."""
         keys = {*self.judged, *self.lists}.union(*self.asked_as.values())
-        columns = {column for key in keys for column in key}
-        measures = {one.sql for own in self.lists.values() for one in own}
+        columns = set[str]().union(*keys)
+        measures = chain(*(self.measures_at(key, depth) for key in self.lists))
         return Wanted(
             keys=self._at(depth, columns),
-            measures=self._at(depth, measures),
+            measures=tuple(dict.fromkeys(measure.sql for measure in measures)),
             looked_up=self._at(depth, self._looked_up()),
         )
 
-    def lists_at(self, depth: int) -> list[Key]:
-        """The key lists that can be made at a depth, and not before."""
-        return [key for key in self.lists if self.depth(key) == depth]
+    def asking_at(self, key: Key, depth: int) -> list[Key]:
+        """The keys that can ask a key list at a depth, and not before."""
+        return [one for one in self.asked_as[key] if self.depth((*one, *key)) == depth]
 
     def measures_at(self, key: Key, depth: int) -> list[Measure]:
         """The measures of a key list that can be made at a depth, and not before."""
-        return [
-            one
-            for one in self.lists[key]
-            if max(self.depth(names_in(one.sql)), self.depth(key)) == depth
-        ]
+        return [one for one in self.lists[key] if self.depth((*names_in(one.sql), *key)) == depth]
 
     def needed_parts(self, names: Iterable[str]) -> list[Part]:
         """The windows and look-ups that columns and features stand on, the lowest first."""
         needed = {*ordered_needs(names, self.plan.features)}
-        return [part for part in self.plan.parts if needed & {one.name for one in part.features}]
+        return [part for part in self.plan.parts if not needed.isdisjoint(part.names)]
 
     def _looked_up(self) -> set[str]:
         lookups = [one for one in self.plan.features.values() if one.lookup]
         return set[str]().union(*(one.needs() - {one.lookup} for one in lookups))
 
-    def _at(self, depth: int, expressions: Iterable[str]) -> tuple[str, ...]:
-        return tuple(sorted(sql for sql in expressions if self.depth(names_in(sql)) == depth))
+    def _at(self, depth: int, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(name for name in names if self.depth([name]) == depth))
 
 
 def measure_of(aggregate: Aggregate) -> str:
@@ -127,6 +122,10 @@ def measure_of(aggregate: Aggregate) -> str:
     if aggregate.where:
         return f"CASE WHEN {aggregate.where} THEN {aggregate.of or 1} END"
     return aggregate.of
+
+
+def _keys(parts: Iterable[Part]) -> set[Key]:
+    return {part.key for part in parts}
 
 
 def _measures(parts: Iterable[Part]) -> tuple[Measure, ...]:

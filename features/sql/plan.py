@@ -23,6 +23,11 @@ class Part:
     features: tuple[Feature, ...]
 
     @property
+    def names(self) -> list[str]:
+        """The names of its features."""
+        return [feature.name for feature in self.features]
+
+    @property
     def aggregates(self) -> dict[str, Aggregate]:
         """Its aggregates by their features' names; of look-ups none."""
         return {one.name: one.aggregate for one in self.features if one.aggregate}
