@@ -1,6 +1,7 @@
 """The one function that training, backtest and scoring call: from transactions to features."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -84,8 +85,14 @@ def pieces(
         built = compute(
             engine, transactions, labels, groups, config=config, since=since, until=until
         )
-        for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
-            yield built.read(engine, start, start + engine.piece - 1)
+        starts = range(built.first, max(built.last, built.first) + 1, engine.piece)
+        with ThreadPoolExecutor(1) as beside:  # the next piece is made while this one is used
+            coming = beside.submit(built.read, engine, starts[0])
+            for start in starts[1:]:
+                ready, coming = coming, beside.submit(built.read, engine, start)
+                yield ready.result()
+                del ready
+            yield coming.result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +104,12 @@ class Built:
     first: int
     last: int
 
-    def read(self, engine: Engine, first: int, last: int) -> pa.Table:
-        """Return the KEYS and the shown features of these rows."""
+    def read(self, engine: Engine, first: int) -> pa.Table:
+        """Return the KEYS and the shown features of a piece of rows, from the first on."""
+        last = min(first + engine.piece - 1, self.last)
         if isinstance(engine, WindowEngine):
             columns = dict.fromkeys(KEYS) | {one.name: TYPES[one.kind] for one in self.shown}
-            return engine.read(columns, first=first, last=min(last, self.last))
+            return engine.read(columns, first=first, last=last)
         return engine.fetch(f"{self.query(first, last)} ORDER BY row_id")
 
     def query(self, first: int, last: int) -> str:

@@ -156,7 +156,7 @@ class _Taken:
             self.looked_up[name].append(piece[name])
         for place, sql in enumerate(self._wanted.measures):
             values, known = self.measures[sql]
-            column = piece[f"measure_{place}"]
+            column = piece[f"measure_{place}"].cast(pa.float64())
             values[own], known[own] = values_of(column), known_of(column)
 
 

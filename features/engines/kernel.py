@@ -24,7 +24,7 @@ class Kernel(DuckDB):
     """DuckDB in this process for rows; compiled loops for windows, label lists and look-ups."""
 
     few = -1  # no batch is so small that it is joined with its past
-    piece = 500_000
+    piece = 200_000
 
     def learn(self, plan: Plan) -> None:
         """Make the key lists that a plan's features ask, over the table of its rows."""
@@ -49,7 +49,7 @@ class Kernel(DuckDB):
         """All rows piece by piece, one at least, as a program wants them at a depth."""
         for first in range(1, max(rows, 1) + 1, self.piece):
             found = self._found({*wanted.names}, first, first + self.piece - 1)
-            yield self._facts(found, wanted.columns)
+            yield self._facts(found, wanted.columns(found.column_names))
 
     def _found(self, names: set[str], first: int, last: int) -> pa.Table:
         """The columns, windows and look-ups that names stand on, of some rows."""
@@ -80,7 +80,7 @@ class Kernel(DuckDB):
         What was found itself does not go through SQL.
         """
         written = {name: sql for name, sql in columns.items() if sql not in found.column_names}
-        table = {sql: found[sql] for sql in columns.values() if sql in found.column_names}
+        table = {name: found[sql] for name, sql in columns.items() if name not in written}
         if written:
             words = set[str]().union(*map(names_in, written.values()))
             facts = self._program.plan.over("found", sorted(words))

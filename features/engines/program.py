@@ -5,7 +5,7 @@ measure is what a list keeps running sums, trees or last positions of. What stan
 known once these are: everything has a depth, the number of windows it stands on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -40,13 +40,15 @@ class Wanted:
         words = set[str]().union(*map(names_in, self.measures))
         return sorted({*self.keys, *self.looked_up, *words})
 
-    @property
-    def columns(self) -> dict[str, str]:
-        """The names under which they stand in a table, and the expressions of these columns."""
+    def columns(self, given: Collection[str]) -> dict[str, str]:
+        """The names under which they stand in a table, and the expressions of these columns.
+
+        Measures become doubles, unless they are given as columns.
+        """
         columns = {name: name for name in (*self.keys, *self.looked_up)}
-        return columns | {
-            f"measure_{place}": f"CAST({sql} AS DOUBLE)" for place, sql in enumerate(self.measures)
-        }
+        for place, sql in enumerate(self.measures):
+            columns[f"measure_{place}"] = sql if sql in given else f"CAST({sql} AS DOUBLE)"
+        return columns
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
