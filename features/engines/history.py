@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from features.declarations import Aggregate
 from features.engines import label_lists
 from features.engines.arrays import Codes, Doubles, Flags, Moments, known_of, values_of
-from features.engines.key_lists import KeyList, answer, find, key_list, running
+from features.engines.key_lists import Asking, KeyList, answer, asking, find, key_list
 from features.engines.keys import Tuples, Values, encoded, joined
 from features.engines.label_lists import LabelList, Ledger, label_list
 from features.engines.program import Key, Program, Wanted
@@ -71,7 +71,9 @@ class History:
             elif part.key:
                 shared.setdefault((part.key, part.as_key), {}).update(own)
         rows = slice(first, last)
-        tasks = [self._ask_rows(asked, own, rows) for asked, own in shared.items()]
+        spans = {one.span for own in shared.values() for one in own.values()}
+        seen = asking(self.moments, self.moments[rows], spans)
+        tasks = [self._ask_rows(asked, own, rows, seen) for asked, own in shared.items()]
         tasks += [self._ask_labels(key, own, rows) for key, own in labels.items()]
         found: dict[str, pa.Array] = {}
         for columns in _side_by_side(tasks):
@@ -85,14 +87,13 @@ class History:
         def make() -> None:
             if self.program.depth(key) == depth:
                 self._make_list(key)
-            for asking in self.program.asking_at(key, depth):
-                columns = [self._columns[name] for name in asking]
-                if asking != key:
-                    self._codes[asking, key] = self._tuples[key].find(columns)
+            for asked_by in self.program.asking_at(key, depth):
+                columns = [self._columns[name] for name in asked_by]
+                if asked_by != key:
+                    self._codes[asked_by, key] = self._tuples[key].find(columns)
             for measure in self.program.measures_at(key, depth):
                 values, known = taken.measures[measure.sql]
-                own = self._lists[key]
-                own.measures[measure.sql] = running(own, measure, values, known)
+                self._lists[key].take(measure, values, known)
 
         return make
 
@@ -113,11 +114,11 @@ class History:
                 self._labels[key] = label_list(self._verdicts, codes, keys)
 
     def _ask_rows(
-        self, asked: Asked, aggregates: dict[str, Aggregate], rows: slice
+        self, asked: Asked, aggregates: dict[str, Aggregate], rows: slice, seen: Asking
     ) -> Callable[[], dict[str, pa.Array]]:
         def ask() -> dict[str, pa.Array]:
             own, spans = self._lists[asked[1]], [one.span for one in aggregates.values()]
-            windows = find(own, self._codes[asked][rows], self.moments[rows], spans)
+            windows = find(own, self._codes[asked][rows], seen, spans)
             return {name: answer(own, windows, one) for name, one in aggregates.items()}
 
         return ask

@@ -4,7 +4,9 @@ What windows stand on is computed of all rows first, from the lowest depth up, a
 lists; then features are read a piece of rows at a time.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,12 @@ class Kernel(DuckDB):
 
     few = -1  # no batch is so small that it is joined with its past
     piece = 200_000
+
+    def __init__(self, *, memory_limit: str = "6GB", spill_folder: Path | None = None) -> None:
+        """Leave three quarters of the memory to the key lists."""
+        size = re.fullmatch(r"([\d.]+) *([KMGT]i?B)", memory_limit)
+        quarter = f"{float(size[1]) / 4:g}{size[2]}" if size else memory_limit
+        super().__init__(memory_limit=quarter, spill_folder=spill_folder)
 
     def learn(self, plan: Plan) -> None:
         """Make the key lists that a plan's features ask, over the table of its rows."""

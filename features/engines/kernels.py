@@ -1,10 +1,11 @@
 """Compiled loops over key lists: every window is a suffix of its key's rows in order of time.
 
 A key list has all rows of one key beside one another, in order of time: the rows of the key `code`
-stand at the positions `offsets[code]` to `offsets[code + 1]`, with their moments in `times` and
-their numbers in `order`. A window of a row is then two positions, `low` and `high`, and what is
-asked of it a difference of two running sums, a largest value of a tree, or a last position.
-Nothing is kept between two rows, so that one row, a batch and a whole history run the same loops.
+stand at the positions `offsets[code]` to `offsets[code + 1]`, with their numbers in `order`. Rows
+are numbered in order of time, so that a moment is the number of the first row at it or later. A
+window of a row is then two positions, `low` and `high`, and what is asked of it a difference of two
+running sums, a largest value of a tree, or a last position. Nothing is kept between two rows, so
+that one row, a batch and a whole history run the same loops.
 
 Money is summed in whole units of 1e-4, exactly; what is no such number in pairs of doubles, about
 106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
@@ -22,6 +23,7 @@ Pair: TypeAlias = tuple[float, float]  # a double, and what is too small for it
 # see `known_fraud`
 Lasting: TypeAlias = tuple[Positions, Moments, Positions, Positions, Positions]
 Replaced: TypeAlias = tuple[Positions, Moments, Moments, Flags]
+Rising: TypeAlias = Moments | Positions  # moments, or rows in order of theirs
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 UNITS = 10_000.0  # to one
@@ -29,6 +31,7 @@ MOST_UNITS = 2.0**50  # a value of more is not summed in units
 FAN = 32  # values under one node of a tree
 NEVER = np.int64(-(2**63))  # the moment of what never was
 TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lost
+NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
 
@@ -172,6 +175,15 @@ def run_doubles(
 
 
 @compiled
+def are_fine(sums: Doubles) -> bool:
+    """Whether no running sum is so large, or infinite, that a window could miss its last digits."""
+    fine = True
+    for place in range(sums.shape[1]):
+        fine = fine and abs(sums[0, place]) * TOO_COARSE < NOTHING
+    return fine
+
+
+@compiled
 def run_squares(
     values: Doubles, known: Flags, order: Positions, offsets: Positions, in_units: bool
 ) -> Doubles:
@@ -235,25 +247,40 @@ def grow_tree(
 
 
 @compiled
-def find_windows(
-    codes: Codes, moments: Moments, offsets: Positions, times: Moments, spans: Moments
-) -> tuple[Positions, Positions, Positions]:
-    """Where the windows of rows stand in their key's list, of each of the spans, short ones first.
+def first_rows(moments: Moments, asked: Moments, ago: int) -> Positions:
+    """For each asked moment the first row that is not earlier than so long before it.
 
-    A window has the rows from `span` before the row's moment on that are earlier than it. A key
-    that is unknown, or has no rows, has empty ones.
+    Both are in order of time.
+    """
+    found = np.empty(asked.size, np.int32)
+    row = np.searchsorted(moments, asked[0] - ago) if asked.size else 0
+    for place in range(asked.size):
+        while row < moments.size and moments[row] < asked[place] - ago:
+            row += 1
+        found[place] = row
+    return found
+
+
+@compiled
+def find_windows(
+    codes: Codes, until: Positions, since: Positions, offsets: Positions, order: Positions
+) -> tuple[Positions, Positions, Positions]:
+    """Where windows stand in their key's list: of each key the rows below `until` from `since` on.
+
+    There is a line of `since` for each span, short ones first. A key that is unknown, or has no
+    rows, has empty windows.
     """
     keys = offsets.size - 1
     starts, highs = np.zeros(codes.size, np.int32), np.zeros(codes.size, np.int32)
-    lows = np.zeros((spans.size, codes.size), np.int32)
+    lows = np.zeros((since.shape[0], codes.size), np.int32)
     for row in range(codes.size):
         code = codes[row]
         if 0 <= code < keys:
             start = offsets[code]
-            low = high = _first_from(times, start, offsets[code + 1], moments[row])
+            low = high = _first_from(order, start, offsets[code + 1], until[row])
             starts[row], highs[row] = start, high
-            for span in range(spans.size):
-                low = _back_to(times, start, low, moments[row] - spans[span])
+            for span in range(since.shape[0]):
+                low = _back_to(order, start, low, since[span, row])
                 lows[span, row] = low
     return starts, highs, lows
 
@@ -294,7 +321,8 @@ def add_doubles(
         if low < high:
             ends, begun = _ends(sums, high), _begun(sums, starts[row], low)
             total, rest = _add(ends[0], ends[1], -begun[0], -begun[1])
-            if abs(ends[0]) * TOO_COARSE <= NEAR * abs(total) or _is_same(ends, begun):
+            is_fine = not values.size or abs(ends[0]) * TOO_COARSE <= NEAR * abs(total)
+            if is_fine or _is_same(ends, begun):
                 found[row] += total + rest
             else:
                 found[row] += _sum(values, known, order, low, high, but_units)
@@ -485,8 +513,8 @@ def _slot(value: int, size: int) -> np.int64:
 
 
 @compiled
-def _first_from(times: Moments, low: int, high: int, moment: int) -> int:
-    """The first position from `low` to `high` that is not before a moment."""
+def _first_from(times: Rising, low: int, high: int, moment: int) -> int:
+    """The first position from `low` to `high` that is not below a moment or a row."""
     while low < high:
         middle = (low + high) >> 1
         if times[middle] < moment:
@@ -497,7 +525,7 @@ def _first_from(times: Moments, low: int, high: int, moment: int) -> int:
 
 
 @compiled
-def _back_to(times: Moments, start: int, high: int, moment: int) -> int:
+def _back_to(times: Rising, start: int, high: int, moment: int) -> int:
     """The same, looked for backwards from `high` in steps that double: most windows are short."""
     step = 1
     while high - step >= start and times[high - step] >= moment:

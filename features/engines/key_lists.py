@@ -4,7 +4,7 @@ What windows ask is answered from them by `answers`; `features.engines.kernels` 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Running:
     """What a list keeps of one measure, as `kernels` makes it; empty where it is not asked for.
 
     Without `counts` all rows have a value; without `doubles`, where sums are asked for, all values
-    are money. The values themselves, of each row, are kept beside `doubles`.
+    are money. The values themselves, of each row, are kept where `doubles` may be too coarse.
     """
 
     values: Doubles
@@ -45,12 +45,32 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyList:
-    """The rows of each key in order of time: where each key's begin, their numbers and moments."""
+    """The rows of each key in order of time: where each key's begin, and their numbers.
+
+    `moments` are those of all rows, by their numbers.
+    """
 
     offsets: Positions
     order: Positions
-    times: Moments
+    moments: Moments
     measures: dict[str, Running] = field(default_factory=dict)
+
+    def take(self, measure: Measure, values: Doubles, known: Flags) -> None:
+        """Keep what is asked of a measure, given its value in each row where it is known."""
+        made = running(self, measure, values, known)
+        for other in self.measures.values():  # of a place's three axes all are known, or none
+            if np.array_equal(other.counts, made.counts):
+                made = replace(made, counts=other.counts)
+        self.measures[measure.sql] = made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """The moments of rows that ask, and the rows they see: below `until`, by spans from `since`."""
+
+    moments: Moments
+    until: Positions
+    since: Mapping[str, Positions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +95,7 @@ def key_list(codes: Codes, keys: int, moments: Moments) -> KeyList:
             "set STRATA_ENGINE=spark"
         )
     offsets, order = kernels.group(codes, keys)
-    return KeyList(offsets=offsets, order=order, times=kernels.take(moments, order))
+    return KeyList(offsets=offsets, order=order, moments=moments)
 
 
 def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Running:
@@ -92,8 +112,9 @@ def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Ru
         kept["least"] = kernels.grow_tree(values, known, order, False)
     if asked & LAST:
         kept["last"] = kernels.run_last(known, order, offsets)
-    rows = len(values) if "doubles" in kept else 0
-    return Running(values=values[:rows], known=known[:rows], **kept)
+    if "doubles" in kept and ("stddev" in asked or not kernels.are_fine(kept["doubles"])):
+        return Running(values=values, known=known, **kept)
+    return Running(values=values[:0].copy(), known=known[:0].copy(), **kept)
 
 
 def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[str, Any]:
@@ -109,14 +130,23 @@ def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[
     return kept
 
 
-def find(own: KeyList, codes: Codes, moments: Moments, spans: Iterable[str]) -> Windows:
-    """Find the windows of rows with these keys at these moments."""
+def asking(moments: Moments, asked: Moments, spans: Iterable[str]) -> Asking:
+    """Find what rows at asked moments see of all rows, whose moments are in order like theirs."""
+    return Asking(
+        moments=asked,
+        until=kernels.first_rows(moments, asked, 0),
+        since={span: kernels.first_rows(moments, asked, microseconds(span)) for span in set(spans)},
+    )
+
+
+def find(own: KeyList, codes: Codes, rows: Asking, spans: Iterable[str]) -> Windows:
+    """Find the windows of rows with these keys."""
     upwards = sorted(set(spans), key=microseconds)
-    lengths = np.array([microseconds(span) for span in upwards], np.int64)
-    starts, highs, lows = kernels.find_windows(codes, moments, own.offsets, own.times, lengths)
+    since = np.stack([rows.since[span] for span in upwards])
+    starts, highs, lows = kernels.find_windows(codes, rows.until, since, own.offsets, own.order)
     return Windows(
         known=codes >= 0,
-        moments=moments,
+        moments=rows.moments,
         starts=starts,
         highs=highs,
         lows=dict(zip(upwards, lows, strict=True)),
@@ -149,7 +179,7 @@ def _last(
         return column((~found).astype(np.float64), windows.known)
     if function == "last":
         return column(_picked(own.order, places).astype(np.int64) + 1, windows.known & found)
-    passed = windows.moments - _picked(own.times, places)
+    passed = windows.moments - _picked(own.moments, _picked(own.order, places))
     return column(passed / 1_000_000.0, windows.known & found)
 
 

@@ -1,5 +1,6 @@
 """The kernel gives the same features as the SQL, for a whole history, a batch and in pieces."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -144,26 +145,24 @@ def test_types_are_those_of_the_sql() -> None:
 
 
 # every way in which what a window sees can go wrong by one must show in the comparison above
-MUTATIONS: dict[str, Any] = {
-    "rows of the same microsecond": lambda codes, moments, *rest: (codes, moments + 1, *rest),
-    "a span that is a microsecond short": lambda codes, moments, offsets, times, spans: (
-        *(codes, moments, offsets, times),
-        spans - 1,
-    ),
-    "a span that is a microsecond long": lambda codes, moments, offsets, times, spans: (
-        *(codes, moments, offsets, times),
-        spans + 1,
-    ),
+MUTATIONS: dict[str, Callable[[int], int]] = {
+    "rows of the same microsecond": lambda ago: ago or -1,
+    "a span that is a microsecond short": lambda ago: ago and ago - 1,
+    "a span that is a microsecond long": lambda ago: ago and ago + 1,
 }
 
 
 @pytest.mark.parametrize("mutate", MUTATIONS.values(), ids=MUTATIONS.keys())
-def test_a_difference_is_seen_in(mutate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_difference_is_seen_in(
+    mutate: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = {ACCOUNT: "a", "amount": 5.0}
     moments = [START, START, START + 7 * DAY, START + 7 * DAY + MICROSECOND]
     stream = stream_of([row | {"as_of": moment} for moment in moments], [])
-    good = kernels.find_windows
-    monkeypatch.setattr(kernels, "find_windows", lambda *given: good(*mutate(*given)))
+    good = kernels.first_rows
+    monkeypatch.setattr(
+        kernels, "first_rows", lambda moments, asked, ago: good(moments, asked, mutate(ago))
+    )
     assert differing(built(stream, (WINDOWS,), config=KERNEL), built(stream, (WINDOWS,))) != []
 
 
