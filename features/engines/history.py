@@ -4,8 +4,10 @@ It is filled depth by depth (`take_in`), and answers what windows and look-ups a
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,13 @@ class History:
         list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
         self._make_label_lists()
 
+    def forget(self) -> None:
+        """Let go of what only `take_in` needs."""
+        self._columns.clear()
+        self._values.clear()
+        self._tuples.clear()
+        self._verdicts = None
+
     def answers(self, parts: Sequence[Part], needed: set[str], first: int, last: int) -> pa.Table:
         """Compute the needed features of windows and look-ups for the rows first to last."""
         shared: dict[Asked, dict[str, Aggregate]] = {}
@@ -92,8 +101,7 @@ class History:
                 if asked_by != key:
                     self._codes[asked_by, key] = self._tuples[key].find(columns)
             for measure in self.program.measures_at(key, depth):
-                values, known = taken.measures[measure.sql]
-                self._lists[key].take(measure, values, known)
+                self._lists[key].take(measure, *taken.measure(measure.sql))
 
         return make
 
@@ -143,8 +151,9 @@ class _Taken:
         self._wanted, self._rows = wanted, 0
         self.keys: dict[str, list[pa.DictionaryArray]] = {name: [] for name in wanted.keys}
         self.looked_up: dict[str, list[pa.ChunkedArray]] = {name: [] for name in wanted.looked_up}
-        self.measures: dict[str, tuple[Doubles, Flags]] = {
-            sql: (np.empty(rows), np.empty(rows, np.bool_)) for sql in wanted.measures
+        self._asked, self._turn = Counter(wanted.measures), Lock()
+        self._measures: dict[str, tuple[Doubles, Flags]] = {
+            sql: (np.empty(rows), np.empty(rows, np.bool_)) for sql in self._asked
         }
 
     def take(self, piece: pa.Table) -> None:
@@ -155,10 +164,16 @@ class _Taken:
             self.keys[name] += encoded(piece[name])
         for name in self._wanted.looked_up:
             self.looked_up[name].append(piece[name])
-        for place, sql in enumerate(self._wanted.measures):
-            values, known = self.measures[sql]
+        for place, sql in enumerate(self._asked):
+            values, known = self._measures[sql]
             column = piece[f"measure_{place}"].cast(pa.float64())
             values[own], known[own] = values_of(column), known_of(column)
+
+    def measure(self, sql: str) -> tuple[Doubles, Flags]:
+        """The values of a measure and where they are known; the last list that asks takes them."""
+        with self._turn:
+            self._asked[sql] -= 1
+            return self._measures[sql] if self._asked[sql] else self._measures.pop(sql)
 
 
 def _side_by_side(tasks: Iterable[Callable[[], Any]]) -> Iterator[Any]:

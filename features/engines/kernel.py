@@ -43,6 +43,7 @@ class Kernel(DuckDB):
         for depth in self._program.depths:
             if wanted := self._program.wanted(depth):
                 self._history.take_in(depth, wanted, self._everything(wanted, len(moments)))
+        self._history.forget()
 
     def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
         """Return columns and features of the rows from `first` to `last`, in order.

@@ -27,7 +27,8 @@ class Measure:
 class Wanted:
     """What is to be computed of all rows at a depth, by their names or expressions.
 
-    Columns that are keys, measures of key lists, and columns that earlier rows are asked for.
+    Columns that are keys, measures of key lists (each as often as lists ask for it), and columns
+    that earlier rows are asked for.
     """
 
     keys: tuple[str, ...]
@@ -46,7 +47,7 @@ class Wanted:
         Measures become doubles, unless they are given as columns.
         """
         columns = {name: name for name in (*self.keys, *self.looked_up)}
-        for place, sql in enumerate(self.measures):
+        for place, sql in enumerate(dict.fromkeys(self.measures)):
             columns[f"measure_{place}"] = sql if sql in given else f"CAST({sql} AS DOUBLE)"
         return columns
 
@@ -88,7 +89,7 @@ class Program:
         measures = chain(*(self.measures_at(key, depth) for key in self.lists))
         return Wanted(
             keys=self._at(depth, columns),
-            measures=tuple(dict.fromkeys(measure.sql for measure in measures)),
+            measures=tuple(measure.sql for measure in measures),
             looked_up=self._at(depth, self._looked_up()),
         )
 
