@@ -17,6 +17,7 @@ from features.engines.duckdb import DuckDB
 from features.engines.history import History
 from features.engines.label_lists import ledger
 from features.engines.program import Program, Wanted
+from features.schema import SchemaError
 from features.sql.labels import verdict_query
 from features.sql.plan import Plan, ordered_needs
 from features.sql.windows import named, select
@@ -58,7 +59,22 @@ class Kernel(DuckDB):
         """All rows piece by piece, one at least, as a program wants them at a depth."""
         for first in range(1, max(rows, 1) + 1, self.piece):
             found = self._found({*wanted.names}, first, first + self.piece - 1)
+            if first == 1:
+                self._check_numbers(found, wanted)
             yield self._facts(found, wanted.columns(found.column_names))
+
+    def _check_numbers(self, found: pa.Table, wanted: Wanted) -> None:
+        """Raise SchemaError where a measure is text: it would be read as a number, or fail."""
+        kinds = {f"kind_{place}": f"typeof({sql})" for place, sql in enumerate(wanted.measures)}
+        if not kinds or not found.num_rows:
+            return
+        told = self._facts(found.slice(0, 1), kinds).to_pylist()[0]
+        for sql, kind in zip(wanted.measures, told.values(), strict=True):
+            if kind == "VARCHAR":
+                raise SchemaError(
+                    f"an aggregate runs over {sql!r}, which is text; the kernel aggregates "
+                    "numbers: count its rows, or cast it"
+                )
 
     def _found(self, names: set[str], first: int, last: int) -> pa.Table:
         """The columns, windows and look-ups that names stand on, of some rows."""

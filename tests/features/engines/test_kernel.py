@@ -23,6 +23,7 @@ from features.declarations import (
 from features.engines import kernels
 from features.engines.kernel import Kernel
 from features.known_fraud import known_fraud
+from features.schema import SchemaError
 from tests.features.sql.test_windows import WINDOWS
 from tests.features.streams import (
     ALL_GROUPS,
@@ -142,6 +143,15 @@ def test_types_are_those_of_the_sql() -> None:
         for one in (CONFIG, KERNEL)
     ]
     assert both[0].schema == both[1].schema
+
+
+def test_an_aggregate_of_texts_is_refused() -> None:
+    own = Group(
+        name="own", meaning="", needs=(), features=(over("top", "max", of="merchant_category"),)
+    )
+    stream = stream_of([{ACCOUNT: "a", "amount": 1.0, "as_of": START}], [])
+    with pytest.raises(SchemaError, match="runs over 'merchant_category', which is text"):
+        built(stream, (own,), config=KERNEL)
 
 
 # every way in which what a window sees can go wrong by one must show in the comparison above
