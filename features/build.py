@@ -1,6 +1,7 @@
 """The one function that training, backtest and scoring call: from transactions to features."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features.declarations import Feature, Group
+from features.declarations import Feature, FeatureKind, Group
 from features.engines.duckdb import DuckDB
-from features.engines.protocol import Engine, EngineName, Shards, Source
+from features.engines.protocol import Engine, EngineName, Shards, Source, WindowEngine
 from features.engines.spark import Spark
 from features.groups.catalogue import DERIVED
 from features.ip.addresses import open_databases
@@ -31,6 +32,11 @@ from features.sql.windows import lookup_query, select
 
 # stand before the features in every table built
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")
+TYPES: dict[FeatureKind, pa.DataType] = {
+    "number": pa.float64(),
+    "flag": pa.float64(),
+    "category": pa.string(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +53,8 @@ class BuildConfig:
 
         It is a context manager. Raises ValueError where Spark is asked for and not there.
         """
-        kind = Spark if self.engine == "spark" else DuckDB
-        return kind(memory_limit=self.memory_limit, spill_folder=self.spill_folder)
+        kinds = {"duckdb": DuckDB, "kernel": _kernel, "spark": Spark}
+        return kinds[self.engine](memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
 def build(
@@ -97,8 +103,14 @@ def pieces(
             until=until,
             rates=rates,
         )
-        for start in range(built.first, max(built.last, built.first) + 1, engine.piece):
-            yield engine.fetch(f"{built.query(start, start + engine.piece - 1)} ORDER BY row_id")
+        starts = range(built.first, max(built.last, built.first) + 1, engine.piece)
+        with ThreadPoolExecutor(1) as beside:  # the next piece is made while this one is used
+            coming = beside.submit(built.read, engine, starts[0])
+            for start in starts[1:]:
+                ready, coming = coming, beside.submit(built.read, engine, start)
+                yield ready.result()
+                del ready
+            yield coming.result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +121,14 @@ class Built:
     shown: tuple[Feature, ...]
     first: int
     last: int
+
+    def read(self, engine: Engine, first: int) -> pa.Table:
+        """Return the KEYS and the shown features of a piece of rows, from the first on."""
+        last = min(first + engine.piece - 1, self.last)
+        if isinstance(engine, WindowEngine):
+            columns = dict.fromkeys(KEYS) | {one.name: TYPES[one.kind] for one in self.shown}
+            return engine.read(columns, first=first, last=last)
+        return engine.fetch(f"{self.query(first, last)} ORDER BY row_id")
 
     def query(self, first: int, last: int) -> str:
         """Write the query that puts together the KEYS and the shown features of these rows."""
@@ -130,6 +150,18 @@ def compute(
     """Compute what `build` returns and leave it in the engine's tables."""
     plan, shown = Plan(all_features(groups)), shown_features(groups)
     columns = _given(engine, transactions, labels, _bounds(groups, since, until), rates)
+    if isinstance(engine, WindowEngine):
+        words = {*plan.words, *_names(shown)}
+        _run(
+            engine,
+            all_rows(plan.rows, words, columns, slices=_slices(engine), streamed=True),
+            config,
+        )
+        _check_once(engine)
+        engine.learn(plan)
+        earlier = 0 if since is None else _count(engine, f"rows WHERE as_of < {moment(since)}")
+        last = _count(engine, "rows")
+        return Built(plan=plan, shown=shown, first=1 + earlier, last=last)
     few = (
         since is not None
         and _count(engine, f"{TRANSACTIONS} WHERE as_of >= {moment(since)}") <= engine.few
@@ -298,6 +330,12 @@ def _slices(engine: Engine) -> list[str]:
 
 def _count(engine: Engine, source: str) -> int:
     return int(engine.fetch(select(["count(*) AS counted"], source))["counted"][0].as_py())
+
+
+def _kernel(*, memory_limit: str, spill_folder: Path | None) -> Engine:
+    from features.engines.kernel import Kernel  # noqa: PLC0415 - numba takes long to import
+
+    return Kernel(memory_limit=memory_limit, spill_folder=spill_folder)
 
 
 def _names(shown: Iterable[Feature]) -> list[str]:

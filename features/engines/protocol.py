@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+
+if TYPE_CHECKING:
+    from features.sql.plan import Plan
 
 # a table, a data set, or the addresses of Parquet files
 Source: TypeAlias = pa.Table | ds.Dataset | Sequence[str]
 
 
-EngineName = Literal["duckdb", "spark"]
+EngineName = Literal["duckdb", "kernel", "spark"]
 
 
 Shards = Callable[[str, int], list[str]]  # of a column, so many conditions
@@ -61,3 +64,17 @@ class Engine(Protocol):
 
     def fetch(self, query: str) -> pa.Table:
         """Return what a query returns."""
+
+
+@runtime_checkable
+class WindowEngine(Engine, Protocol):
+    """An engine that computes windows, look-ups and label windows itself, and only rows by SQL."""
+
+    def learn(self, plan: "Plan") -> None:
+        """Take in all rows of a plan's table, for the windows of its features."""
+
+    def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
+        """Return columns and features of the rows from `first` to `last`, in order.
+
+        Each of its type here; of its own where none is given.
+        """

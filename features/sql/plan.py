@@ -23,6 +23,11 @@ class Part:
     features: tuple[Feature, ...]
 
     @property
+    def names(self) -> list[str]:
+        """The names of its features."""
+        return [feature.name for feature in self.features]
+
+    @property
     def aggregates(self) -> dict[str, Aggregate]:
         """Its aggregates by their features' names; of look-ups none."""
         return {one.name: one.aggregate for one in self.features if one.aggregate}
@@ -92,6 +97,12 @@ class Plan:
         query = select(["row_id", *given, *parted], self._joined(parts, bounds))
         layered = [facts[name] for name in needed if name in facts]
         return _picked(_with_facts(query, layered), wanted) if layered else query
+
+    def over(self, table: str, names: Iterable[str]) -> str:
+        """Write the query of a table of columns and windows with the facts among `names` beside."""
+        facts = [one for one in self.features.values() if _is_of_its_row(one)]
+        needed = {*ordered_needs(names, self.features)}
+        return _with_facts(select(["*"], table), [one for one in facts if one.name in needed])
 
     def windows(self, part: Part, *, shard: str = "TRUE") -> str:
         """Write the query of a part's windows over all rows, or over a shard of its key."""

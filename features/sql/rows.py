@@ -44,15 +44,24 @@ def moment(value: datetime) -> str:
 
 
 def all_rows(
-    name: str, words: Iterable[str], columns: Sequence[str], *, slices: Sequence[str] = ("TRUE",)
+    name: str,
+    words: Iterable[str],
+    columns: Sequence[str],
+    *,
+    slices: Sequence[str] = ("TRUE",),
+    streamed: bool = False,
 ) -> list[Step]:
-    """Write the table of all transactions, sorted slice by slice of time, each by its condition."""
+    """Write the table of all transactions, sorted slice by slice of time, each by its condition.
+
+    An engine that numbers rows as they stream by has sorted them at less than half the cost.
+    """
     stored, facts = _stored(words, columns), _facts(words, columns)
     steps: list[Step] = [LookUp(table=TRANSACTIONS, facts=facts)] if facts else []
     looked_up = f" LEFT JOIN {TRANSACTIONS}_addresses USING (ip_address)" if facts else ""
     for place, where in enumerate(slices):
         found, behind = f"{TRANSACTIONS}{looked_up} WHERE {where}", name if place else ""
-        query = _numbered([*stored, *facts], found, behind=behind)
+        write = _streamed if streamed else _numbered
+        query = write([*stored, *facts], found, behind=behind)
         steps.append(Table(name=name, query=query, more=bool(place)))
     return steps
 
@@ -92,6 +101,13 @@ def _stored(words: Iterable[str], columns: Sequence[str]) -> list[str]:
 
 def _facts(words: Iterable[str], columns: Sequence[str]) -> list[str]:
     return sorted(FACT_NAMES & {*words}) if "ip_address" in columns else []
+
+
+def _streamed(columns: Iterable[str], source: str, *, behind: str = "") -> str:
+    """Sort rows, and number them as they come."""
+    already = f" + (SELECT count(*) FROM {behind})" if behind else ""  # noqa: S608
+    ordered = f"({select(columns, source)} ORDER BY as_of_us, transaction_id) AS ordered"
+    return select([f"row_number() OVER (){already} AS row_id", "*"], ordered)
 
 
 def _numbered(

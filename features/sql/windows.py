@@ -6,8 +6,9 @@ PRECEDING`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from features.declarations import Aggregate, Feature, microseconds
+from features.declarations import OF_VALUES, Aggregate, Feature, microseconds
 from features.sql.aggregates import windowed
 
 
@@ -59,6 +60,8 @@ def in_doubles(sql: str) -> str:
 def window_query(rows: str, aggregates: Mapping[str, Aggregate]) -> str:
     """Write the query of aggregates that share a key, by their names, for the rows that have it."""
     one, *_ = aggregates.values()
+    if one.key != one.as_key:
+        aggregates = {name: _of_acting(aggregate) for name, aggregate in aggregates.items()}
     columns = [
         named(windowed(aggregate, f"past_{aggregate.span}"), name)
         for name, aggregate in aggregates.items()
@@ -82,10 +85,21 @@ def lookup_query(now: str, earlier: Mapping[str, str], features: Sequence[Featur
     return select(["now.row_id", *columns], f"{now} AS now {' '.join(joins)}")
 
 
+def _of_acting(aggregate: Aggregate) -> Aggregate:
+    """The aggregate over a stream of others, in which the rows that ask do not count."""
+    if aggregate.function == "last":
+        return replace(aggregate, function="max", of="acting_id")
+    if aggregate.function in OF_VALUES:
+        return aggregate
+    acts = "acts = 1"
+    return replace(aggregate, where=f"{acts} AND ({aggregate.where})" if aggregate.where else acts)
+
+
 def _stream_of_others(rows: str, shared: Aggregate, read: Iterable[str]) -> str:
     """The rows that ask, with no values, among those that have the key's values as `as_key`."""
+    own = {"acts": "1", "acting_id": "row_id"}  # known of a row that acts alone
     values = [name for name in read if name not in {"row_id", "as_of_us"}]
     nulls = [f"NULL AS {name}" for name in values]
     asking = select(["row_id", "as_of_us", *shared.key, *nulls], rows)
-    acting = select(["NULL", "as_of_us", *shared.as_key, *values], rows)
+    acting = select(["NULL", "as_of_us", *shared.as_key, *(own.get(n, n) for n in values)], rows)
     return f"{asking} WHERE {known(shared.key)} UNION ALL {acting} WHERE {known(shared.as_key)}"

@@ -136,6 +136,27 @@ def test_a_late_row_is_seen_from_its_arrival_on_and_sees_what_had_arrived() -> N
     assert built(stream, (WINDOWS,))["count_7d"].to_dict() == {"t001": 0, "t000": 1, "t002": 2}
 
 
+OF_OTHERS: tuple[Function, ...] = ("count", "newly_seen", "seconds_since")
+
+
+def test_a_row_that_asks_what_others_did_does_not_count_among_them() -> None:
+    asked = [
+        aggregate(name, name, "counterparty_id", "7d", "", as_key="account_id")
+        for name in OF_OTHERS
+    ]
+    paying = {"account_id": "a", "amount": 5.0}
+    rows = [
+        paying | {"as_of": START, "counterparty_id": "b"},
+        paying | {"as_of": START + DAY, "counterparty_id": "b"},
+        paying | {"as_of": START + 2 * DAY, "counterparty_id": "a"},
+    ]
+    group = Group(name="own", meaning="", needs=(), features=tuple(asked))
+    for found in built_both_ways(stream_of(rows, []), (group,)):
+        assert found["count"].tolist() == [0, 0, 2]
+        assert found["newly_seen"].tolist() == [1, 1, 0]
+        assert found["seconds_since"].dropna().tolist() == [86_400]
+
+
 PLACES: dict[str, Callable[[], tuple[Any, Any, float]]] = {
     "London to Paris": lambda: ((51.5074, -0.1278), (48.8566, 2.3522), 343.56),
     "a quarter of the equator": lambda: ((0.0, 0.0), (0.0, 90.0), 10007.543),

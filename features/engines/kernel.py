@@ -1,0 +1,121 @@
+"""The kernel: windows by compiled loops over key lists, in one pass; row-level SQL by DuckDB.
+
+What windows stand on is computed of all rows first, from the lowest depth up, and put into key
+lists; then features are read a piece of rows at a time.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from features.declarations import names_in
+from features.engines.arrays import values_of
+from features.engines.duckdb import DuckDB
+from features.engines.history import History
+from features.engines.label_lists import ledger
+from features.engines.program import Program, Wanted
+from features.schema import SchemaError
+from features.sql.labels import verdict_query
+from features.sql.plan import Plan, ordered_needs
+from features.sql.windows import named, select
+
+
+class Kernel(DuckDB):
+    """DuckDB in this process for rows; compiled loops for windows, label lists and look-ups."""
+
+    few = -1  # no batch is so small that it is joined with its past
+    piece = 200_000
+
+    def __init__(self, *, memory_limit: str = "6GB", spill_folder: Path | None = None) -> None:
+        """Leave three quarters of the memory to the key lists."""
+        size = re.fullmatch(r"([\d.]+) *([KMGT]i?B)", memory_limit)
+        quarter = f"{float(size[1]) / 4:g}{size[2]}" if size else memory_limit
+        super().__init__(memory_limit=quarter, spill_folder=spill_folder)
+
+    def learn(self, plan: Plan) -> None:
+        """Make the key lists that a plan's features ask, over the table of its rows."""
+        self._program = Program(plan)
+        moments = values_of(self._in_order(["as_of_us"], plan.rows)["as_of_us"])
+        verdicts = ledger(self.fetch(verdict_query(plan.rows))) if self._program.judged else None
+        self._history = History(self._program, moments, verdicts)
+        for depth in self._program.depths:
+            if wanted := self._program.wanted(depth):
+                self._history.take_in(depth, wanted, self._everything(wanted, len(moments)))
+        self._history.forget()
+
+    def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
+        """Return columns and features of the rows from `first` to `last`, in order.
+
+        Each of its type here; of its own where none is given.
+        """
+        found = self._found({*columns}, first, last)
+        table = self._facts(found, {name: name for name in columns})
+        return pa.table({name: _typed(table[name], kind) for name, kind in columns.items()})
+
+    def _everything(self, wanted: Wanted, rows: int) -> Iterator[pa.Table]:
+        """All rows piece by piece, one at least, as a program wants them at a depth."""
+        for first in range(1, max(rows, 1) + 1, self.piece):
+            found = self._found({*wanted.names}, first, first + self.piece - 1)
+            if first == 1:
+                self._check_numbers(found, wanted)
+            yield self._facts(found, wanted.columns(found.column_names))
+
+    def _check_numbers(self, found: pa.Table, wanted: Wanted) -> None:
+        """Raise SchemaError where a measure is text: it would be read as a number, or fail."""
+        kinds = {f"kind_{place}": f"typeof({sql})" for place, sql in enumerate(wanted.measures)}
+        if not kinds or not found.num_rows:
+            return
+        told = self._facts(found.slice(0, 1), kinds).to_pylist()[0]
+        for sql, kind in zip(wanted.measures, told.values(), strict=True):
+            if kind == "VARCHAR":
+                raise SchemaError(
+                    f"an aggregate runs over {sql!r}, which is text; the kernel aggregates "
+                    "numbers: count its rows, or cast it"
+                )
+
+    def _found(self, names: set[str], first: int, last: int) -> pa.Table:
+        """The columns, windows and look-ups that names stand on, of some rows."""
+        plan = self._program.plan
+        needed = {*ordered_needs(sorted(names), plan.features)}
+        stored = self._connection.table(plan.rows).columns
+        given = [name for name in stored if name == "row_id" or name in needed]
+        rows = f"{plan.rows} WHERE row_id BETWEEN {first} AND {last}"
+        table = self._in_order(given, rows)
+        if parts := self._program.needed_parts(needed):
+            last = first - 1 + table.num_rows
+            found = self._history.answers(parts, needed, first - 1, last)
+            for name, column in zip(found.column_names, found.columns, strict=True):
+                table = table.append_column(name, column)
+        return table
+
+    def _in_order(self, columns: Iterable[str], rows: str) -> pa.Table:
+        """Select columns of rows in order; they mostly lie so, which is seen faster than sorted."""
+        table = self.fetch(select(dict.fromkeys(["row_id", *columns]), rows))
+        numbers = values_of(table["row_id"])
+        if (numbers[1:] > numbers[:-1]).all():
+            return table
+        return table.take(np.argsort(numbers))
+
+    def _facts(self, found: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+        """The columns of these names and expressions, over what was found, and facts over that.
+
+        What was found itself does not go through SQL.
+        """
+        written = {name: sql for name, sql in columns.items() if sql not in found.column_names}
+        table = {name: found[sql] for name, sql in columns.items() if name not in written}
+        if written:
+            words = set[str]().union(*map(names_in, written.values()))
+            facts = self._program.plan.over("found", sorted(words))
+            self._connection.register("found", found)
+            asked = [named(sql, name) for name, sql in written.items()]
+            told = self.fetch(select(asked, f"({facts}) AS layered"))
+            self._connection.unregister("found")
+            table |= dict(zip(told.column_names, told.columns, strict=True))
+        return pa.table(table)
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
+    return column if kind is None else column.cast(kind)
