@@ -52,7 +52,8 @@ class Settings:
 
         STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on
         Windows); a fact of an address comes from the first that has it. STRATA_ENGINE is what
-        builds features, "duckdb" or "spark". Raises ValueError where one of these cannot serve.
+        builds features, "duckdb", "kernel" or "spark". Raises ValueError where one of these cannot
+        serve.
 
         >>> Settings.read({"STRATA_HOME": "/var/strata"}).database_url
         'sqlite:////var/strata/casework.db'

@@ -78,7 +78,7 @@ def test_a_number_that_was_written_is_refused_and_the_files_stay(tmp_path: Path)
     lake = Lake(str(tmp_path / "lake"), "small")
     lake.append("transactions", ROWS, writer="ingest", number=3)
     files = written(tmp_path / "new", ROWS)
-    with pytest.raises(LakeBusyError, match="another process .*; run the command again"):
+    with pytest.raises(LakeBusyError, match=r"another process .*; run the command again"):
         lake.append_files("transactions", files, schema=ROWS.schema, writer="ingest", number=3)
     assert files[0].exists()
     assert lake.count("transactions") == 3
