@@ -36,7 +36,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from pipeline.ingest.ingest import ingest
-from pipeline.lake.tables import Lake, LakeBusyError
+from pipeline.lake.commits import LakeBusyError
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import read_portfolio
 portfolio = read_portfolio(Path(sys.argv[1]))
 while True:

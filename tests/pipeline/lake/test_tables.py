@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.lake.tables import Lake, LakeBusyError
+from pipeline.lake.commits import LakeBusyError
+from pipeline.lake.tables import Lake
 
 
 def ids(*names: str) -> pa.Table:
