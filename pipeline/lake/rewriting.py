@@ -55,7 +55,8 @@ def replaced(old: pa.Table, new: pa.Table, key: str) -> pa.Table:
 
 def fitted(rows: pa.Table, stored: DeltaTable) -> pa.Table:
     """The rows with the types that the table has; a column that it lacks keeps its own."""
-    kinds = {field.name: field for field in in_utc_schema(pa.schema(stored.schema().to_arrow()))}
+    known = in_utc_schema(pa.schema(stored.schema().to_arrow()))
+    kinds = {field.name: field for field in known if field.type != pa.null()}
     fields = [kinds.get(field.name, field) for field in rows.schema]
     return rows.cast(pa.schema([field.with_nullable(True) for field in fields]))
 

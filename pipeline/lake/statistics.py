@@ -83,7 +83,9 @@ class Size:
 
 
 def size_of(uri: str) -> Size:
-    """How large a table is, by its log."""
+    """How large a table is, by its log; nothing where there is none."""
+    if not DeltaTable.is_deltatable(uri):
+        return Size(files=0, bytes=0, compacted_at=None)
     actions = DeltaTable(uri).get_add_actions()
     paths, sizes, times = (
         actions.column(name).to_pylist() for name in ("path", "size_bytes", "modification_time")
