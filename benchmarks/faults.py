@@ -8,8 +8,6 @@ last line is one JSON object.
 
 import argparse
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
@@ -35,7 +34,8 @@ from pipeline.portfolio import Portfolio, read_portfolio
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 FILES, ROWS = 6, 60
-SETTINGS = 'name = "faults"\n[source]\npath = "drop"\nsettle = 0\n'
+HALF = 0.5
+SETTINGS = 'name = "faults"\n[source]\npath = "drop"\nsettle = "0s"\n'
 INGEST = """
 import sys
 from datetime import datetime
@@ -65,10 +65,10 @@ class Disk:
 
     def watch(self, path: Path) -> None:
         """Note what a sync made safe: a file's content, or a folder's names."""
-        names = frozenset(os.listdir(path)) if path.is_dir() else path.read_bytes()
-        self.steps.append((path, names))
+        names = frozenset(one.name for one in path.iterdir()) if path.is_dir() else None
+        self.steps.append((path, path.read_bytes() if names is None else names))
 
-    def rebuild(self, to: Path, steps: int, chance: random.Random) -> None:
+    def rebuild(self, to: Path, steps: int, chance: np.random.Generator) -> None:
         """Lay out what a power cut after so many steps leaves.
 
         Names that were not safe may be there all the same, with nothing in them.
@@ -79,8 +79,9 @@ class Disk:
                 contents[path] = what
             else:
                 names[path] = what
-        late = next((one for one in self.steps[steps:] if not isinstance(one[1], bytes)), None)
-        if late and late[0] in names and chance.random() < 0.5:
+        later = ((path, what) for path, what in self.steps[steps:] if not isinstance(what, bytes))
+        late = next(later, None)
+        if late is not None and late[0] in names and chance.random() < HALF:
             names[late[0]] |= late[1]
         for folder, found in names.items():
             for name in found:
@@ -124,7 +125,7 @@ def state(lake: Lake) -> list[list[str]]:
 
 def power_cuts(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
     """Cut the power at so many moments of several runs; each time the next run goes on."""
-    chance, lost, unequal = random.Random(seed), 0, 0
+    chance, lost, unequal = np.random.default_rng(seed), 0, 0
     portfolio = portfolio_in(folder / "whole")
     lake, disk = Lake(str(folder / "whole" / "lake"), portfolio.name), Disk(folder / "whole")
     reported = list[tuple[int, set[str]]]()
@@ -140,7 +141,7 @@ def power_cuts(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
         WATCHERS.remove(disk.watch)
     whole = state(lake)
     for place in range(count):
-        steps = chance.randrange(len(disk.steps) + 1)
+        steps = int(chance.integers(len(disk.steps) + 1))
         home = folder / f"cut-{place}"
         disk.rebuild(home, steps, chance)
         ours = Lake(str(home / "lake"), portfolio.name)
@@ -163,7 +164,7 @@ def _ids(lake: Lake) -> set[str]:
 
 def kills(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
     """Kill ingest and compaction at random moments; then one run to the end."""
-    chance, unequal, left = random.Random(seed), 0, 0
+    chance, unequal, left = np.random.default_rng(seed), 0, 0
     for place in range(count):
         portfolio = portfolio_in(folder / f"kill-{place}")
         lake = Lake(str(portfolio.file.parent / "lake"), portfolio.name)
@@ -186,8 +187,8 @@ def kills(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
 def _kill(portfolio: Portfolio, what: str, after: float) -> None:
     command = [sys.executable, "-c", INGEST, str(portfolio.file), NOW.isoformat(), what]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+        if process.stdout is not None:
+            process.stdout.readline()
         time.sleep(after)
         process.send_signal(signal.SIGKILL)
 

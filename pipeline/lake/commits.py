@@ -59,23 +59,20 @@ class Change:
     is_compaction: bool = False
 
 
-def commit(
-    uri: str, schema: pa.Schema, change: Callable[[DeltaTable], Change | None]
-) -> DeltaTable | None:
+def commit(uri: str, schema: pa.Schema, change: Callable[[DeltaTable], Change | None]) -> None:
     """Commit the change that `change` makes of the table as it stands; made where there is none.
 
     Columns of the schema that the table lacks are added to it. When this returns, all of it is on
-    the disk; None where nothing was to change. Raises LakeBusyError where somebody else committed,
+    the disk. Raises LakeBusyError where somebody else committed,
     BrokenError or OSError where storage fails.
     """
     with writing(uri) as note:
         try:
             table = _opened(uri, schema)
             wanted = change(table)
-            if wanted is None:
-                return None
-            _add_columns(uri, table, schema)
-            return _commit(uri, table, wanted, note)
+            if wanted is not None:
+                _add_columns(uri, table, schema)
+                _commit(uri, table, wanted, note)
         except CommitFailedError as error:
             raise _not_committed(uri, table, error) from error
 
@@ -151,7 +148,7 @@ def _add_columns(uri: str, table: DeltaTable, schema: pa.Schema) -> None:
         sync_entry(uri, table.version())
 
 
-def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) -> DeltaTable:
+def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) -> None:
     added = []
     for rows in change.rows:
         files = list(data_files(rows, month=change.month, is_compacted=change.is_compaction))
@@ -172,8 +169,7 @@ def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) ->
         ),
         post_commithook_properties=NO_HOOKS,
     )
-    sync_entry(uri, table.version())
-    return table
+    sync_entry(uri, table.version() + 1)  # the table stays as it was read
 
 
 def _note(note: TextIO | None, files: Sequence[DataFile]) -> None:

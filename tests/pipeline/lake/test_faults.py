@@ -1,15 +1,19 @@
 """A lake that is broken is named by the next run, and brought back by repair: nothing is silent."""
 
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import kills, leftovers, power_cuts
 from pipeline.failures import BrokenError, explain
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.repair import check_tables, repair
 from pipeline.lake.tables import Lake
-from tests.ingest_examples import NOW, end_state, portfolio_of, row, take_in
+from tests.ingest_examples import NOW, end_state, portfolio_of, row, take_in, write_rows
 
 LOG = Path("transactions/_delta_log")
 ROWS = [row(f"t{n}", amount=f"{n}", is_fraud=str(n % 2)) for n in range(1, 40)]
@@ -79,3 +83,41 @@ def test_what_is_broken_is_named_and_the_next_run_after_repair_is_complete(
     ingest(portfolio, lake, now=NOW)
     assert end_state(lake) == end_state(whole)
     assert check_tables(lake, is_repaired=False, now=NOW)[1] == []
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Files may have so many bytes: what does not fit fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [0, 500, 3000, 5000, 9000])
+def test_where_the_disk_is_full_a_sentence_says_so_and_the_next_run_is_complete(
+    tmp_path: Path, size: int
+) -> None:
+    whole, _ = take_in(tmp_path / "whole", ROWS)
+    portfolio = portfolio_of(tmp_path / "full")
+    write_rows(portfolio, ROWS)
+    lake = Lake(str(tmp_path / "full" / "lake"), portfolio.name)
+    with room_for(size):
+        try:
+            ingest(portfolio, lake, now=NOW)
+        except Exception as error:
+            failure = explain(error)
+            assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+            assert "; " in failure.sentence
+    ingest(portfolio, lake, now=NOW)
+    assert end_state(lake) == end_state(whole)
+    assert not list(leftovers(lake, tmp_path / "full" / "spill"))
+
+
+def test_kills_and_power_cuts_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    assert kills(tmp_path / "kills", 3) == {"kills": 3, "unequal": 0, "leftovers": 0}
+    assert power_cuts(tmp_path / "cuts", 3) == {"power_cuts": 3, "lost": 0, "unequal": 0}
