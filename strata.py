@@ -397,19 +397,9 @@ def status(portfolio: Path | None, as_json: bool) -> None:
 @click.option("--repair", is_flag=True, help="Bring broken tables back to what is proven.")
 def check(portfolio: Path | None, repair: bool) -> None:
     """Read every file of the lake and compare it with the log; of one portfolio, or of all."""
-    from pipeline.failures import BrokenError
-    from pipeline.lake.repair import check_tables
-    from pipeline.lake.tables import Lake
+    from pipeline.lake.repair import check_lakes
 
-    workspace = open_workspace(portfolio)
-    names = [workspace.portfolio.name] if portfolio else workspace.portfolios
-    lakes = [Lake(workspace.settings.lake_url, name) for name in names]
-    checked = [check_tables(lake, is_repaired=repair, now=now()) for lake in lakes]
-    for lines, _ in checked:
-        click.echo("\n".join(lines))
-    if faults := [fault for _, found in checked for fault in found]:
-        more = f"; {len(faults) - 1} more faults stand above" if len(faults) > 1 else ""
-        raise BrokenError(f"{faults[0].sentence}{more}")
+    check_lakes(open_workspace(portfolio).lakes, is_repaired=repair, now=now(), tell=click.echo)
 
 
 @cli.group()

@@ -36,8 +36,7 @@ from pipeline.ingest.replay import (
     still_failing,
 )
 from pipeline.ingest.run import WRITER, Run
-from pipeline.lake.checking import require_whole
-from pipeline.lake.compaction import maintain
+from pipeline.lake.compaction import looked_after
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
@@ -90,11 +89,10 @@ def ingest(
     that were taken are read again, as corrections; with `accept` a file that would be stopped is
     taken as it is; a `dry_run` only says what would come of it. Raises PortfolioError when the
     source cannot be read or a file is stopped, SchemaError when it lacks a column, LakeBusyError
-    when another process is writing, BrokenError when a table is broken; the other files of a folder
-    are taken all the same.
+    when another process is writing, BrokenError when a table is; the other files are taken all the
+    same.
     """
-    require_whole(lake.folder)
-    with spill_folder(spill) as folder:
+    with looked_after(lake, is_dry=dry_run), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,
@@ -107,8 +105,6 @@ def ingest(
         )
         total, refused = _take_all(_parts(run, again=again), portfolio, progress)
         labels, not_taken = _take_labels(run, again=again)
-    if not dry_run:
-        maintain(lake)
     return _told(total + Ingested(label_files=labels), [*refused, *not_taken])
 
 
@@ -126,7 +122,7 @@ def replay(
     What is taken leaves quarantine; what fails again stays, with its new reason. Raises as `ingest`
     does, and PortfolioError where a reason means nothing.
     """
-    with spill_folder(spill) as folder:
+    with looked_after(lake), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,

@@ -5,12 +5,14 @@ the table stays for two days.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from pipeline.lake.checking import require_whole
 from pipeline.lake.commits import NO_HOOKS, Change, commit, sync_entry, writing
 from pipeline.lake.data_files import dataset_of
 from pipeline.lake.durability import LOCK, LOG, is_remote, sync
@@ -19,8 +21,20 @@ from pipeline.lake.tables import MONTH_OF, Lake, TableName
 
 SMALL_BYTES = 16_000_000
 MAX_SMALL = 50  # files that compaction would save
-MAX_ENTRIES = 100  # log entries since the last checkpoint: each is read by each reader
+MAX_ENTRIES = 20  # log entries since the last checkpoint: each is read by each reader
 KEPT_HOURS = 48  # a file that left the table: no reader takes longer
+
+
+@contextmanager
+def looked_after(lake: Lake, *, is_dry: bool = False) -> Iterator[None]:
+    """Refuse to begin with a broken table, and maintain the tables when the work is done.
+
+    Raises BrokenError with the way back. A run that `is_dry` writes nothing.
+    """
+    require_whole(lake.folder)
+    yield
+    if not is_dry:
+        maintain(lake)
 
 
 def maintain(lake: Lake) -> None:

@@ -4,7 +4,7 @@ Nothing is deleted: what is taken out of a table lies in `_set_aside` beside it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from pipeline.failures import BrokenError
 from pipeline.lake.checking import (
     CHECKPOINT,
     Fault,
@@ -209,6 +210,20 @@ def _forget(lake: Lake, lost: Lost) -> list[str]:
         if noted.num_rows:
             lake.remove(table, "delivery", noted["delivery"].combine_chunks())
     return sorted(names)
+
+
+def check_lakes(
+    lakes: Sequence[Lake], *, is_repaired: bool, now: datetime, tell: Callable[[str], None]
+) -> None:
+    """Tell of each table whether it is whole. Raises BrokenError where one is not."""
+    faults = list[Fault]()
+    for lake in lakes:
+        lines, found = check_tables(lake, is_repaired=is_repaired, now=now)
+        tell("\n".join(lines))
+        faults += found
+    if faults:
+        more = f"; {len(faults) - 1} more faults stand above" if len(faults) > 1 else ""
+        raise BrokenError(f"{faults[0].sentence}{more}")
 
 
 def check_tables(lake: Lake, *, is_repaired: bool, now: datetime) -> tuple[list[str], list[Fault]]:
