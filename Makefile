@@ -11,7 +11,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-anno
 	--custom-compile-command "make lock" $(UPGRADE)
 SHARED ?= ../shared
 
-.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled dashboard lock clean
+.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled bench-runs bench-faults dashboard lock clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -49,6 +49,12 @@ bench-start: $(VENV)/ready  ## how fast a command answers, how large an installa
 
 bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds without labels
 	$(BIN)/python -m benchmarks.unlabelled
+
+bench-runs: $(VENV)/ready  ## what a small commit costs after thousands of them
+	$(BIN)/python -m benchmarks.runs
+
+bench-faults: $(VENV)/ready  ## kills and power cuts at random moments
+	$(BIN)/python -m benchmarks.faults
 
 docs: $(VENV)/ready  ## the pages of features and of the portfolio, and the picture of a window, from the code
 	$(BIN)/python -m features.docs.page > docs/features.md

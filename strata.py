@@ -392,6 +392,16 @@ def status(portfolio: Path | None, as_json: bool) -> None:
         click.echo(f"nothing in {lake} yet; start with strata demo or strata ingest PORTFOLIO")
 
 
+@cli.command()
+@click.argument("portfolio", type=click.Path(path_type=Path), required=False)
+@click.option("--repair", is_flag=True, help="Bring broken tables back to what is proven.")
+def check(portfolio: Path | None, repair: bool) -> None:
+    """Read every file of the lake and compare it with the log; of one portfolio, or of all."""
+    from pipeline.lake.repair import check_lakes
+
+    check_lakes(open_workspace(portfolio).lakes, is_repaired=repair, now=now(), tell=click.echo)
+
+
 @cli.group()
 def user() -> None:
     """People who may sign in to the review desk."""

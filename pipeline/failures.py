@@ -69,6 +69,8 @@ def explain(error: BaseException) -> Failure:
         sentence = _line(error)
     elif isinstance(error, OSError):
         sentence = _storage(error)
+    elif _is_broken_file(error):
+        sentence = f"a file cannot be read ({_line(error)[:200]}); strata check says which"
     elif (service := _service(error)) and not isinstance(error, ValueError):
         remedy = "check that it is there and can be reached, then run the command again"
         sentence = f"{service} failed ({_line(error)}); {remedy}"
@@ -96,6 +98,14 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_lock(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+def _is_broken_file(error: BaseException) -> bool:
+    """Whether a Parquet file is not what it was written as, in the words of who read it."""
+    is_readers = _package(error) in {"pyarrow", "duckdb", "_duckdb"}
+    return (
+        is_readers and re.search(r"(?i)parquet|corrupt|crc|thrift|snappy", str(error)) is not None
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -6,8 +6,10 @@ Everything is read from the tables alone: Delta's log, the casework database, th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from pipeline.lake.checking import require_whole, tables_in
 from pipeline.lake.statistics import (
     count_present,
     count_rows,
@@ -16,6 +18,7 @@ from pipeline.lake.statistics import (
     earliest,
     latest,
     rows_of,
+    size_of,
 )
 from pipeline.registry.model_version import Version, model_name
 from pipeline.workspace import Workspace
@@ -42,6 +45,14 @@ class LastScore(TypedDict):
     until: str
 
 
+class TableStatus(TypedDict):
+    """How large a table is, and when its small files were last put together."""
+
+    files: int
+    bytes: int
+    last_compaction: str | None
+
+
 class Status(TypedDict):
     """One portfolio at a glance."""
 
@@ -57,6 +68,7 @@ class Status(TypedDict):
     champion: VersionStatus | None
     challenger: VersionStatus | None
     last_score: LastScore | None
+    tables: dict[str, TableStatus]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +81,12 @@ class Overdue:
 
 
 def status(portfolio: str, workspace: Workspace) -> Status:
-    """Count what the portfolio has; what it has not is 0 or None."""
+    """Count what the portfolio has; what it has not is 0 or None.
+
+    Raises BrokenError where a table is broken.
+    """
     folder = _tables(portfolio, workspace)
+    require_whole(folder)
     alerts, holds = _cases(portfolio, workspace)
     held = f"{folder}/quarantine"
     return Status(
@@ -86,7 +102,14 @@ def status(portfolio: str, workspace: Workspace) -> Status:
         champion=_version(portfolio, workspace.registry.version(portfolio, "champion")),
         challenger=_version(portfolio, workspace.registry.version(portfolio, "challenger")),
         last_score=_last_score(folder),
+        tables={Path(uri).name: _size(uri) for uri in tables_in(folder)},
     )
+
+
+def _size(uri: str) -> TableStatus:
+    size = size_of(uri)
+    last = size.compacted_at.isoformat() if size.compacted_at else None
+    return TableStatus(files=size.files, bytes=size.bytes, last_compaction=last)
 
 
 def _feed(folder: str) -> list[str]:
@@ -173,7 +196,15 @@ def _there(found: Status) -> list[str]:
         f"  scored     {found['scored']:,}{at}",
         f"  alerts     {states}, {alerts['decided']:,} decided; active holds: {found['holds']:,}",
         f"  champion   {_named(found['champion'])}; challenger: {_named(found['challenger'])}",
+        *(_lake_line(name, table) for name, table in found["tables"].items()),
     ]
+
+
+def _lake_line(name: str, table: TableStatus) -> str:
+    at = table["last_compaction"]
+    last = f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M} UTC" if at else "never"
+    size = f"{table['files']:,} files, {table['bytes'] / 1e6:,.1f} MB"
+    return f"  lake       {name}: {size}; last compaction: {last}"
 
 
 def _named(version: VersionStatus | None) -> str:

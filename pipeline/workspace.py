@@ -71,6 +71,14 @@ class Workspace:
         return sorted(path.name for path in paths if path.is_dir())
 
     @property
+    def lakes(self) -> "list[Lake]":
+        """The tables of the portfolio that is named, or of each in a lake on this machine."""
+        from pipeline.lake.tables import Lake
+
+        names = [self.portfolio.name] if self.file else self.portfolios
+        return [Lake(self.settings.lake_url, name) for name in names]
+
+    @property
     def has_casework(self) -> bool:
         """Whether there is a casework database; one on a server is thought to be there."""
         url = self.settings.database_url

@@ -1,7 +1,7 @@
 """What the lake gets of a checked delivery: new rows, and corrections in the place of others."""
 
+from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -12,7 +12,7 @@ from pipeline.ingest.corrections import corrected_rows, keep_versions
 from pipeline.ingest.labels import came_by_feed
 from pipeline.ingest.run import WRITER, Run
 from pipeline.portfolio import Portfolio
-from pipeline.sources.delivery import Delivery, count_of, literal, quoted, rows_folder
+from pipeline.sources.delivery import Delivery, count_of, literal, quoted
 
 
 def append_new(delivery: Delivery, checked: Checked, number: int, first: int, run: Run) -> int:
@@ -22,16 +22,16 @@ def append_new(delivery: Delivery, checked: Checked, number: int, first: int, ru
     names = [name for name in checked.facts if name != "known_at"]
     schema = _schema(names, run.portfolio)
     columns = ", ".join(quoted(name) for name in names)
-    rows = (
+    query = (
         f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
-        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery, "
-        f"place FROM checked g{_only_new(delivery, checked)})"
+        f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
+        f"FROM checked g{_only_new(delivery, checked)})"
     )
-    query = f"SELECT {', '.join(map(quoted, schema.names))} FROM ({rows})"
-    files = _write(delivery.connection, query, run)
-    if not files:
+    connection = delivery.connection
+    if not count_of(connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'"):
         return 0
-    run.lake.append_files("transactions", files, schema=schema, writer=WRITER, number=first)
+    parts = _in_parts(connection.sql(query), schema, run.batch_rows)
+    run.lake.append_parts("transactions", parts, schema=schema, writer=WRITER, number=first)
     return 1
 
 
@@ -49,23 +49,20 @@ def _only_new(delivery: Delivery, checked: Checked) -> str:
     return " JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY place"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, query: str, run: Run) -> list[Path]:
-    """Write the rows in their order, a file for so many places of the delivery."""
-    folder = rows_folder(run.spill)
-    folder.mkdir(exist_ok=True)
-    places = count_of(connection, "SELECT coalesce(max(place) + 1, 0) FROM checked")
-    files = []
-    for start in range(0, places, run.batch_rows):
-        file = folder / f"{start}.parquet"
-        part = f"{query} WHERE place >= {start} AND place < {start + run.batch_rows}"
-        to = f"COPY ({part}) TO {literal(str(file))} {AS_PARQUET}"
-        if count_of(connection, to):
-            files.append(file)
-    return files
+def _in_parts(rows: duckdb.DuckDBPyRelation, schema: pa.Schema, size: int) -> Iterator[pa.Table]:
+    """The rows in tables of so many; the last one has what is left."""
+    batches, count = list[pa.RecordBatch](), 0
+    for batch in rows.to_arrow_reader(size):
+        batches.append(batch)
+        count += batch.num_rows
+        while count >= size:
+            table = pa.Table.from_batches(batches)
+            yield table.slice(0, size).select(schema.names).cast(schema)
+            batches, count = table.slice(size).to_batches(), count - size
+    if count:
+        yield pa.Table.from_batches(batches).select(schema.names).cast(schema)
 
 
-# a column of more values than this is written as it stands: a dictionary would only cost time
-AS_PARQUET = "(FORMAT parquet, DICTIONARY_SIZE_LIMIT 1000)"
 ADDED = ("known_at", "as_of", "row_digest")
 MICROSECOND = timedelta(microseconds=1)
 

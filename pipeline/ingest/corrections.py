@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 
-from pipeline.lake.tables import Lake, in_utc
+from pipeline.lake.rewriting import in_utc
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.sources.delivery import count_of, first_row, quoted
 from pipeline.sources.files import Taken

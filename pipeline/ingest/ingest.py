@@ -36,6 +36,7 @@ from pipeline.ingest.replay import (
     still_failing,
 )
 from pipeline.ingest.run import WRITER, Run
+from pipeline.lake.compaction import looked_after
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.progress import SILENT, Progress
@@ -88,9 +89,10 @@ def ingest(
     that were taken are read again, as corrections; with `accept` a file that would be stopped is
     taken as it is; a `dry_run` only says what would come of it. Raises PortfolioError when the
     source cannot be read or a file is stopped, SchemaError when it lacks a column, LakeBusyError
-    when another process is writing; the other files of a folder are taken all the same.
+    when another process is writing, BrokenError when a table is; the other files are taken all the
+    same.
     """
-    with spill_folder(spill) as folder:
+    with looked_after(lake, is_dry=dry_run), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,
@@ -120,7 +122,7 @@ def replay(
     What is taken leaves quarantine; what fails again stays, with its new reason. Raises as `ingest`
     does, and PortfolioError where a reason means nothing.
     """
-    with spill_folder(spill) as folder:
+    with looked_after(lake), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,

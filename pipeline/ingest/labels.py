@@ -25,6 +25,11 @@ OFFERED = """
     LEFT JOIN stored s ON s.transaction_id = g.transaction_id
     WHERE g.is_fraud IS NOT NULL
 """
+# a transaction that came before, or twice, or whose word the ledger has while the lake lost it
+HAS_WORDS = """
+    SELECT count(*) FROM ((SELECT 1 FROM outcome WHERE outcome <> 'new' LIMIT 1)
+        UNION ALL (SELECT 1 FROM ledger JOIN checked USING (transaction_id) LIMIT 1))
+"""
 FIRST_WORDS = """
     SELECT transaction_id, is_fraud, coalesce({stated}, {matured}) AS known_at, 'source' AS source
     FROM checked g WHERE faults IS NULL AND is_fraud IS NOT NULL ORDER BY place
@@ -92,10 +97,11 @@ def keep_labels(
     back twice must state the times: without them the third word reads like the first.
     """
     stated = "g.label_known_at" if has_times else "NULL::TIMESTAMPTZ"
-    number = lake.next_number("labels", writer)
-    if count_of(connection, "SELECT count(*) FROM outcome WHERE outcome <> 'new'"):
-        words = _new_words(connection, lake, stated, matured, now=now, delivery=delivery)
-    else:  # of a transaction that is new, and comes once, the ledger has no word of the source yet
+    number, ledger = lake.next_number("labels", writer), lake.dataset("labels")
+    connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
+    if count_of(connection, HAS_WORDS):
+        words = _new_words(connection, stated, matured, now=now, delivery=delivery)
+    else:
         words = connection.sql(FIRST_WORDS.format(stated=stated, matured=matured)).to_arrow_table()
     if words.num_rows:
         lake.append("labels", words.cast(LABELS), writer=writer, number=number)
@@ -104,7 +110,6 @@ def keep_labels(
 
 def _new_words(
     connection: duckdb.DuckDBPyConnection,
-    lake: Lake,
     stated: str,
     matured: str,
     *,
@@ -122,6 +127,4 @@ def _new_words(
             is_of_this_delivery=own,
         )
     )
-    ledger = lake.dataset("labels")
-    connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
     return connection.sql(NEW_WORDS.format(now=moment)).to_arrow_table()

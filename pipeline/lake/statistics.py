@@ -1,10 +1,13 @@
 """What a table holds in numbers, without pyarrow: from Delta's log, else by Delta's own engine."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
+
+from pipeline.lake.durability import COMPACTED
 
 
 def count_rows(uri: str) -> int:
@@ -68,3 +71,29 @@ def _ask(uri: str, what: str, *, where: str = "true") -> Any:
     asked = QueryBuilder().register("rows", DeltaTable(uri))
     query = f"SELECT {what} AS answer FROM rows WHERE {where}"  # noqa: S608 - no value of a user's
     return asked.execute(query).read_all().column("answer")[0].as_py()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Files and bytes of a table, and when its small files were last put together."""
+
+    files: int
+    bytes: int
+    compacted_at: datetime | None
+
+
+def size_of(uri: str) -> Size:
+    """How large a table is, by its log; nothing where there is none."""
+    if not DeltaTable.is_deltatable(uri):
+        return Size(files=0, bytes=0, compacted_at=None)
+    actions = DeltaTable(uri).get_add_actions()
+    paths, sizes, times = (
+        actions.column(name).to_pylist() for name in ("path", "size_bytes", "modification_time")
+    )
+    compacted = [
+        time
+        for path, time in zip(paths, times, strict=True)
+        if f"/{path}".rpartition("/")[2].startswith(f"{COMPACTED}-")
+    ]
+    last = datetime.fromtimestamp(max(compacted) / 1000, UTC) if compacted else None
+    return Size(files=len(paths), bytes=sum(sizes), compacted_at=last)

@@ -3,20 +3,20 @@
 Each portfolio has its own folder of tables: transactions, quarantine, labels, scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable
 
 from features.engines.protocol import Source
-from pipeline.failures import BusyError
-from pipeline.lake.parquet_files import added_file, moved
+from pipeline.lake.commits import Change, busy, commit
+from pipeline.lake.data_files import dataset_of
+from pipeline.lake.durability import is_remote
+from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
 from pipeline.lake.statistics import count_rows
 
 TableName = Literal[
@@ -29,13 +29,13 @@ TableName = Literal[
     "deliveries",
     "label_deliveries",
 ]
-
-
-class LakeBusyError(BusyError):
-    """Somebody else wrote to the table in the meantime.
-
-    Nothing was written, and the work can be done again.
-    """
+# the time column by whose month a table's files lie apart
+MONTH_OF: dict[TableName, str] = {
+    "transactions": "as_of",
+    "versions": "as_of",
+    "labels": "known_at",
+    "scores": "as_of",
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,14 @@ class Lake:
     url: str
     portfolio: str
 
+    @property
+    def folder(self) -> str:
+        """Where the portfolio's tables lie."""
+        return f"{self.url.rstrip('/')}/{self.portfolio}"
+
     def uri(self, table: TableName) -> str:
         """Where a table lies."""
-        return f"{self.url.rstrip('/')}/{self.portfolio}/{table}"
+        return f"{self.folder}/{table}"
 
     def exists(self, table: TableName) -> bool:
         """Whether anything was ever written to the table."""
@@ -72,14 +77,14 @@ class Lake:
         """Return the table's rows (as of a version), or None when there is no such table."""
         if not self.exists(table):
             return None
-        dataset = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset()
+        dataset = self._files(table, version)
         return in_utc(
             dataset.to_table(columns=list(columns) if columns is not None else None, filter=where)
         )
 
     def dataset(self, table: TableName) -> ds.Dataset | None:
         """The table's rows, unread; None where there is no such table."""
-        return DeltaTable(self.uri(table)).to_pyarrow_dataset() if self.exists(table) else None
+        return self._files(table) if self.exists(table) else None
 
     def bounds(
         self, table: TableName, column: str, *, version: int | None = None
@@ -90,7 +95,7 @@ class Lake:
         """
         if not self.exists(table):
             return None
-        files = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset().get_fragments()
+        files = self._files(table, version).get_fragments()
         found = [group.statistics[column] for file in files for group in file.row_groups]
         if not found:
             return None
@@ -103,7 +108,7 @@ class Lake:
 
         None where there is no value. As of `bounds`, no row is read.
         """
-        files = DeltaTable(self.uri(table), version=version).to_pyarrow_dataset().get_fragments()
+        files = self._files(table, version).get_fragments()
         groups = [
             (group.statistics or {}).get(column) for file in files for group in file.row_groups
         ]
@@ -121,8 +126,8 @@ class Lake:
 
         Local files, or a data set in an object store.
         """
-        stored = DeltaTable(self.uri(table), version=version)
-        return stored.to_pyarrow_dataset() if self._is_remote() else stored.file_uris()
+        stored = self._stored(table, version)
+        return self._files(table, version) if is_remote(self.url) else stored.file_uris()
 
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""
@@ -140,66 +145,27 @@ class Lake:
 
         Of two processes that append with the same writer and number one fails with LakeBusyError,
         so what was checked against the table since the number was taken still holds after the
-        append.
+        append. When this returns, the rows are on the disk.
         """
-        if not self._is_remote():
-            Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
-        rows = in_utc(rows)
-        try:
-            stored, carried = self._begun(table, rows.schema, writer=writer, number=number)
-            write_deltalake(
-                stored, rows, mode="append", schema_mode="merge", commit_properties=carried
-            )
-        except CommitFailedError as error:
-            raise self._busy(table) from error
+        self.append_parts(table, [rows], schema=rows.schema, writer=writer, number=number)
 
-    def append_files(
+    def append_parts(
         self,
         table: TableName,
-        files: Sequence[Path],
+        parts: Iterable[pa.Table],
         *,
         schema: pa.Schema,
         writer: str,
         number: int,
     ) -> None:
-        """Append the rows of Parquet files, as `append` does; in a local lake the files are moved.
+        """Append tables of the schema in one commit, as `append` does, each of them as it comes."""
 
-        The files are written again where they cannot be moved: for an object store, and for a table
-        that gets a new column.
-        """
-        if not self._is_remote():
-            Path(self.uri(table)).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            stored, carried = self._begun(table, schema, writer=writer, number=number)
-            had = {field.name for field in stored.schema().fields}
-            if self._is_remote() or not had.issuperset(schema.names):
-                reader = ds.dataset(list(map(str, files)), schema=schema).scanner().to_reader()
-                write_deltalake(
-                    stored, reader, mode="append", schema_mode="merge", commit_properties=carried
-                )
-                return
-            added = [added_file(moved(file, Path(self.uri(table)))) for file in files]
-            stored.create_write_transaction(
-                added, "append", stored.schema(), commit_properties=carried
-            )
-        except CommitFailedError as error:
-            raise self._busy(table) from error
+        def add(stored: DeltaTable) -> Change:
+            self._check_number(stored, writer, number)
+            rows = (fitted(in_utc(part), stored) for part in parts)
+            return Change(rows=rows, month=MONTH_OF.get(table), transaction=(writer, number))
 
-    def _begun(
-        self, table: TableName, schema: pa.Schema, *, writer: str, number: int
-    ) -> tuple[DeltaTable, CommitProperties]:
-        """The table, made where there is none, and what its next commit carries.
-
-        What is committed so is written to the version just read and never retried on a newer one,
-        where the number may be taken.
-        """
-        if not self.exists(table):
-            DeltaTable.create(self.uri(table), schema, mode="ignore")
-        stored = DeltaTable(self.uri(table))
-        if _last_number(stored, writer) >= number:
-            raise self._busy(table)
-        transactions = [Transaction(writer, number)]
-        return stored, CommitProperties(app_transactions=transactions, max_commit_retries=0)
+        commit(self.uri(table), in_utc_schema(schema), add)
 
     def replace(
         self, table: TableName, rows: pa.Table, *, key: str, writer: str, number: int
@@ -208,61 +174,52 @@ class Lake:
 
         A column that the table has not is added to it. Raises LakeBusyError as `append` does.
         """
-        try:
-            stored = DeltaTable(self.uri(table))
-            if _last_number(stored, writer) >= number:
-                raise self._busy(table)
-            carried = CommitProperties(
-                app_transactions=[Transaction(writer, number)], max_commit_retries=0
+        rows = in_utc(rows)
+
+        def exchange(stored: DeltaTable) -> Change:
+            self._check_number(stored, writer, number)
+            return rewritten(
+                self.uri(table),
+                stored,
+                key,
+                rows[key].combine_chunks(),
+                lambda old: replaced(old, rows, key),
+                month=MONTH_OF.get(table),
+                transaction=(writer, number),
             )
-            merge = stored.merge(
-                in_utc(rows),
-                f"stored.{key} = new.{key}",
-                source_alias="new",
-                target_alias="stored",
-                merge_schema=True,
-                commit_properties=carried,
-            )
-            merge.when_matched_update_all().execute()
-        except CommitFailedError as error:
-            raise self._busy(table) from error
+
+        commit(self.uri(table), rows.schema, exchange)
 
     def remove(self, table: TableName, column: str, values: pa.Array) -> None:
         """Remove the rows whose column has one of the values.
 
         Raises LakeBusyError when another process is in the way.
         """
-        try:
-            merge = DeltaTable(self.uri(table)).merge(
-                pa.table({column: values.unique()}),
-                f"stored.{column} = gone.{column}",
-                source_alias="gone",
-                target_alias="stored",
+
+        def drop(stored: DeltaTable) -> Change | None:
+            change = rewritten(
+                self.uri(table),
+                stored,
+                column,
+                values,
+                lambda old: old.filter(pc.invert(pc.is_in(old[column], value_set=values))),
+                month=MONTH_OF.get(table),
             )
-            merge.when_matched_delete().execute()
-        except CommitFailedError as error:
-            raise self._busy(table) from error
+            return change if change.gone else None
 
-    def _is_remote(self) -> bool:
-        return self.url.startswith(("s3:", "gs:", "az:", "abfss:", "http"))
+        commit(self.uri(table), pa.schema([]), drop)
 
-    def _busy(self, table: TableName) -> LakeBusyError:
-        changed = f"{self.uri(table)} was written to by another process at the same time"
-        return LakeBusyError(f"{changed}; run the command again")
+    def _stored(self, table: TableName, version: int | None = None) -> DeltaTable:
+        return DeltaTable(self.uri(table), version=version)
+
+    def _files(self, table: TableName, version: int | None = None) -> ds.FileSystemDataset:
+        return dataset_of(self.uri(table), self._stored(table, version))
+
+    def _check_number(self, stored: DeltaTable, writer: str, number: int) -> None:
+        if _last_number(stored, writer) >= number:
+            raise busy(stored.table_uri)
 
 
 def _last_number(table: DeltaTable, writer: str) -> int:
     found = table.transaction_version(writer)
     return -1 if found is None else found
-
-
-def in_utc(table: pa.Table) -> pa.Table:
-    """Give time columns their zone and text its plain type back, however Delta stored them."""
-    return table.cast(pa.schema([(field.name, _plain(field.type)) for field in table.schema]))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_timestamp(kind):
-        return pa.timestamp("us", tz="UTC")
-    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return pa.string() if is_text else kind

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
+from pipeline.lake.checking import require_whole
+from pipeline.lake.compaction import maintain
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
@@ -59,8 +61,10 @@ def score(
 
     Scoring starts at the moment the first champion was trained as of: what came before was decided
     without it. Raises BundleError when the champion was trained on other features than this code
-    builds, LakeBusyError when another process scores at the same time.
+    builds, LakeBusyError when another process scores at the same time, BrokenError when a table of
+    the lake is broken.
     """
+    require_whole(lake.folder)
     # taken before the scores are read: one appended since then makes our append fail
     batch = lake.next_number("scores", WRITER)
     stored = lake.read("scores", columns=NO_SCORES.column_names)
@@ -99,6 +103,7 @@ def score(
             build_config=build_config,
             now=now,
         )
+    maintain(lake)
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 

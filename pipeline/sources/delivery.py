@@ -92,15 +92,9 @@ def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET temp_directory = {literal(str(spill / 'temp'))}")
         connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"SET allowed_directories = [{literal(str(rows_folder(spill)))}]")
         # it would join each list of words with all values, also of what is never looked at
         connection.execute("SET disabled_optimizers = 'in_clause'")
         yield connection
-
-
-def rows_folder(spill: Path) -> Path:
-    """Where rows are written on their way into the lake: a shut connection reaches it, too."""
-    return spill / "rows"
 
 
 def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:

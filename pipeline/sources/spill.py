@@ -5,6 +5,7 @@ lives is told by the lock that the run holds.
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,23 +22,38 @@ def spill_folder(parent: Path | None) -> Iterator[Path]:
     new = [] if parent is None else [one for one in (parent, *parent.parents) if not one.exists()]
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        remove_stale(parent)
     try:
-        with TemporaryDirectory(dir=parent, prefix=PREFIX) as made:  # mode 0700
-            folder = Path(made)
-            with (folder / f"{LOCK}.new").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                Path(lock.name).replace(folder / LOCK)  # it is held before it is seen
-                yield folder
+        with _alone(parent):
+            if parent is not None:
+                remove_stale(parent)
+            made = TemporaryDirectory(dir=parent, prefix=PREFIX)  # mode 0700
+            lock = (Path(made.name) / LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with made, lock:
+            yield Path(made.name)
     finally:
         _remove_empty(new)
+
+
+@contextmanager
+def _alone(parent: Path | None) -> Iterator[None]:
+    """Let nobody look into the parent meanwhile: a folder there is locked, or left behind."""
+    if parent is None:
+        yield
+        return
+    descriptor = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_stale(parent: Path) -> None:
     """Remove folders whose runs were killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         lock = folder / LOCK
-        if lock.is_file() and not _is_held(lock):
+        if not (lock.is_file() and _is_held(lock)):
             shutil.rmtree(folder, ignore_errors=True)
 
 

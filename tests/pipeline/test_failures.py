@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline.casework import open_casework
 from pipeline.failures import BrokenError, explain, write_details
-from pipeline.lake.tables import LakeBusyError
+from pipeline.lake.commits import LakeBusyError
 
 LOCKED = sqlite3.OperationalError("database is locked")
 

@@ -105,7 +105,7 @@ def test_what_a_killed_run_held_is_told_by_the_next(
     """The run ends after its row is held and before its good row is taken."""
     rows = [row("t1", amount="x"), row("t2")]
     with monkeypatch.context() as patch:
-        append, appended = Lake.append, []
+        append, appended = Lake.append_parts, []
 
         def once(*args: object, **options: object) -> None:
             if appended:
@@ -113,8 +113,7 @@ def test_what_a_killed_run_held_is_told_by_the_next(
             append(*args, **options)  # type: ignore[arg-type]
             appended.append(args[1])
 
-        patch.setattr(Lake, "append", once)
-        patch.setattr(Lake, "append_files", once)
+        patch.setattr(Lake, "append_parts", once)
         with pytest.raises(InterruptedError):
             take_in(tmp_path, rows)
     assert appended == ["quarantine"]

@@ -1,5 +1,6 @@
 """A number is written once, a table that is not there is empty, and a version stays as it was."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,7 +8,8 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.lake.tables import Lake, LakeBusyError
+from pipeline.lake.commits import LakeBusyError
+from pipeline.lake.tables import Lake
 
 
 def ids(*names: str) -> pa.Table:
@@ -52,6 +54,20 @@ def test_a_version_is_read_as_it_was_with_its_columns_and_condition(tmp_path: Pa
     assert lake.read(
         "labels", columns=["is_fraud"], where=pc.field("transaction_id") == "a"
     ) == pa.table({"is_fraud": pa.nulls(1, pa.bool_())})
+
+
+def test_parts_come_in_one_commit_each_month_in_files_of_its_own(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    days = [datetime(2025, month, 28, 23, 59, tzinfo=UTC) for month in (1, 2, 1)]
+    rows = ids("a", "b", "c").append_column("as_of", pa.array(days, pa.timestamp("us", "UTC")))
+    parts = [rows.slice(0, 2), rows.slice(2)]
+    lake.append_parts("scores", parts, schema=rows.schema, writer="score", number=0)
+    assert lake.version("scores") == 1
+    folders = sorted(Path(one).parent.name for one in DeltaTable(lake.uri("scores")).file_uris())
+    assert folders == ["2025-01", "2025-01", "2025-02"]
+    stored = lake.read("scores")
+    assert stored is not None
+    assert stored.sort_by("transaction_id") == rows
 
 
 def test_removing_leaves_all_other_rows(tmp_path: Path) -> None:

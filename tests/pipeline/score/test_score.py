@@ -18,8 +18,9 @@ from features.encoder import GroupCode
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explanation.reasons import in_words
 from pipeline.flagged import FlaggedTransaction
+from pipeline.lake.commits import LakeBusyError
 from pipeline.lake.snapshot import NoDataError, read_snapshot
-from pipeline.lake.tables import Lake, LakeBusyError
+from pipeline.lake.tables import Lake
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork

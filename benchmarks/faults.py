@@ -1,0 +1,235 @@
+"""Kills and power cuts at random moments: nothing that was reported is lost, nothing stays behind.
+
+    python -m benchmarks.faults --kills 50 --power-cuts 50
+
+A power cut leaves of each file what was synced of it, and of each folder the names it had then. The
+last line is one JSON object.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from pipeline.failures import BrokenError
+from pipeline.ingest.ingest import ingest
+from pipeline.lake.checking import require_whole, tables_in
+from pipeline.lake.compaction import compact
+from pipeline.lake.durability import LOCK, LOG, WATCHERS
+from pipeline.lake.repair import repair
+from pipeline.lake.tables import MONTH_OF, Lake
+from pipeline.portfolio import Portfolio, read_portfolio
+
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+FILES, ROWS = 6, 60
+HALF = 0.5
+SETTINGS = 'name = "faults"\n[source]\npath = "drop"\nsettle = "0s"\n'
+INGEST = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from pipeline.ingest.ingest import ingest
+from pipeline.lake.compaction import compact
+from pipeline.lake.tables import Lake
+from pipeline.portfolio import read_portfolio
+file, now = Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2])
+portfolio = read_portfolio(file)
+lake = Lake(str(file.parent / "lake"), portfolio.name)
+print("ready", flush=True)
+if sys.argv[3] == "ingest":
+    ingest(portfolio, lake, now=now, batch_rows=20, spill=file.parent / "spill")
+else:
+    compact(lake.uri("transactions"), "as_of")
+print("done", flush=True)
+"""
+
+
+@dataclass
+class Disk:
+    """What is on the disk for good, and each step of how it came to be."""
+
+    root: Path
+    steps: list[tuple[Path, bytes | frozenset[str]]] = field(default_factory=list)
+
+    def watch(self, path: Path) -> None:
+        """Note what a sync made safe: a file's content, or a folder's names."""
+        names = frozenset(one.name for one in path.iterdir()) if path.is_dir() else None
+        self.steps.append((path, path.read_bytes() if names is None else names))
+
+    def rebuild(self, to: Path, steps: int, chance: np.random.Generator) -> None:
+        """Lay out what a power cut after so many steps leaves.
+
+        Names that were not safe may be there all the same, with nothing in them.
+        """
+        contents, names = dict[Path, bytes](), dict[Path, frozenset[str]]()
+        for path, what in self.steps[:steps]:
+            if isinstance(what, bytes):
+                contents[path] = what
+            else:
+                names[path] = what
+        later = ((path, what) for path, what in self.steps[steps:] if not isinstance(what, bytes))
+        late = next(later, None)
+        if late is not None and late[0] in names and chance.random() < HALF:
+            names[late[0]] |= late[1]
+        for folder, found in names.items():
+            for name in found:
+                file = folder / name
+                if not file.is_dir() and name != LOCK:
+                    copy = to / file.relative_to(self.root)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(contents.get(file, b""))
+
+
+def portfolio_in(folder: Path) -> Portfolio:
+    """A portfolio whose source is a folder of files."""
+    (folder / "drop").mkdir(parents=True)
+    (folder / "portfolio.toml").write_text(SETTINGS, encoding="utf-8")
+    return read_portfolio(folder / "portfolio.toml")
+
+
+def deliver(portfolio: Portfolio, number: int) -> set[str]:
+    """Put a file of rows into the source; returns their ids."""
+    ids = [f"t{number}-{place}" for place in range(ROWS)]
+    rows = {
+        "transaction_id": ids,
+        "event_time": [f"2025-0{1 + place % 4}-02T10:00:{place % 60:02}Z" for place in range(ROWS)],
+        "account_id": [f"a{place % 7}" for place in range(ROWS)],
+        "amount": [f"{place + 1}.5" for place in range(ROWS)],
+        "is_fraud": [str(place % 2) for place in range(ROWS)],
+    }
+    pq.write_table(pa.table(rows), portfolio.file.parent / "drop" / f"{number}.parquet")
+    return set(ids)
+
+
+def state(lake: Lake) -> list[list[str]]:
+    """All that the lake says of the rows, however they came in."""
+    told = []
+    for table in ("transactions", "labels"):
+        rows = lake.read(table)
+        found = [] if rows is None else rows.to_pylist()
+        told.append(sorted(str({**row, "delivery": None}) for row in found))
+    return told
+
+
+def power_cuts(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
+    """Cut the power at so many moments of several runs; each time the next run goes on."""
+    chance, lost, unequal = np.random.default_rng(seed), 0, 0
+    portfolio = portfolio_in(folder / "whole")
+    lake, disk = Lake(str(folder / "whole" / "lake"), portfolio.name), Disk(folder / "whole")
+    reported = list[tuple[int, set[str]]]()
+    WATCHERS.append(disk.watch)
+    try:
+        for number in range(FILES):
+            ids = deliver(portfolio, number)
+            ingest(portfolio, lake, now=NOW, batch_rows=20)
+            reported.append((len(disk.steps), ids))
+        for table in ("transactions", "labels"):
+            compact(lake.uri(table), MONTH_OF[table])
+    finally:
+        WATCHERS.remove(disk.watch)
+    whole = state(lake)
+    for place in range(count):
+        steps = int(chance.integers(len(disk.steps) + 1))
+        home = folder / f"cut-{place}"
+        disk.rebuild(home, steps, chance)
+        ours = Lake(str(home / "lake"), portfolio.name)
+        told = set[str]().union(*(ids for step, ids in reported if step <= steps))
+        lost += len(told - _ids(ours))
+        ingest(portfolio, ours, now=NOW)
+        unequal += state(ours) != whole
+    return {"power_cuts": count, "lost": lost, "unequal": unequal}
+
+
+def _ids(lake: Lake) -> set[str]:
+    """The ids that the lake has, after what is broken was repaired."""
+    try:
+        require_whole(lake.folder)
+    except BrokenError:
+        repair(lake, now=NOW)
+    rows = lake.read("transactions")
+    return set() if rows is None else set(rows["transaction_id"].to_pylist())
+
+
+def kills(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
+    """Kill ingest and compaction at random moments; then one run to the end."""
+    chance, unequal, left = np.random.default_rng(seed), 0, 0
+    for place in range(count):
+        portfolio = portfolio_in(folder / f"kill-{place}")
+        lake = Lake(str(portfolio.file.parent / "lake"), portfolio.name)
+        spill = portfolio.file.parent / "spill"
+        deliver(portfolio, 0)
+        what = ("ingest", "compaction")[place % 2]
+        if what == "compaction":
+            ingest(portfolio, lake, now=NOW, batch_rows=10, spill=spill)
+        _kill(portfolio, what, chance.uniform(0, 0.4 if what == "ingest" else 0.1))
+        ingest(portfolio, lake, now=NOW, spill=spill)
+        whole = portfolio_in(folder / f"whole-{place}")
+        deliver(whole, 0)
+        other = Lake(str(whole.file.parent / "lake"), whole.name)
+        ingest(whole, other, now=NOW)
+        unequal += state(lake) != state(other)
+        left += len(list(leftovers(lake, spill)))
+    return {"kills": count, "unequal": unequal, "leftovers": left}
+
+
+def _kill(portfolio: Portfolio, what: str, after: float) -> None:
+    command = [sys.executable, "-c", INGEST, str(portfolio.file), NOW.isoformat(), what]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        if process.stdout is not None:
+            process.stdout.readline()
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+
+
+def leftovers(lake: Lake, spill: Path) -> Iterator[Path]:
+    """Files that no version of a table names, notes of writers, and folders of spilled rows."""
+    yield from spill.glob("*")
+    for uri in tables_in(lake.folder):
+        table = Path(uri)
+        named = _named(table)
+        files = [one for one in table.rglob("*.parquet") if LOG not in one.parts]
+        yield from (one for one in files if str(one.relative_to(table)) not in named)
+        yield from (one for one in (table / LOG).glob("*") if one.suffix == ".tmp")
+        if (table / LOCK).stat().st_size:
+            yield table / LOCK
+
+
+def _named(table: Path) -> set[str]:
+    named = set[str]()
+    for version in range(DeltaTable(table).version() + 1):
+        entry = table / LOG / f"{version:020}.json"
+        for line in entry.read_text(encoding="utf-8").splitlines():
+            action = json.loads(line)
+            named |= {action[kind]["path"] for kind in ("add", "remove") if kind in action}
+    return named
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print what became of all kills and power cuts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--power-cuts", type=int, default=50)
+    asked = parser.parse_args(arguments)
+    with TemporaryDirectory() as folder:
+        killed = kills(Path(folder) / "kills", asked.kills)
+        cut = power_cuts(Path(folder) / "cuts", asked.power_cuts)
+    found = {**cut, **killed, "unequal": killed["unequal"] + cut["unequal"]}
+    for name, value in found.items():
+        print(f"{name:<12}{value:>8,}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

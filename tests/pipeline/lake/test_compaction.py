@@ -1,0 +1,104 @@
+"""Small files are put together by the runs, rows and readers undisturbed."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import pipeline.lake.compaction
+from pipeline.lake.checking import find_faults
+from pipeline.lake.compaction import checkpoint, compact, maintain
+from pipeline.lake.durability import LOCK, WATCHERS
+from pipeline.lake.repair import repair
+from pipeline.lake.statistics import size_of
+from pipeline.lake.tables import Lake
+
+START = datetime(2025, 1, 30, tzinfo=UTC)
+
+
+def days(*numbers: int) -> pa.Table:
+    moments = [START + timedelta(days=number) for number in numbers]
+    return pa.table({"transaction_id": [f"t{number}" for number in numbers], "as_of": moments})
+
+
+def filled(folder: Path, commits: int = 6) -> Lake:
+    lake = Lake(str(folder), "small")
+    for number in range(commits):
+        lake.append("transactions", days(number), writer="ingest", number=number)
+    return lake
+
+
+def rows(lake: Lake) -> list[str]:
+    found = lake.read("transactions")
+    return [] if found is None else sorted(found["transaction_id"].to_pylist())
+
+
+def test_a_file_has_rows_of_one_month_and_says_so(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path), "small")
+    lake.append("transactions", days(0, 1, 2, 40), writer="ingest", number=0)
+    folders = sorted(file.parent.name for file in Path(lake.folder).rglob("2025*/*.parquet"))
+    assert folders == ["2025-01", "2025-02", "2025-03"]
+    assert rows(lake) == ["t0", "t1", "t2", "t40"]
+
+
+def test_many_small_files_become_one_a_month_once_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = filled(tmp_path)
+    maintain(lake)
+    assert size_of(lake.uri("transactions")).files == 6
+    monkeypatch.setattr(pipeline.lake.compaction, "MAX_SMALL", 3)
+    maintain(lake)
+    size = size_of(lake.uri("transactions"))
+    assert (size.files, size.compacted_at is not None) == (2, True)
+    assert rows(lake) == [f"t{number}" for number in range(6)]
+    assert not list(find_faults(lake.uri("transactions"), is_thorough=True))
+    assert lake.written("transactions", "ingest") == 5
+
+
+def test_who_reads_a_version_reads_it_to_the_end(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    version, before = lake.version("transactions"), lake.dataset("transactions")
+    compact(lake.uri("transactions"), "as_of")
+    checkpoint(lake.uri("transactions"))
+    assert before is not None
+    assert before.count_rows() == 6
+    stored = lake.read("transactions", version=version)
+    assert stored is not None
+    assert stored.num_rows == 6
+
+
+def test_a_broken_file_that_was_put_together_is_put_together_again(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    compact(lake.uri("transactions"), "as_of")
+    broken = next(Path(lake.folder).rglob("2025-02/compacted-*.parquet"))
+    broken.write_bytes(b"")
+    (done,) = repair(lake, now=START)
+    assert done.endswith("nothing is lost")
+    assert rows(lake) == [f"t{number}" for number in range(6)]
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next_run(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    left = Path(lake.uri("transactions")) / "2025-01" / "part-left.parquet"
+    left.write_bytes(b"half")
+    (Path(lake.uri("transactions")) / LOCK).write_text("2025-01/part-left.parquet\n")
+    maintain(lake)
+    assert not left.exists()
+    assert rows(lake) == [f"t{number}" for number in range(6)]
+
+
+def test_data_is_on_the_disk_before_its_log_entry(tmp_path: Path) -> None:
+    seen = list[str]()
+
+    def watch(path: Path) -> None:
+        seen.append(path.suffix or path.name)
+
+    WATCHERS.append(watch)
+    try:
+        filled(tmp_path / "lake", 1)
+    finally:
+        WATCHERS.remove(watch)
+    made = [".json", "_delta_log", "transactions", "small", "lake"]
+    assert seen == [*made, ".parquet", "2025-01", "transactions", ".json", "_delta_log"]
