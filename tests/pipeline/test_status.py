@@ -33,6 +33,7 @@ NOTHING: Status = {
     "champion": None,
     "challenger": None,
     "last_score": None,
+    "tables": {},
 }
 PUNCTUAL = Overdue(unscored=0, unscored_since=None, holds=0)
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,10 @@ from pipeline.failures import BrokenError, explain
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.repair import check_tables, repair
 from pipeline.lake.tables import Lake
+from pipeline.score.score import score
+from pipeline.settings import Settings
+from pipeline.status import status
+from pipeline.workspace import Workspace
 from tests.ingest_examples import NOW, end_state, portfolio_of, row, take_in, write_rows
 
 LOG = Path("transactions/_delta_log")
@@ -121,3 +126,21 @@ def test_where_the_disk_is_full_a_sentence_says_so_and_the_next_run_is_complete(
 def test_kills_and_power_cuts_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     assert kills(tmp_path / "kills", 3) == {"kills": 3, "unequal": 0, "leftovers": 0}
     assert power_cuts(tmp_path / "cuts", 3) == {"power_cuts": 3, "lost": 0, "unequal": 0}
+
+
+def test_status_and_score_name_what_is_broken_too(tmp_path: Path) -> None:
+    lake, _ = take_in(tmp_path, ROWS)
+    empty(last_entry(lake))
+    workspace = Workspace(settings=Settings.read({"STRATA_HOME": str(tmp_path)}))
+    with pytest.raises(BrokenError, match="is empty; strata check --repair brings"):
+        status("small", workspace)
+    nobody = cast(Any, None)  # neither the casework nor a champion is looked at
+    with pytest.raises(BrokenError, match="is empty; strata check --repair brings"):
+        score(
+            portfolio_of(tmp_path),
+            lake,
+            nobody,
+            nobody,
+            build_config=workspace.settings.build_config,
+            now=NOW,
+        )
