@@ -32,6 +32,7 @@ PIPELINE_ROOMS = (
     "export",
     "train",
     "score",
+    "stores",
     "workspace",
     "status",
 )

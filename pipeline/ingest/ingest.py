@@ -8,7 +8,7 @@ that a killed run is simply run again.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -90,7 +90,7 @@ def ingest(
     source cannot be read or a file is stopped, SchemaError when it lacks a column, LakeBusyError
     when another process is writing; the other files of a folder are taken all the same.
     """
-    with spill_folder(spill) as folder:
+    with nullcontext() if dry_run else lake.turn(), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,
@@ -120,7 +120,7 @@ def replay(
     What is taken leaves quarantine; what fails again stays, with its new reason. Raises as `ingest`
     does, and PortfolioError where a reason means nothing.
     """
-    with spill_folder(spill) as folder:
+    with lake.turn(), spill_folder(spill) as folder:
         run = Run(
             portfolio=portfolio,
             lake=lake,

@@ -3,7 +3,8 @@
 Each portfolio has its own folder of tables: transactions, quarantine, labels, scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from deltalake.exceptions import CommitFailedError
 from features.engines.protocol import Source
 from pipeline.failures import BusyError
 from pipeline.lake.statistics import count_rows
+from pipeline.lake.turns import turn
 
 TableName = Literal[
     "transactions",
@@ -28,6 +30,8 @@ TableName = Literal[
     "deliveries",
     "label_deliveries",
 ]
+
+LOCKS = ".locks"  # in the lake's folder, while somebody writes
 
 
 class LakeBusyError(BusyError):
@@ -133,6 +137,20 @@ class Lake:
         Not the table's version: a table that was just created has one, and nothing in it.
         """
         return self.written(table, writer) + 1
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be the only one on this machine that writes to the portfolio; the others wait.
+
+        In an object store nobody waits: of two that write at once one fails with LakeBusyError.
+        Raises BusyError where the wait was in vain.
+        """
+        if self._is_remote():
+            yield
+            return
+        lock = Path(self.url) / LOCKS / f"{self.portfolio}.lock"
+        with turn(lock, what=f"portfolio {self.portfolio}"):
+            yield
 
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
         """Append the rows in one commit with the writer's number, which is greater than its last.

@@ -61,6 +61,30 @@ def score(
     without it. Raises BundleError when the champion was trained on other features than this code
     builds, LakeBusyError when another process scores at the same time.
     """
+    with lake.turn():
+        return _score(
+            portfolio,
+            lake,
+            casework,
+            champion,
+            build_config=build_config,
+            now=now,
+            until=until,
+            progress=progress,
+        )
+
+
+def _score(
+    portfolio: Portfolio,
+    lake: Lake,
+    casework: Engine,
+    champion: Champion,
+    *,
+    build_config: BuildConfig,
+    now: datetime,
+    until: datetime | None,
+    progress: Progress,
+) -> Scored:
     # taken before the scores are read: one appended since then makes our append fail
     batch = lake.next_number("scores", WRITER)
     stored = lake.read("scores", columns=NO_SCORES.column_names)
