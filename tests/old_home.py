@@ -19,12 +19,12 @@ def unpack(folder: Path) -> Demo:
     return Demo(home=folder / "home", printed="")
 
 
-def give_verdicts(home: Path, count: int, *, by: str) -> list[str]:
+def give_verdicts(home: Path, count: int, *, by: str, now: datetime = NOW) -> list[str]:
     """Somebody new decides so many open alerts; returns the transactions that are labelled."""
     casework = open_casework(f"sqlite:///{home / 'casework.db'}")
-    add_user(casework, by, role="analyst", password="a long password", now=NOW)
+    add_user(casework, by, role="analyst", password="a long password", now=now)
     for alert in queue(casework, "world", limit=count):
-        decide(casework, alert.id, verdict="fraud", by=by, now=NOW)
+        decide(casework, alert.id, verdict="fraud", by=by, now=now)
     return labelled(casework)
 
 

@@ -1,4 +1,4 @@
-"""A home's first commands: killed or several at once, they leave a home that the next one completes."""
+"""A home's first commands, killed or several at once, leave what the next one completes."""
 
 import os
 import signal
