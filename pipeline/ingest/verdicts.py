@@ -40,7 +40,7 @@ def collect_labels(lake: Lake, casework: Engine) -> int:
         if done < 0:
             labels = _unknown(labels, lake)
         lake.append("labels", labels, writer=writer, number=fresh[-1].id)
-    return labels.num_rows
+    return int(labels.num_rows)
 
 
 def _unknown(labels: pa.Table, lake: Lake) -> pa.Table:

@@ -1,6 +1,8 @@
 """What changes the registry: a version made, an alias moved. MLflow does it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -29,7 +31,8 @@ def make_file(registry: Registry) -> None:
 
 
 def _make_tables(part: Path) -> None:
-    store = SqlAlchemyStore(f"sqlite:///{part}", f"{part.parent}/mlruns")
+    open_store: Callable[[str, str], Any] = SqlAlchemyStore  # MLflow gives it no types
+    store = open_store(f"sqlite:///{part}", f"{part.parent}/mlruns")
     store.engine.dispose()
 
 
