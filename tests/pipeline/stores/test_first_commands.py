@@ -34,7 +34,7 @@ print("done")
 def begin(home: Demo, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, *words],
-        env=home.environment,
+        env=home.environment | {"MLFLOW_LOGGING_LEVEL": "WARNING"},  # as the command line
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
