@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pipeline.ingest.ingested import Ingested
     from pipeline.progress import Progress
@@ -48,7 +48,18 @@ class Moment(click.ParamType[datetime]):
 MOMENT = Moment()
 # how long status waits for an MLflow server
 ANSWER_SOON = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-PORTFOLIO = click.argument("portfolio", type=click.Path(path_type=Path))
+ADOPT = click.option(
+    "--adopt",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update({"adopt": value}),
+    help="Take a store on as it is that does not fit the others.",
+)
+
+
+def of_portfolio(command: "Callable[..., None]") -> "Callable[..., None]":
+    """A command on one portfolio."""
+    return click.argument("portfolio", type=click.Path(path_type=Path))(ADOPT(command))
 
 
 @click.group()
@@ -124,7 +135,7 @@ def init(files: tuple[Path, ...], out: Path, convert: Path | None) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 @click.option("--dry-run", is_flag=True, help="Say what would come of it, and take nothing in.")
 @click.option("--again", is_flag=True, help="Read files that were taken before, as corrections.")
 @click.option("--accept", is_flag=True, help="Take in as it is what would be stopped.")
@@ -132,7 +143,7 @@ def ingest(portfolio: Path, dry_run: bool, again: bool, accept: bool) -> None:
     """Take the source's rows in; what fails its checks is kept in quarantine with the reason."""
     workspace = open_workspace(portfolio)
     done = take_in(workspace, dry_run=dry_run, again=again, accept=accept)
-    for remark in remarks(done):
+    for remark in done.remarks:
         click.echo(remark, err=True)
     click.echo(f"{done.counts}, labels {done.labels:,}")
     if workspace.portfolio.labels.path:
@@ -168,7 +179,7 @@ REASON = click.option(
 
 
 @quarantine.command("list")
-@PORTFOLIO
+@of_portfolio
 @click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
 def list_reasons(portfolio: Path, dropped: bool) -> None:
     """Every reason with its number of rows, since when, an example, and what to write."""
@@ -179,7 +190,7 @@ def list_reasons(portfolio: Path, dropped: bool) -> None:
 
 
 @quarantine.command()
-@PORTFOLIO
+@of_portfolio
 @REASON
 @click.option("--limit", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option("--dropped", is_flag=True, help="What was dropped, instead of what is held.")
@@ -193,7 +204,7 @@ def show(portfolio: Path, reasons: tuple[str, ...], limit: int, dropped: bool) -
 
 
 @quarantine.command()
-@PORTFOLIO
+@of_portfolio
 @REASON
 def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
     """Take held rows in again, after the portfolio was mended; what fails again stays."""
@@ -208,7 +219,7 @@ def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
         progress=progress(),
         spill=workspace.settings.spill,
     )
-    for remark in remarks(done):
+    for remark in done.remarks:
         click.echo(remark, err=True)
     click.echo(f"{done.counts}, labels {done.labels:,}")
     if done.failed:
@@ -219,7 +230,7 @@ def replay(portfolio: Path, reasons: tuple[str, ...]) -> None:
 
 
 @quarantine.command()
-@PORTFOLIO
+@of_portfolio
 @REASON
 @click.option("--id", "keys", multiple=True, help="A transaction_id, or what show prints first.")
 @click.option("--note", required=True, help="Why, for whoever asks later.")
@@ -239,7 +250,7 @@ def drop(
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 @click.option(
     "--as-of",
     type=MOMENT,
@@ -262,7 +273,7 @@ def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 def promote(portfolio: Path) -> None:
     """Make the challenger champion, if its figures allow it."""
     from pipeline.registry.promotion import promote as run
@@ -280,7 +291,7 @@ def promote(portfolio: Path) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 def rollback(portfolio: Path) -> None:
     """Bring back the version the champion took over from."""
     from pipeline.registry.promotion import rollback as run
@@ -292,7 +303,7 @@ def rollback(portfolio: Path) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 @click.option(
     "--until", type=MOMENT, help="Score what stands before this moment  [default: everything]."
 )
@@ -304,7 +315,7 @@ def score(portfolio: Path, until: datetime | None) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 @click.option(
     "--to",
     type=click.Path(path_type=Path, file_okay=False),
@@ -321,7 +332,7 @@ def export(portfolio: Path, to: Path) -> None:
 
 
 @cli.command()
-@PORTFOLIO
+@of_portfolio
 @click.option("--train-from", type=MOMENT, required=True)
 @click.option("--train-until", type=MOMENT, required=True)
 @click.option("--test-from", type=MOMENT, required=True)
@@ -372,6 +383,7 @@ def backtest(
 @cli.command()
 @click.argument("portfolio", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
+@ADOPT
 def status(portfolio: Path | None, as_json: bool) -> None:
     """What is there, what is late and what to do next; of one portfolio, or of all in the lake."""
     from pipeline.status import format_status, overdue
@@ -412,6 +424,7 @@ def user() -> None:
 @click.option(
     "--role", type=click.Choice(["analyst", "senior", "manager", "viewer"]), required=True
 )
+@ADOPT
 def add(name: str, role: str) -> None:
     """Add a person and print the password made for them, once."""
     from typing import cast
@@ -426,14 +439,16 @@ def add(name: str, role: str) -> None:
 @click.option(
     "--port", default=8600, show_default=True, help="Of the review desk; MLflow has the next one."
 )
+@ADOPT
 def dashboard(port: int) -> None:
     """Serve the review desk and MLflow on this machine until interrupted."""
     from dashboards.app import create_app, serve
     from pipeline.child_process import run_child_process
-    from pipeline.registry.changes import mend
+    from pipeline.registry.changes import make_file, mend
 
     workspace = open_workspace()
     settings, app = workspace.settings, create_app(workspace.casework)
+    make_file(workspace.registry)
     mend(workspace.registry)
     options = ["--backend-store-uri", settings.mlflow_tracking_uri, "--port", str(port + 1)]
     command = [sys.executable, "-m", "mlflow", "server", *options]
@@ -459,6 +474,7 @@ def dashboard(port: int) -> None:
     show_default=True,
     help="Of the Prefect server started here if PREFECT_API_URL names none.",
 )
+@ADOPT
 def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     """Ingest, collect verdicts and score on a schedule until interrupted."""
     from datetime import timedelta
@@ -466,7 +482,7 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
     from flows.server import serve_portfolios
 
     for portfolio in portfolios:
-        check_champion(open_workspace(portfolio))
+        check_stores(open_workspace(portfolio))
     names = ", ".join(str(portfolio) for portfolio in portfolios)
     click.echo(f"every {every} s: {names}   (Ctrl-C ends it)")
     serve_portfolios(portfolios, every=timedelta(seconds=every), port=port)
@@ -475,6 +491,7 @@ def flows(portfolios: tuple[Path, ...], every: int, port: int) -> None:
 @cli.command()
 @click.option("--transactions", default=150_000, show_default=True)
 @click.option("--seed", default=1, show_default=True)
+@ADOPT
 def demo(transactions: int, seed: int) -> None:
     """Go the whole way on a simulated portfolio, and say where to look."""
     from datetime import timedelta
@@ -539,7 +556,7 @@ def train_and_record(
         report=report,
         progress=teller,
     )
-    return trained, record(workspace.registry, trained, progress=teller).number
+    return trained, record(workspace.own_registry, trained, progress=teller).number
 
 
 def take_in(
@@ -548,7 +565,7 @@ def take_in(
     """Ingest what the source has."""
     from pipeline.ingest.ingest import ingest as run
 
-    return run(
+    done = run(
         workspace.portfolio,
         workspace.lake,
         now=now(),
@@ -558,26 +575,9 @@ def take_in(
         accept=accept,
         spill=workspace.settings.spill,
     )
-
-
-def remarks(done: "Ingested") -> "Iterator[str]":
-    """What was found out, is missing or waits, a line each."""
-    yield from done.doubts
-    yield from (f"changed: {change}" for change in done.changes)
-    for lost in done.missing:
-        yield f"missing: {lost.sentence}, in {lost.count:,} rows, which were taken without it"
-    yield from done.waiting_files
-    if done.waiting:
-        yield f"{done.waiting:,} rows are ahead of the clock; they come in once their time has come"
-    if done.corrected:
-        yield f"{done.corrected:,} of the rows taken correct what an earlier delivery said"
-    labels = done.label_files
-    yield from labels.doubts
-    for lost in labels.missing:
-        yield f"{lost.sentence}, in {lost.count:,} labels, which are known from when they came"
-    yield from labels.waiting_files
-    if labels.found:
-        yield f"{labels.found:,} labels that had waited found their payment"
+    if not dry_run:
+        workspace.agreement.settle_lake()
+    return done
 
 
 def score_and_alert(workspace: "Workspace", until: datetime | None) -> tuple[int, int]:
@@ -624,9 +624,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def check_champion(workspace: "Workspace") -> None:
-    """Refuse a portfolio that has no champion yet."""
-    _ = workspace.champion
+def check_stores(workspace: "Workspace") -> None:
+    """Refuse a portfolio that has no champion yet, or a store that does not fit."""
+    _ = workspace.champion, workspace.casework
 
 
 def open_workspace(file: Path | None = None) -> "Workspace":
@@ -634,7 +634,9 @@ def open_workspace(file: Path | None = None) -> "Workspace":
     from pipeline.settings import Settings
     from pipeline.workspace import Workspace
 
-    return Workspace(settings=Settings.read(os.environ), file=file)
+    context = click.get_current_context(silent=True)
+    adopt = bool(context and context.meta.get("adopt"))
+    return Workspace(settings=Settings.read(os.environ), file=file, adopt=adopt)
 
 
 def progress() -> "Progress":

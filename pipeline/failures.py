@@ -58,7 +58,7 @@ def explain(error: BaseException) -> Failure:
     code, is_expected = BROKEN, True
     sentence = f"something unexpected went wrong ({type(error).__name__}: {_line(error)})"
     if any(_is_lock(cause) for cause in _causes(error)):
-        waited = "a database is locked by another process"
+        waited = "a database is locked by another process, also after a wait of 30 s"
         code, sentence = BUSY, f"{waited}; run the command again when that is done"
     elif any(_is_out_of_memory(cause) for cause in _causes(error)):
         remedy = "give it more, or take fewer columns, or the rows in several files"

@@ -4,7 +4,8 @@ Each is opened when it is first asked for, and what opens it is imported then: a
 it uses and no more.
 """
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
     from pipeline.lake.tables import Lake
     from pipeline.portfolio import Portfolio
     from pipeline.registry.champion import Champion
+    from pipeline.stores.agreement import Agreement
 
 ARTIFACTS = "mlflow-artifacts"  # in the home
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """What a command works with; `file` is the portfolio's, where the command has one."""
+    """What a command works with; `file` is the portfolio's, where the command has one.
+
+    A store that does not fit the others stops the command, unless `adopt` takes it as it is.
+    """
 
     settings: Settings
     file: Path | None = None
+    adopt: bool = False
 
     @cached_property
     def portfolio(self) -> "Portfolio":
@@ -42,33 +48,60 @@ class Workspace:
         """The portfolio's tables."""
         from pipeline.lake.tables import Lake
 
+        self.agreement.check_lake()
         return Lake(self.settings.lake_url, self.portfolio.name)
+
+    @cached_property
+    def agreement(self) -> "Agreement":
+        """Whether the stores belong together."""
+        from pipeline.stores.agreement import Agreement
+
+        names = self.portfolios if self.file is None else [self.portfolio.name]
+        return Agreement(
+            lake_url=self.settings.lake_url,
+            database_url=self.settings.database_url,
+            portfolios=names,
+            adopt=self.adopt,
+            tell=_tell,
+        )
 
     @cached_property
     def casework(self) -> "Engine":
         """The casework database, made or migrated as needed."""
-        from pipeline.casework import open_casework
-
-        return open_casework(self.settings.database_url)
+        return self.agreement.open()
 
     @cached_property
     def registry(self) -> Registry:
-        """The registry of models; opening it reads nothing."""
-        return Registry(self.settings.mlflow_tracking_uri, self.settings.home / ARTIFACTS)
+        """The registry of models, whose file is there if it ever was; nothing else is read."""
+        registry = Registry(self.settings.mlflow_tracking_uri, self.settings.home / ARTIFACTS)
+        if registry.is_gone:
+            from pipeline.stores.models import take_empty
+
+            take_empty(registry, adopt=self.adopt, tell=_tell)
+        return registry
+
+    @property
+    def own_registry(self) -> Registry:
+        """The registry, which knows the home's id: what it registers is this home's."""
+        return replace(self.registry, home=self.agreement.settle_lake().home)
 
     @cached_property
     def champion(self) -> "Champion":
         """The model that decides. Raises RegistryError when there is none."""
         from pipeline.registry.champion import load_champion
+        from pipeline.stores.models import check_owner
 
-        return load_champion(self.registry, self.portfolio.name)
+        name = self.portfolio.name
+        self.agreement.check_lake()
+        check_owner(self.own_registry, name, adopt=self.adopt, tell=_tell)
+        return load_champion(self.registry, name)
 
     @property
     def portfolios(self) -> list[str]:
         """Names of the portfolios in a lake on this machine."""
         folder = Path(self.settings.lake_url)
         paths = folder.iterdir() if folder.is_dir() else ()
-        return sorted(path.name for path in paths if path.is_dir())
+        return sorted(path.name for path in paths if path.is_dir() and path.name[0] not in "._")
 
     @property
     def lakes(self) -> "list[Lake]":
@@ -80,6 +113,9 @@ class Workspace:
 
     @property
     def has_casework(self) -> bool:
-        """Whether there is a casework database; one on a server is thought to be there."""
-        url = self.settings.database_url
-        return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+        """Whether there is a casework database, or should be one; on a server it is thought so."""
+        return self.agreement.is_expected
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")

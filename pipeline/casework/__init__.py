@@ -13,7 +13,13 @@ from pipeline.casework.alerts import (
     raise_alerts,
     unclaim,
 )
-from pipeline.casework.database import Engine, open_casework
+from pipeline.casework.database import (
+    DatabaseIdentity,
+    Engine,
+    give_to_home,
+    identity_of,
+    open_casework,
+)
 from pipeline.casework.errors import ForbiddenError, MissingError, RefusedError
 from pipeline.casework.holds import (
     HoldFacts,
@@ -51,6 +57,7 @@ from pipeline.casework.verdicts import (
     Verdict,
     decide,
     labels_after,
+    read_label,
     reverse,
 )
 
@@ -61,6 +68,7 @@ __all__ = [
     "Amount",
     "AuditFacts",
     "CaseFacts",
+    "DatabaseIdentity",
     "Engine",
     "ForbiddenError",
     "HoldFacts",
@@ -82,6 +90,8 @@ __all__ = [
     "counts",
     "decide",
     "freeze",
+    "give_to_home",
+    "identity_of",
     "in_alerts",
     "labels_after",
     "open_casework",
@@ -89,6 +99,7 @@ __all__ = [
     "portfolios",
     "queue",
     "raise_alerts",
+    "read_label",
     "refuse_claim",
     "refuse_decision",
     "refuse_freeze",

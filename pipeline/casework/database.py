@@ -5,18 +5,34 @@ transaction (`BEGIN IMMEDIATE`, an advisory lock), so what a writer reads is sti
 writes, and ids grow in the order of the commits.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from pipeline.casework.tables import AlertedBatch, Identity
 from pipeline.failures import BrokenError
+from pipeline.lake.turns import make_whole
 
 # Engine: others name the database by it without knowing what runs it
-__all__ = ["Engine", "open_casework", "writer"]
+__all__ = ["DatabaseIdentity", "Engine", "give_to_home", "identity_of", "open_casework", "writer"]
 
-NEWEST_REVISION = "0003"  # the last step in migrations/versions, known without loading Alembic
+NEWEST_REVISION = "0004"  # the last step in migrations/versions, known without loading Alembic
 WRITER_LOCK = 7_041_776  # any number, as long as every version of this code uses the same
 BUSY_TIMEOUT_MS = 30_000
 
@@ -26,8 +42,10 @@ def open_casework(url: str) -> Engine:
     address = _read_url(url)
     shown = address.render_as_string(hide_password=True)
     try:
-        engine = create_engine(address)
-        _set_up(engine)
+        if address.drivername == "sqlite":
+            file, make = Path(str(address.database)), partial(_make_file, shown=shown)
+            make_whole(file, make, what=f"the making of {file}")
+        engine = _connect(address)
         if _revision(engine) != NEWEST_REVISION:
             _migrate(engine, shown)
     except ImportError as missing:
@@ -40,7 +58,8 @@ def open_casework(url: str) -> Engine:
         ) from failure
     except DBAPIError as failure:
         raise BrokenError(
-            f"the casework database {shown} cannot be opened ({failure.orig}); check the address"
+            f"the casework database {shown} cannot be opened ({failure.orig}); check the address, "
+            "or put its backup back"
         ) from failure
     return engine
 
@@ -48,6 +67,37 @@ def open_casework(url: str) -> Engine:
 def writer(engine: Engine) -> Engine:
     """The same database for writing: `writer(engine).begin()` waits for its turn."""
     return engine.execution_options(writes=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseIdentity:
+    """Which database it is, and the home that it belongs to, where that was said."""
+
+    database: str
+    home: str | None
+
+
+def identity_of(engine: Engine) -> DatabaseIdentity:
+    """Which database this is."""
+    with engine.connect() as connection:
+        row = connection.execute(select(Identity.database_id, Identity.home_id)).one()
+    return DatabaseIdentity(database=row.database_id, home=row.home_id)
+
+
+def give_to_home(
+    engine: Engine, home: str, *, database: str | None = None, batches: Mapping[str, int]
+) -> DatabaseIdentity:
+    """Let the database belong to a home, under a new id where one is given.
+
+    No portfolio named has alerts of later batches of scores than the lake has: `batches`.
+    """
+    values = {"home_id": home, **({"database_id": database} if database else {})}
+    with writer(engine).begin() as connection:
+        connection.execute(update(Identity).values(values))
+        for portfolio, batch in batches.items():
+            later = (AlertedBatch.portfolio == portfolio) & (AlertedBatch.batch > batch)
+            connection.execute(update(AlertedBatch).where(later).values(batch=batch))
+    return identity_of(engine)
 
 
 def _read_url(url: str) -> URL:
@@ -78,6 +128,23 @@ def _make_folder(folder: Path) -> None:
         raise BrokenError(
             f"the folder {folder} cannot be made ({failure.strerror}); choose another for casework"
         ) from failure
+
+
+def _make_file(part: Path, *, shown: str) -> None:
+    """Make the tables in a file of their own, which nobody else sees yet."""
+    engine = _connect(URL.create("sqlite", database=str(part)))
+    _migrate(engine, shown)
+    with engine.connect() as connection:
+        # committed first: a checkpoint waits for the end of every transaction
+        connection.commit()
+        connection.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+
+
+def _connect(address: URL) -> Engine:
+    engine = create_engine(address)
+    _set_up(engine)
+    return engine
 
 
 def _set_up(engine: Engine) -> None:

@@ -253,3 +253,12 @@ class AlertedBatch(Table):
 
     portfolio: Mapped[str] = mapped_column(primary_key=True)
     batch: Mapped[int]
+
+
+class Identity(Table):
+    """Which database this is, and to which home it belongs: one row."""
+
+    __tablename__ = "identity"
+
+    database_id: Mapped[str] = mapped_column(primary_key=True)
+    home_id: Mapped[str | None]

@@ -78,7 +78,9 @@ def reverse(
         record(connection, by, f"reversed to: {verdict}", subject, at=now, note=note)
 
 
-def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[LabelFacts, ...]:
+def labels_after(
+    engine: Engine, portfolio: str, after_id: int = 0, *, limit: int | None = None
+) -> tuple[LabelFacts, ...]:
     """The portfolio's labels with an id above `after_id`, in the order they were given.
 
     0 reads them all.
@@ -87,9 +89,16 @@ def labels_after(engine: Engine, portfolio: str, after_id: int = 0) -> tuple[Lab
         select(Label.id, Label.transaction_id, Label.is_fraud, Label.known_at, Label.source)
         .where(Label.portfolio == portfolio, Label.id > after_id)
         .order_by(Label.id)
+        .limit(limit)
     )
     with engine.begin() as connection:
         return tuple(LabelFacts(**row._mapping) for row in connection.execute(later))
+
+
+def read_label(engine: Engine, portfolio: str, number: int) -> LabelFacts | None:
+    """The portfolio's label of this id, if there is one."""
+    found = labels_after(engine, portfolio, number - 1, limit=1)
+    return found[0] if found and found[0].id == number else None
 
 
 def _check(verdict: str) -> None:

@@ -1,6 +1,7 @@
 """What became of the records of a run of ingest, in numbers and in reasons."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from pipeline.checks.validation import Reason
@@ -56,6 +57,27 @@ class Ingested:
         reasons = "1 other reason" if len(others) == 1 else f"{len(others):,} other reasons"
         also = f" (beside {reasons})" if others else ""
         return masked(f"{first.count:,} because {first.sentence}{also}")
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What was found out, is missing or waits, a line each."""
+        yield from self.doubts
+        yield from (f"changed: {change}" for change in self.changes)
+        for lost in self.missing:
+            yield f"missing: {lost.sentence}, in {lost.count:,} rows, which were taken without it"
+        yield from self.waiting_files
+        if self.waiting:
+            ahead = f"{self.waiting:,} rows are ahead of the clock"
+            yield f"{ahead}; they come in once their time has come"
+        if self.corrected:
+            yield f"{self.corrected:,} of the rows taken correct what an earlier delivery said"
+        labels = self.label_files
+        yield from labels.doubts
+        for lost in labels.missing:
+            yield f"{lost.sentence}, in {lost.count:,} labels, which are known from when they came"
+        yield from labels.waiting_files
+        if labels.found:
+            yield f"{labels.found:,} labels that had waited found their payment"
 
     def __add__(self, other: "Ingested") -> "Ingested":
         return Ingested(

@@ -5,7 +5,7 @@ the table stays for two days.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,12 +29,14 @@ KEPT_HOURS = 48  # a file that left the table: no reader takes longer
 def looked_after(lake: Lake, *, is_dry: bool = False) -> Iterator[None]:
     """Refuse to begin with a broken table, and maintain the tables when the work is done.
 
-    Raises BrokenError with the way back. A run that `is_dry` writes nothing.
+    Writers take turns. Raises BrokenError with the way back, BusyError where another process is at
+    work for too long. A run that `is_dry` writes nothing.
     """
-    require_whole(lake.folder)
-    yield
-    if not is_dry:
-        maintain(lake)
+    with nullcontext() if is_dry else lake.turn():
+        require_whole(lake.folder)
+        yield
+        if not is_dry:
+            maintain(lake)
 
 
 def maintain(lake: Lake) -> None:

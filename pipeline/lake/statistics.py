@@ -53,6 +53,17 @@ def earliest(uri: str, column: str) -> datetime | None:
     return _ask(uri, f"min({column})") if count_rows(uri) else None
 
 
+def values_at(uri: str, column: str, moment_column: str, moment: datetime) -> list[Any]:
+    """A column's values in the rows of a moment; none where there is no table."""
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    bound = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    at = f"{moment_column} = TIMESTAMP '{bound}'"
+    query = f"SELECT {column} AS found FROM rows WHERE {at}"  # noqa: S608 - no value of a user's
+    asked = QueryBuilder().register("rows", DeltaTable(uri))
+    return list(asked.execute(query).read_all().column("found").to_pylist())
+
+
 def rows_of(uri: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of a small table; a column that it has not is null. No table, no rows."""
     if not DeltaTable.is_deltatable(uri):

@@ -3,8 +3,10 @@
 Each portfolio has its own folder of tables: transactions, quarantine, labels, scores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -18,6 +20,7 @@ from pipeline.lake.data_files import dataset_of
 from pipeline.lake.durability import is_remote
 from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
 from pipeline.lake.statistics import count_rows
+from pipeline.lake.turns import turn
 
 TableName = Literal[
     "transactions",
@@ -36,6 +39,7 @@ MONTH_OF: dict[TableName, str] = {
     "labels": "known_at",
     "scores": "as_of",
 }
+LOCKS = ".locks"  # in the lake's folder, while somebody writes
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,20 @@ class Lake:
         Not the table's version: a table that was just created has one, and nothing in it.
         """
         return self.written(table, writer) + 1
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Be the only one on this machine that writes to the portfolio; the others wait.
+
+        In an object store nobody waits: of two that write at once one fails with LakeBusyError.
+        Raises BusyError where the wait was in vain.
+        """
+        if self._is_remote():
+            yield
+            return
+        lock = Path(self.url) / LOCKS / f"{self.portfolio}.lock"
+        with turn(lock, what=f"portfolio {self.portfolio}"):
+            yield
 
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
         """Append the rows in one commit with the writer's number, which is greater than its last.

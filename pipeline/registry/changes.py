@@ -1,20 +1,39 @@
 """What changes the registry: a version made, an alias moved. MLflow does it."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from pipeline.lake.turns import make_whole
 from pipeline.registry import addresses, server
-from pipeline.registry.model_version import BUNDLE, PREVIOUS, Version, model_name
+from pipeline.registry.model_version import BUNDLE, HOME, PREVIOUS, Version, model_name
 from pipeline.registry.versions import Alias, Registry
 
 
 def open_client(registry: Registry) -> mlflow.MlflowClient:
     """MLflow's client; a file is made if need be, and one that came from elsewhere is mended."""
-    if registry.file is not None:
-        registry.file.parent.mkdir(parents=True, exist_ok=True)
+    make_file(registry)
     client = server.client(registry.uri)
     mend(registry)
     return client
+
+
+def make_file(registry: Registry) -> None:
+    """Make MLflow's file whole, where there is none yet."""
+    if registry.file is None:
+        return
+    registry.file.parent.mkdir(parents=True, exist_ok=True)
+    make_whole(registry.file, _make_tables, what=f"the making of {registry.file}")
+
+
+def _make_tables(part: Path) -> None:
+    open_store: Callable[[str, str], Any] = SqlAlchemyStore  # MLflow gives it no types
+    store = open_store(f"sqlite:///{part}", f"{part.parent}/mlruns")
+    store.engine.dispose()
 
 
 def mend(registry: Registry) -> None:
@@ -30,9 +49,18 @@ def register(registry: Registry, portfolio: str, run_id: str) -> Version:
         about = f"Bundles of the layered network for {portfolio}"
         client.create_registered_model(name, description=about)
     made: ModelVersion = client.create_model_version(
-        name, source=f"runs:/{run_id}/{BUNDLE}", run_id=run_id
+        name,
+        source=f"runs:/{run_id}/{BUNDLE}",
+        run_id=run_id,
+        tags={HOME: registry.home} if registry.home else None,
     )
     return server.described(registry.uri, made)
+
+
+def take_on(registry: Registry, portfolio: str, version: Version) -> None:
+    """Let a version belong to the registry's home from now on."""
+    client = open_client(registry)
+    client.set_model_version_tag(model_name(portfolio), version.number, HOME, registry.home)
 
 
 def set_alias(registry: Registry, portfolio: str, alias: Alias, version: Version) -> None:

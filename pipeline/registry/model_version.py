@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BUNDLE = "bundle"  # artifact folder of a run
+HOME = "strata_home"  # tag of a version: the id of the home it was trained in
 PREVIOUS = "previous_champion"  # tag of a champion: the version it took over from
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.failures import BrokenError
+from pipeline.lake.turns import is_made
 from pipeline.registry.model_version import Version, model_name
 
 DELETED = "Deleted_Internal"  # the stage that MLflow gives a version that was deleted
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 30.0
 BY_ALIAS = """
     SELECT v.version, v.run_id FROM registered_model_aliases a
     JOIN model_versions v USING (workspace, name, version)
@@ -50,7 +52,7 @@ def artifact_address(file: Path, run_id: str) -> str:
 
 
 def _version(file: Path, portfolio: str, query: str, wanted: str) -> Version | None:
-    if not file.exists():
+    if not is_made(file):
         return None
     name = model_name(portfolio)
     with _reading(file) as database:
@@ -75,6 +77,14 @@ def _metrics(database: sqlite3.Connection, run_id: str) -> dict[str, float]:
 def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     """Open the file read-only; a transaction holds one state of it."""
     address = f"file:{quote(str(file))}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, timeout=WAIT_SECONDS)) as database:
-        database.execute("BEGIN")
-        yield database
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=WAIT_SECONDS)) as database:
+            database.execute("BEGIN")
+            yield database
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise
+        raise BrokenError(
+            f"{file} cannot be read ({error}); put its backup back, or delete it where no model "
+            "was trained yet"
+        ) from error

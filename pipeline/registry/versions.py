@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 from urllib.parse import unquote
 
+from pipeline.lake.turns import is_made
 from pipeline.registry import addresses, sqlite_file
 from pipeline.registry.model_version import BUNDLE, PREVIOUS, Version
 
@@ -24,11 +25,12 @@ SQLITE = "sqlite:///"
 class Registry:
     """The MLflow server or sqlite file at `uri`.
 
-    The artifacts of a file lie under `artifacts`.
+    The artifacts of a file lie under `artifacts`; `home` is the id of the home, where it matters.
     """
 
     uri: str
     artifacts: Path
+    home: str | None = None
 
     @property
     def file(self) -> Path | None:
@@ -42,6 +44,13 @@ class Registry:
     def is_in_home(self) -> bool:
         """Whether file and artifacts lie side by side, so that they move together."""
         return self.file is not None and self.file.parent == self.artifacts.parent
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file is gone or empty, though it had models: their artifacts are there."""
+        if self.file is None or not self.is_in_home or is_made(self.file):
+            return False
+        return any(self.artifacts.glob("strata-*"))
 
     def version(self, portfolio: str, alias: Alias) -> Version | None:
         """The version an alias points to, if any; BrokenError where the server is away."""

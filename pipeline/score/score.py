@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from features.build import KEYS, BuildConfig
 from features.digest import difference, fingerprints
 from pipeline.casework import Engine, RaisedAlerts, alerted_up_to
-from pipeline.lake.checking import require_whole
-from pipeline.lake.compaction import maintain
+from pipeline.lake.compaction import looked_after
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
@@ -64,7 +63,30 @@ def score(
     builds, LakeBusyError when another process scores at the same time, BrokenError when a table of
     the lake is broken.
     """
-    require_whole(lake.folder)
+    with looked_after(lake):
+        return _score(
+            portfolio,
+            lake,
+            casework,
+            champion,
+            build_config=build_config,
+            now=now,
+            until=until,
+            progress=progress,
+        )
+
+
+def _score(
+    portfolio: Portfolio,
+    lake: Lake,
+    casework: Engine,
+    champion: Champion,
+    *,
+    build_config: BuildConfig,
+    now: datetime,
+    until: datetime | None,
+    progress: Progress,
+) -> Scored:
     # taken before the scores are read: one appended since then makes our append fail
     batch = lake.next_number("scores", WRITER)
     stored = lake.read("scores", columns=NO_SCORES.column_names)
@@ -103,7 +125,6 @@ def score(
             build_config=build_config,
             now=now,
         )
-    maintain(lake)
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 
