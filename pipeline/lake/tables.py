@@ -151,7 +151,7 @@ class Lake:
         In an object store nobody waits: of two that write at once one fails with LakeBusyError.
         Raises BusyError where the wait was in vain.
         """
-        if self._is_remote():
+        if is_remote(self.url):
             yield
             return
         lock = Path(self.url) / LOCKS / f"{self.portfolio}.lock"
