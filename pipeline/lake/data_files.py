@@ -50,12 +50,13 @@ def data_files(rows: pa.Table, *, month: str | None, is_compacted: bool) -> Iter
     A few new rows are one file beside the months, until compaction puts them there.
     """
     is_small = rows.num_rows < MIN_SPLIT and not is_compacted
-    for name, part in _by_month(rows, None if is_small else month):
+    for name, part in by_month(rows, None if is_small else month):
         if part.num_rows:
             yield _data_file(part, name, is_compacted)
 
 
-def _by_month(rows: pa.Table, month: str | None) -> Iterator[tuple[str, pa.Table]]:
+def by_month(rows: pa.Table, month: str | None) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each month, in order, by the folder that is theirs; without a month all rows."""
     if month is None or month not in rows.column_names:
         yield "", rows
         return
