@@ -17,6 +17,9 @@ from pipeline.sources.delivery import Delivery, count_of, literal, quoted
 
 def append_new(delivery: Delivery, checked: Checked, number: int, first: int, run: Run) -> int:
     """Append the new rows in one commit, in files of so many records; returns how many commits."""
+    new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
+    if not new:
+        return 0
     known_at = _known_at(checked, run)
     late = f"known_at > event_time + to_microseconds({run.portfolio.arrival_delay // MICROSECOND})"
     names = [name for name in checked.facts if name != "known_at"]
@@ -25,12 +28,9 @@ def append_new(delivery: Delivery, checked: Checked, number: int, first: int, ru
     query = (
         f"SELECT *, CASE WHEN {late} THEN known_at ELSE event_time END AS as_of FROM ("
         f"SELECT {columns}, {known_at} AS known_at, row_digest, {number}::BIGINT AS delivery "
-        f"FROM checked g{_only_new(delivery, checked)})"
+        f"FROM checked g{'' if new == checked.rows else ONLY_NEW})"
     )
-    connection = delivery.connection
-    if not count_of(connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'"):
-        return 0
-    parts = _in_parts(connection.sql(query), schema, run.batch_rows)
+    parts = _in_parts(delivery.connection.sql(query), schema, run.batch_rows)
     run.lake.append_parts("transactions", parts, schema=schema, writer=WRITER, number=first)
     return 1
 
@@ -39,14 +39,6 @@ def _schema(names: list[str], portfolio: Portfolio) -> pa.Schema:
     schema_of_all = transactions_schema(portfolio.own_kinds(names))
     fields = [one for one in schema_of_all if one.name in {*names, *ADDED}]
     return pa.schema([*fields, ("delivery", pa.int64())])
-
-
-def _only_new(delivery: Delivery, checked: Checked) -> str:
-    """SQL that leaves the new rows, in their order: most often all are."""
-    new = count_of(delivery.connection, "SELECT count(*) FROM outcome WHERE outcome = 'new'")
-    if new == checked.rows:
-        return ""
-    return " JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY place"
 
 
 def _in_parts(rows: duckdb.DuckDBPyRelation, schema: pa.Schema, size: int) -> Iterator[pa.Table]:
@@ -63,6 +55,8 @@ def _in_parts(rows: duckdb.DuckDBPyRelation, schema: pa.Schema, size: int) -> It
         yield pa.Table.from_batches(batches).select(schema.names).cast(schema)
 
 
+# leaves the new rows, in their order: most often all are
+ONLY_NEW = " JOIN outcome o USING (place) WHERE o.outcome = 'new' ORDER BY place"
 ADDED = ("known_at", "as_of", "row_digest")
 MICROSECOND = timedelta(microseconds=1)
 

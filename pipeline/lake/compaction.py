@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from pipeline.lake.checking import require_whole
+from pipeline.lake.checking import CHECKPOINT, require_whole
 from pipeline.lake.commits import NO_HOOKS, Change, commit, sync_entry, writing
 from pipeline.lake.data_files import dataset_of
 from pipeline.lake.durability import LOCK, LOG, is_remote, sync
@@ -120,7 +120,7 @@ def checkpoint(uri: str) -> None:
         table.create_checkpoint()
         if not is_remote(uri):
             log = Path(uri) / LOG
-            sync([*log.glob(f"{table.version():020}.checkpoint*"), log / "_last_checkpoint"])
+            sync([*log.glob(f"{table.version():020}.checkpoint*"), log / CHECKPOINT])
         table.cleanup_metadata()
         if _vacuum(table, is_dry=True):
             before = table.version()

@@ -1,4 +1,4 @@
-"""The files of a table: one a month of its time column, named by what is in them.
+"""The files of a table: one a month of its time column if they are large, named by their content.
 
 A name ends with the digest of the content, so that a flipped bit is found by whoever looks.
 """
@@ -27,6 +27,7 @@ from pipeline.lake.durability import COMPACTED, DIGEST_BYTES, is_remote, sync
 SUFFIX = ".parquet"
 # of texts that are mostly different a dictionary costs more than it spares
 DICTIONARY_BYTES = 20_000
+MIN_SPLIT = 100_000  # fewer rows are one file until compaction: months of theirs would be crumbs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +45,18 @@ class DataFile:
 
 
 def data_files(rows: pa.Table, *, month: str | None, is_compacted: bool) -> Iterator[DataFile]:
-    """The rows as files, one a month of the column `month`; each keeps their order."""
-    for name, part in _by_month(rows, month):
+    """The rows as files, one a month of the column `month`; each keeps their order.
+
+    A few new rows are one file beside the months, until compaction puts them there.
+    """
+    is_small = rows.num_rows < MIN_SPLIT and not is_compacted
+    for name, part in by_month(rows, None if is_small else month):
         if part.num_rows:
             yield _data_file(part, name, is_compacted)
 
 
-def _by_month(rows: pa.Table, month: str | None) -> Iterator[tuple[str, pa.Table]]:
+def by_month(rows: pa.Table, month: str | None) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each month, in order, by the folder that is theirs; without a month all rows."""
     if month is None or month not in rows.column_names:
         yield "", rows
         return

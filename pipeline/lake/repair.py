@@ -25,6 +25,7 @@ from pipeline.lake.checking import (
     tables_in,
 )
 from pipeline.lake.commits import Change, commit, paths_of, writing
+from pipeline.lake.data_files import by_month
 from pipeline.lake.durability import COMPACTED, LOG, sync
 from pipeline.lake.statistics import count_rows, size_of
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
@@ -148,9 +149,8 @@ def _former_rows(table: Path, name: str, month: str | None) -> pa.Table | None:
     rows = pa.concat_tables(tables, promote_options="default")
     if month is None or "/" not in name:
         return rows
-    return rows.filter(
-        pc.equal(pc.strftime(rows[month], format="%Y-%m"), name.split("/", maxsplit=1)[0])
-    )
+    months = dict(by_month(rows, month))
+    return months.get(f"{name.split('/', maxsplit=1)[0]}/", rows.slice(0, 0))
 
 
 def _compacted_into(table: Path, name: str) -> Iterator[str]:

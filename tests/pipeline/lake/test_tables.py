@@ -56,7 +56,13 @@ def test_a_version_is_read_as_it_was_with_its_columns_and_condition(tmp_path: Pa
     ) == pa.table({"is_fraud": pa.nulls(1, pa.bool_())})
 
 
-def test_parts_come_in_one_commit_each_month_in_files_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("least", "expected"), [(1, ["2025-01", "2025-01", "2025-02"]), (3, ["scores"] * 2)]
+)
+def test_parts_come_in_one_commit_those_of_many_rows_by_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int, expected: list[str]
+) -> None:
+    monkeypatch.setattr("pipeline.lake.data_files.MIN_SPLIT", least)
     lake = Lake(str(tmp_path), "small")
     days = [datetime(2025, month, 28, 23, 59, tzinfo=UTC) for month in (1, 2, 1)]
     rows = ids("a", "b", "c").append_column("as_of", pa.array(days, pa.timestamp("us", "UTC")))
@@ -64,7 +70,7 @@ def test_parts_come_in_one_commit_each_month_in_files_of_its_own(tmp_path: Path)
     lake.append_parts("scores", parts, schema=rows.schema, writer="score", number=0)
     assert lake.version("scores") == 1
     folders = sorted(Path(one).parent.name for one in DeltaTable(lake.uri("scores")).file_uris())
-    assert folders == ["2025-01", "2025-01", "2025-02"]
+    assert folders == expected
     stored = lake.read("scores")
     assert stored is not None
     assert stored.sort_by("transaction_id") == rows
