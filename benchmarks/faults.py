@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from pipeline.disk.durability import LOCK, LOG, WATCHERS
 from pipeline.failures import BrokenError
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.checking import require_whole, tables_in
 from pipeline.lake.compaction import compact
-from pipeline.lake.durability import LOCK, LOG, WATCHERS
 from pipeline.lake.repair import repair
 from pipeline.lake.tables import MONTH_OF, Lake
 from pipeline.portfolio import Portfolio, read_portfolio

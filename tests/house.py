@@ -17,6 +17,7 @@ MAY_IMPORT = {
 # A room of pipeline/ imports from rooms before it. What stands at the door is one room, the first.
 PIPELINE_ROOMS = (
     "door",
+    "disk",
     "lake",
     "casework",
     "sources",

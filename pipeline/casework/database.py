@@ -26,8 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from pipeline.casework.tables import AlertedBatch, Identity
+from pipeline.disk.turns import make_whole
 from pipeline.failures import BrokenError
-from pipeline.lake.turns import make_whole
 
 # Engine: others name the database by it without knowing what runs it
 __all__ = ["DatabaseIdentity", "Engine", "give_to_home", "identity_of", "open_casework", "writer"]

@@ -12,8 +12,8 @@ from typing import Literal
 
 from deltalake import DeltaTable
 
+from pipeline.disk.durability import COMPACTED, DIGEST_BYTES, LINES, LOCK, LOG, is_remote
 from pipeline.failures import BrokenError
-from pipeline.lake.durability import COMPACTED, DIGEST_BYTES, LINES, LOCK, LOG, is_remote
 
 PARQUET = b"PAR1"  # how such a file begins and ends
 CHECKPOINT = "_last_checkpoint"

@@ -5,7 +5,6 @@ about to write, writes and syncs them, commits them to Delta's log, and syncs th
 returns. What a killed writer left is removed by the next one.
 """
 
-import fcntl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +23,10 @@ from deltalake import (
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import RemoveAction
 
+from pipeline.disk.durability import LINES, LOCK, LOG, is_remote, sync
+from pipeline.disk.turns import wait_for
 from pipeline.failures import BrokenError, BusyError
 from pipeline.lake.data_files import DataFile, data_files, write_files
-from pipeline.lake.durability import LINES, LOCK, LOG, is_remote, sync
 
 WAIT_SECONDS = 60.0
 RETENTION: dict[str, str | None] = {
@@ -89,7 +89,10 @@ def writing(uri: str) -> Iterator[TextIO | None]:
     folder = Path(uri)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as note:
-        _wait(note, uri)
+        try:
+            wait_for(note, what=uri, wait_seconds=WAIT_SECONDS)
+        except BusyError as error:
+            raise LakeBusyError(str(error)) from None
         remove_left(note, folder)
         try:
             yield note
@@ -97,18 +100,6 @@ def writing(uri: str) -> Iterator[TextIO | None]:
             remove_left(note, folder)
             raise
         note.truncate(0)
-
-
-def _wait(note: TextIO, uri: str) -> None:
-    until = time.monotonic() + WAIT_SECONDS
-    while True:
-        try:
-            return fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                waited = f"another process has been writing to {uri} for {WAIT_SECONDS:.0f} s"
-                raise LakeBusyError(f"{waited}; run the command again when it is done") from None
-            time.sleep(0.02)
 
 
 def remove_left(note: TextIO, folder: Path) -> None:

@@ -6,20 +6,22 @@ the table stays for two days.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from pipeline.disk.durability import LOCK, LOG, is_remote, sync
 from pipeline.lake.checking import CHECKPOINT, require_whole
 from pipeline.lake.commits import NO_HOOKS, Change, commit, sync_entry, writing
 from pipeline.lake.data_files import dataset_of
-from pipeline.lake.durability import LOCK, LOG, is_remote, sync
 from pipeline.lake.rewriting import fitted, in_utc
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
 
 SMALL_BYTES = 16_000_000
+BUNDLE_BYTES = 2 * SMALL_BYTES
 MAX_SMALL = 50  # files that compaction would save
 MAX_ENTRIES = 20  # log entries since the last checkpoint: each is read by each reader
 KEPT_HOURS = 48  # a file that left the table: no reader takes longer
@@ -77,32 +79,34 @@ def _month(action: dict[str, Any], month: str | None) -> str:
 
 
 def compact(uri: str, month: str | None) -> None:
-    """Put the small files of each month together; rows and their order stay as they are."""
+    """Put the small files of each month together; rows and their order stay as they are.
 
-    def together(table: DeltaTable) -> Change | None:
-        small = [one["path"] for one in _small_files(table, month)]
-        if len(small) < 2:
-            return None
-        rows = _rows_of(uri, table, small)
-        return Change(rows=rows, gone=small, month=month, is_compaction=True)
-
-    commit(uri, pa.schema([]), together)
+    As many at once as make a file that is not small, each time in a commit of its own: its log
+    entry says of which files its own are made.
+    """
+    for paths in _bundles(_small_files(DeltaTable(uri), month)):
+        commit(uri, pa.schema([]), partial(_together, uri, paths, month))
 
 
-def _rows_of(uri: str, table: DeltaTable, paths: list[str]) -> Iterator[pa.Table]:
-    """The rows of the files, as many at once as make a file that is not small."""
-    dataset = dataset_of(uri, table)
-    files = {one.path: one for one in dataset.get_fragments()}
-    held, size = list[pa.Table](), 0
-    for path in paths:
-        rows = fitted(in_utc(files[path].to_table(schema=dataset.schema)), table)
-        held.append(rows)
-        size += files[path].metadata.serialized_size + rows.nbytes
-        if size > 8 * SMALL_BYTES:  # in memory it is larger than in its file
-            yield pa.concat_tables(held)
+def _bundles(small: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """The paths of files to be read at once."""
+    held, size = list[str](), 0
+    for one in small:
+        held.append(one["path"])
+        size += one["size_bytes"]
+        if size > BUNDLE_BYTES:
+            yield held
             held, size = [], 0
-    if held:
-        yield pa.concat_tables(held)
+    yield held
+
+
+def _together(uri: str, paths: list[str], month: str | None, table: DeltaTable) -> Change | None:
+    files = {one.path: one for one in dataset_of(uri, table).get_fragments()}
+    if len(paths) < 2 or not files.keys() >= set(paths):  # another process was at it
+        return None
+    schema = pa.schema(table.schema().to_arrow())
+    rows = [fitted(in_utc(files[path].to_table(schema=schema)), table) for path in paths]
+    return Change(rows=[pa.concat_tables(rows)], gone=paths, month=month, is_compaction=True)
 
 
 def _entries(uri: str, table: DeltaTable) -> int:

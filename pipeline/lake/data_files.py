@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
-from pipeline.lake.durability import COMPACTED, DIGEST_BYTES, is_remote, sync
+from pipeline.disk.durability import COMPACTED, DIGEST_BYTES, is_remote, sync
 
 SUFFIX = ".parquet"
 # of texts that are mostly different a dictionary costs more than it spares

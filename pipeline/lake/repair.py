@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from pipeline.disk.durability import COMPACTED, LOG, sync
 from pipeline.failures import BrokenError
 from pipeline.lake.checking import (
     CHECKPOINT,
@@ -26,7 +27,6 @@ from pipeline.lake.checking import (
 )
 from pipeline.lake.commits import Change, commit, paths_of, writing
 from pipeline.lake.data_files import by_month
-from pipeline.lake.durability import COMPACTED, LOG, sync
 from pipeline.lake.statistics import count_rows, size_of
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
 

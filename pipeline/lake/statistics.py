@@ -7,7 +7,7 @@ from typing import Any
 
 from deltalake import DeltaTable, QueryBuilder
 
-from pipeline.lake.durability import COMPACTED
+from pipeline.disk.durability import COMPACTED
 
 
 def count_rows(uri: str) -> int:

@@ -15,12 +15,12 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
 from features.engines.protocol import Source
+from pipeline.disk.durability import is_remote
+from pipeline.disk.turns import turn
 from pipeline.lake.commits import Change, busy, commit
 from pipeline.lake.data_files import dataset_of
-from pipeline.lake.durability import is_remote
 from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
 from pipeline.lake.statistics import count_rows
-from pipeline.lake.turns import turn
 
 TableName = Literal[
     "transactions",
@@ -39,7 +39,6 @@ MONTH_OF: dict[TableName, str] = {
     "labels": "known_at",
     "scores": "as_of",
 }
-LOCKS = ".locks"  # in the lake's folder, while somebody writes
 
 
 @dataclass(frozen=True)
@@ -154,8 +153,7 @@ class Lake:
         if is_remote(self.url):
             yield
             return
-        lock = Path(self.url) / LOCKS / f"{self.portfolio}.lock"
-        with turn(lock, what=f"portfolio {self.portfolio}"):
+        with turn(Path(self.folder), what=f"portfolio {self.portfolio}"):
             yield
 
     def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:

@@ -8,7 +8,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from pipeline.lake.turns import make_whole
+from pipeline.disk.turns import make_whole
 from pipeline.registry import addresses, server
 from pipeline.registry.model_version import BUNDLE, HOME, PREVIOUS, Version, model_name
 from pipeline.registry.versions import Alias, Registry

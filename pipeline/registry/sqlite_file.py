@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.disk.turns import is_made
 from pipeline.failures import BrokenError
-from pipeline.lake.turns import is_made
 from pipeline.registry.model_version import Version, model_name
 
 DELETED = "Deleted_Internal"  # the stage that MLflow gives a version that was deleted

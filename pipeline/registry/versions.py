@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 from urllib.parse import unquote
 
-from pipeline.lake.turns import is_made
+from pipeline.disk.turns import is_made
 from pipeline.registry import addresses, sqlite_file
 from pipeline.registry.model_version import BUNDLE, PREVIOUS, Version
 

@@ -20,6 +20,7 @@ from pipeline.casework import (
     open_casework,
     read_label,
 )
+from pipeline.disk.turns import is_made
 from pipeline.failures import BrokenError
 from pipeline.lake.identity import (
     REVIEW,
@@ -31,7 +32,6 @@ from pipeline.lake.identity import (
     write_identity,
 )
 from pipeline.lake.statistics import values_at
-from pipeline.lake.turns import is_made
 
 SQLITE = "sqlite:///"
 SCORE = "score"  # who writes scores to the lake

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 import pipeline.lake.compaction
+from pipeline.disk.durability import LOCK, WATCHERS
 from pipeline.lake.checking import find_faults
 from pipeline.lake.compaction import checkpoint, compact, maintain
-from pipeline.lake.durability import LOCK, WATCHERS
 from pipeline.lake.repair import repair
 from pipeline.lake.statistics import size_of
 from pipeline.lake.tables import Lake
@@ -69,11 +69,17 @@ def test_who_reads_a_version_reads_it_to_the_end(tmp_path: Path) -> None:
     assert stored.num_rows == 6
 
 
-def test_a_broken_file_that_was_put_together_is_put_together_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files_at_once", [2, 3, 6])
+def test_a_broken_file_that_was_put_together_is_put_together_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_at_once: int
+) -> None:
     lake = filled(tmp_path)
+    one = size_of(lake.uri("transactions")).bytes // 6
+    monkeypatch.setattr(pipeline.lake.compaction, "BUNDLE_BYTES", (files_at_once - 0.5) * one)
     compact(lake.uri("transactions"), "as_of")
-    broken = next(Path(lake.folder).rglob("2025-02/compacted-*.parquet"))
-    broken.write_bytes(b"")
+    made = [*Path(lake.folder).rglob("2025-02/compacted-*.parquet")]
+    assert len(made) == {2: 2, 3: 2, 6: 1}[files_at_once]
+    made[0].write_bytes(b"")
     (done,) = repair(lake, now=START)
     assert done.endswith("nothing is lost")
     assert rows(lake) == [f"t{number}" for number in range(6)]
