@@ -5,11 +5,15 @@ about to write, writes and syncs them, commits them to Delta's log, and syncs th
 returns. What a killed writer left is removed by the next one.
 """
 
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TextIO
 
 import pyarrow as pa
@@ -21,7 +25,7 @@ from deltalake import (
     Transaction,
 )
 from deltalake.exceptions import CommitFailedError
-from deltalake.transaction import RemoveAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from pipeline.disk.durability import LINES, LOCK, LOG, is_remote, sync
 from pipeline.disk.turns import wait_for
@@ -140,12 +144,7 @@ def _add_columns(uri: str, table: DeltaTable, schema: pa.Schema) -> None:
 
 
 def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) -> None:
-    added = []
-    for rows in change.rows:
-        files = list(data_files(rows, month=change.month, is_compacted=change.is_compaction))
-        _note(note, files)
-        write_files(uri, files)
-        added += [file.action(is_new=not change.is_compaction) for file in files]
+    added = [action for actions in _written(uri, change, note) for action in actions]
     removed = _removals(table, change)
     writers = [Transaction(*change.transaction)] if change.transaction else []
     lines = 1 + len(added) + len(removed) + len(writers)
@@ -161,6 +160,26 @@ def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) ->
         post_commithook_properties=NO_HOOKS,
     )
     sync_entry(uri, table.version() + 1)  # the table stays as it was read
+
+
+def _written(uri: str, change: Change, note: TextIO | None) -> Iterator[list[AddAction]]:
+    """Write the change's rows; the next ones are read while those before them are written."""
+    lock, cores = Lock(), os.cpu_count() or 1
+
+    def write(rows: pa.Table) -> list[AddAction]:
+        files = list(data_files(rows, month=change.month, is_compacted=change.is_compaction))
+        with lock:
+            _note(note, files)
+        write_files(uri, files)
+        return [file.action(is_new=not change.is_compaction) for file in files]
+
+    with ThreadPoolExecutor(cores) as writers:
+        begun = deque[Future[list[AddAction]]]()
+        for rows in change.rows:
+            begun.append(writers.submit(write, rows))
+            if len(begun) > cores:  # so many are in memory
+                yield begun.popleft().result()
+        yield from (one.result() for one in begun)
 
 
 def _note(note: TextIO | None, files: Sequence[DataFile]) -> None:

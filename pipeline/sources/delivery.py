@@ -17,7 +17,7 @@ from pipeline.sources.text_files import TextFile, TornFileError
 
 PLACE = "strata:place"
 MAX_LINE_BYTES = 1 << 24
-MEMORY = "2GB"
+MEMORY = "2500MB"
 
 
 @dataclass(frozen=True, kw_only=True)
