@@ -13,6 +13,7 @@ Money is summed in whole units of 1e-4, exactly; what is no such number in pairs
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -36,10 +37,10 @@ NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
 NOT_KEPT = (
-    "compiled loops cannot be kept on disk ({error}), so that each process compiles them again, about "
-    "10 s; set NUMBA_CACHE_DIR to a folder that can be written to"
+    "compiled loops cannot be kept on disk: neither the folder of the code nor the user's cache "
+    "folder can be written to, and each process compiles for about 15 s; set NUMBA_CACHE_DIR to a "
+    "folder that can"
 )
-_kept = True  # until no folder is found
 
 
 def compiled(function: Function) -> Function:
@@ -47,13 +48,16 @@ def compiled(function: Function) -> Function:
 
     Where it cannot be kept, beside the code or in the user's cache folder, that is said once.
     """
-    global _kept
     try:
-        return cast(Function, njit(cache=_kept, nogil=True, error_model="numpy")(function))
-    except RuntimeError as error:  # numba found no folder that it can write to
-        _kept = False
-        logging.getLogger(__name__).warning("%s", NOT_KEPT.format(error=error))
-        return compiled(function)
+        return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # numba found no folder that it can write to
+        _say_once()
+        return cast(Function, njit(nogil=True, error_model="numpy")(function))
+
+
+@cache
+def _say_once() -> None:
+    logging.getLogger(__name__).warning(NOT_KEPT)
 
 
 @compiled
