@@ -30,7 +30,7 @@ check: $(VENV)/ready-dev
 	$(BIN)/mypy
 
 bench-features: $(VENV)/ready-dev  ## how fast features are built, beside DuckDB by hand, Polars and pandas
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.speed $(if $(SIZES),--sizes $(SIZES)) $(if $(HOME_DIR),--home $(HOME_DIR))
 
 bench-ingest: $(VENV)/ready  ## how fast files come in, beside DuckDB alone; ROWS="1000000" runs one size
 	$(BIN)/python -m benchmarks.ingest $(if $(ROWS),--sizes $(ROWS))

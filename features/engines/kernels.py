@@ -11,7 +11,9 @@ Money is summed in whole units of 1e-4, exactly; what is no such number in pairs
 106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
 """
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -34,11 +36,28 @@ TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lo
 NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
+NOT_KEPT = (
+    "compiled loops cannot be kept on disk: neither the folder of the code nor the user's cache "
+    "folder can be written to, and each process compiles for about 15 s; set NUMBA_CACHE_DIR to a "
+    "folder that can"
+)
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function when it is first called; that is kept on disk for the next process."""
-    return cast(Function, njit(cache=True, nogil=True)(function))
+    """Compile a function when it is first called; that is kept on disk for the next process.
+
+    Where it cannot be kept, beside the code or in the user's cache folder, that is said once.
+    """
+    try:
+        return cast(Function, njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # numba found no folder that it can write to
+        _say_once()
+        return cast(Function, njit(nogil=True, error_model="numpy")(function))
+
+
+@cache
+def _say_once() -> None:
+    logging.getLogger(__name__).warning(NOT_KEPT)
 
 
 @compiled
@@ -253,7 +272,7 @@ def first_rows(moments: Moments, asked: Moments, ago: int) -> Positions:
     Both are in order of time.
     """
     found = np.empty(asked.size, np.int32)
-    row = np.searchsorted(moments, asked[0] - ago) if asked.size else 0
+    row = _first_from(moments, 0, moments.size, asked[0] - ago) if asked.size else 0
     for place in range(asked.size):
         while row < moments.size and moments[row] < asked[place] - ago:
             row += 1
@@ -346,11 +365,12 @@ def spread_of(
 
     Their sums come in units, else in pairs of doubles.
     """
-    found = np.full(highs.size, np.nan)
+    found = np.empty(highs.size)
     for row in range(highs.size):
         low, high = lows[row], highs[row]
         count = counts[high] - counts[low]
         if count == 0:
+            found[row] = np.nan
             continue
         if in_units:
             whole = units[high] - units[low]
@@ -416,10 +436,11 @@ def known_fraud(
     """
     frauds = np.zeros((spans.size, codes.size), np.int64)
     labels = np.zeros((spans.size, codes.size), np.int64)
-    last = np.full((2, codes.size), NEVER)
+    last = np.empty((2, codes.size), np.int64)
     run = np.zeros(codes.size, np.int64)
     for row in range(codes.size):
         code, moment = codes[row], moments[row]
+        last[0, row] = last[1, row] = NEVER
         if 0 <= code < lasting[0].size - 1:
             until = _count_lasting(row, code, moment, spans, reach, lasting, frauds, labels, last)
             few = _count_replaced(row, code, moment, spans, reach, replaced, frauds, labels, last)

@@ -1,7 +1,11 @@
 """The kernel gives the same features as the SQL, for a whole history, a batch and in pieces."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +46,7 @@ from tests.features.test_values import fixed_stream
 KERNEL = replace(CONFIG, engine="kernel")
 few = settings(
     deadline=None,
-    max_examples=8,
+    max_examples=5,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 ACCOUNT = "account_id"
@@ -116,8 +120,8 @@ def test_a_batch_with_no_more_history_than_the_lookback_equals_the_full_build(
     assert differing(batch, whole[whole["as_of"] >= since]) == []
 
 
-@settings(few, max_examples=3)
-@given(stream=streams(least=4, most=12))
+@settings(few, max_examples=2)
+@given(stream=streams(least=4, most=8))
 def test_one_at_a_time_equals_all_at_once(stream: Stream) -> None:
     whole = built(stream, config=KERNEL)
     for rows in range(1, len(whole) + 1):
@@ -126,13 +130,13 @@ def test_one_at_a_time_equals_all_at_once(stream: Stream) -> None:
         assert differing(alone.tail(1), whole.iloc[[rows - 1]]) == []
 
 
-@few
+@settings(few, max_examples=3)
 @given(stream=streams(least=4))
 def test_pieces_of_rows_change_nothing(stream: Stream) -> None:
     whole = built(stream, config=KERNEL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Kernel, "slice", 2)
-        patch.setattr(Kernel, "piece", 3)
+        patch.setattr(Kernel, "piece", 5)
         assert differing(built(stream, config=KERNEL), whole) == []
 
 
@@ -185,6 +189,27 @@ def test_keys_are_told_apart_where_their_hashes_meet() -> None:
     assert (len(shared) < 500, count, codes.tolist()) == (True, 700, values.tolist())
     asked = np.array([699, 700, -1], np.int64)
     assert kernels.find_among(asked, slots, known, count).tolist() == [699, 700, -1]
+
+
+def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said(tmp_path: Path) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    packs = (
+        "import numpy as np; from features.engines.kernels import pack; "
+        "print(pack(np.ones(1, np.int32), np.ones(1, np.int32))[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", packs],
+        env={**os.environ, **only, "NUMBA_CACHE_DIR": str(no_folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == (1 << 32) + 1
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("compiled loops cannot be kept on disk: ")
+    assert said.endswith("set NUMBA_CACHE_DIR to a folder that can")
 
 
 def sums_of(amounts: list[float], *, days: float = 1.0) -> Any:
