@@ -29,6 +29,7 @@ from features.sql.micro_batch import batch_tables
 from features.sql.plan import Part, Plan, only, reach
 from features.sql.rows import TRANSACTIONS, Step, Table, all_rows, moment, some_rows
 from features.sql.windows import lookup_query, select
+from features.state.files import Arrays
 
 # stand before the features in every table built
 KEYS = ("transaction_id", "account_id", "event_time", "as_of", "amount")
@@ -57,6 +58,14 @@ class BuildConfig:
         return kinds[self.engine](memory_limit=self.memory_limit, spill_folder=self.spill_folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What later rows need of those before a moment: segments that a `WindowEngine` has kept."""
+
+    until: datetime
+    segments: Sequence[Arrays]
+
+
 def build(
     transactions: Source,
     labels: Source,
@@ -66,18 +75,63 @@ def build(
     since: datetime | None = None,
     until: datetime | None = None,
     rates: Rates | None = None,
+    kept: Kept | None = None,
 ) -> pa.Table:
     """Return one row per transaction, in order of as_of: its KEYS, then the groups' shown features.
 
     `transactions` has the columns of `features.schema.transactions_schema`, `labels` those of
     `features.schema.LABELS`; with `since` only rows from that as_of on come back, the earlier ones
     being their history. Numbers and flags are float64, categories text; null is as each feature
-    declares. With `rates` amounts are in the currency that they report in. Raises SchemaError on a
-    missing column, a doubled transaction_id or a payment without a rate.
+    declares. With `rates` amounts are in the currency that they report in. With `kept` the rows
+    before its moment are not read, and `labels` are those that came since, or are on later rows.
+    Raises SchemaError on a missing column, a doubled transaction_id or a payment without a rate,
+    StateError where what was kept is of other features.
     """
     return pa.concat_tables(
-        pieces(transactions, labels, groups, config=config, since=since, until=until, rates=rates)
+        pieces(
+            transactions,
+            labels,
+            groups,
+            config=config,
+            since=since,
+            until=until,
+            rates=rates,
+            kept=kept,
+        )
     )
+
+
+def keep(
+    transactions: Source,
+    labels: Source,
+    groups: Sequence[Group],
+    *,
+    config: BuildConfig,
+    until: datetime,
+    rates: Rates | None = None,
+    kept: Kept | None = None,
+) -> Kept:
+    """Pass over the rows before `until` that later ones can see, and keep what these need.
+
+    With `kept` only the rows from its moment on are passed over. Raises what `build` raises.
+    """
+    with config.start() as engine:
+        if not isinstance(engine, WindowEngine):
+            raise ValueError(f"the engine {config.engine} keeps nothing; take the kernel")
+        compute(
+            engine,
+            transactions,
+            labels,
+            groups,
+            config=config,
+            since=until,
+            until=until,
+            rates=rates,
+            kept=kept,
+            keeps=True,
+        )
+        earlier = kept.segments if kept else ()
+        return Kept(until=until, segments=[*earlier, engine.kept()])
 
 
 def pieces(
@@ -89,6 +143,7 @@ def pieces(
     since: datetime | None = None,
     until: datetime | None = None,
     rates: Rates | None = None,
+    kept: Kept | None = None,
 ) -> Iterator[pa.Table]:
     """Yield what `build` returns in pieces, one at least: for more rows than memory holds."""
     config = config or BuildConfig()
@@ -102,6 +157,7 @@ def pieces(
             since=since,
             until=until,
             rates=rates,
+            kept=kept,
         )
         starts = range(built.first, max(built.last, built.first) + 1, engine.piece)
         with ThreadPoolExecutor(1) as beside:  # the next piece is made while this one is used
@@ -146,10 +202,17 @@ def compute(
     since: datetime | None = None,
     until: datetime | None = None,
     rates: Rates | None = None,
+    kept: Kept | None = None,
+    keeps: bool = False,
 ) -> Built:
-    """Compute what `build` returns and leave it in the engine's tables."""
+    """Compute what `build` returns and leave it in the engine's tables.
+
+    With `keeps` a WindowEngine has then what later rows need.
+    """
     plan, shown = Plan(all_features(groups)), shown_features(groups)
-    columns = _given(engine, transactions, labels, _bounds(groups, since, until), rates)
+    begin = None if since is None else since - lookback(groups)
+    where = _bounds(kept.until if kept else begin, until)
+    columns = _given(engine, transactions, labels, where, rates)
     if isinstance(engine, WindowEngine):
         words = {*plan.words, *_names(shown)}
         _run(
@@ -158,7 +221,7 @@ def compute(
             config,
         )
         _check_once(engine)
-        engine.learn(plan)
+        engine.learn(plan, earlier=kept.segments if kept else (), keep=keeps)
         earlier = 0 if since is None else _count(engine, f"rows WHERE as_of < {moment(since)}")
         last = _count(engine, "rows")
         return Built(plan=plan, shown=shown, first=1 + earlier, last=last)
@@ -297,10 +360,10 @@ def _convert(engine: Engine, columns: Sequence[str], rates: Rates) -> None:
     engine.view(TRANSACTIONS, converting_view(columns, rates))
 
 
-def _bounds(groups: Sequence[Group], since: datetime | None, until: datetime | None) -> str:
+def _bounds(begin: datetime | None, until: datetime | None) -> str:
     """The condition on transactions to be read: none that comes too late, or is too old."""
     bounds = [f"as_of < {moment(until)}"] if until is not None else []
-    bounds += [f"as_of >= {moment(since - lookback(groups))}"] if since is not None else []
+    bounds += [f"as_of >= {moment(begin)}"] if begin is not None else []
     return " AND ".join(bounds)
 
 

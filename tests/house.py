@@ -37,7 +37,7 @@ PIPELINE_ROOMS = (
     "workspace",
     "status",
 )
-FEATURE_ROOMS = ("ip", "declarations", "groups", "sql", "engines", "build", "docs")
+FEATURE_ROOMS = ("ip", "declarations", "groups", "sql", "state", "engines", "build", "docs")
 HOMES = {
     "prefect": ("flows/",),
     "mlflow": ("pipeline/registry/", "pipeline/train/recording.py"),

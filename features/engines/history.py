@@ -1,6 +1,7 @@
-"""A history as the kernel keeps it: numbered keys, key lists, label lists, columns to look up.
+"""A history as the kernel keeps it: rows in order of time, behind what is kept of earlier ones.
 
-It is filled depth by depth (`take_in`), and answers what windows and look-ups ask (`answers`).
+It is filled depth by depth (`take_in`), and answers what windows and look-ups ask (`answers`): of
+its own rows, and of the segments before them.
 """
 
 import os
@@ -17,57 +18,66 @@ import pyarrow.compute as pc
 from features.declarations import Aggregate
 from features.engines import label_lists
 from features.engines.arrays import Codes, Doubles, Flags, Moments, known_of, values_of
-from features.engines.key_lists import Asking, KeyList, answer, asking, find, key_list
-from features.engines.keys import Tuples, Values, encoded, joined
-from features.engines.label_lists import LabelList, Ledger, label_list
+from features.engines.key_lists import Asking, answer, asking, find, key_list
+from features.engines.keys import Tuples, Values, encoded
+from features.engines.label_lists import Judged, LateLabels, Ledger, label_list
 from features.engines.program import Key, Program, Wanted
+from features.engines.segment import Segment
 from features.sql.plan import Part
 
 Asked = tuple[Key, Key]  # a key that asks, and the key of the list that it asks
 
 
 class History:
-    """All rows in order of as_of, as a program needs them.
+    """Rows in order of as_of, as a program needs them, and the `earlier` segments before them.
 
-    A row's number counts from 0 here; a `row_id`, as everywhere in SQL, from 1.
+    A row's number counts from 0 here; a `row_id`, as everywhere in SQL, from 1. `own` is the
+    segment of these rows; it is whole where they are to be kept. `late` are labels on rows of
+    earlier segments, one for each segment.
     """
 
-    def __init__(self, program: Program, moments: Moments, verdicts: Ledger | None) -> None:
-        self.program, self.moments, self._verdicts = program, moments, verdicts
-        pairs = [
-            own
-            for as_key, keys in program.asked_as.items()
-            for key in keys
-            for own in zip(key, as_key, strict=True)
-        ]
-        self._compared = joined([*pairs, *program.judged])
-        self._values = {names: Values() for names in self._compared.values()}
-        self._columns: dict[str, Codes] = {}
-        self._codes: dict[Asked, Codes] = {}
-        self._tuples: dict[Key, Tuples] = {}
-        self._lists: dict[Key, KeyList] = {}
-        self._labels: dict[Key, LabelList] = {}
-        self._looked_up: dict[str, pa.ChunkedArray] = {}
+    def __init__(
+        self,
+        program: Program,
+        moments: Moments,
+        verdicts: Ledger | None,
+        *,
+        earlier: Sequence[Segment] = (),
+        late: Sequence[LateLabels] = (),
+        keep: bool = False,
+    ) -> None:
+        self.program, self._verdicts, self._late, self._keep = program, verdicts, late, keep
+        self.own = Segment(first=sum(one.moments.size for one in earlier), moments=moments)
+        groups = {names: Values() for names in program.compared.values()}
+        self.own.values.update({name: groups[names] for name, names in program.compared.items()})
+        self._segments = [*earlier, self.own]
+        self._columns: list[dict[str, Codes]] = [{} for _ in self._segments]
+        self._codes: list[dict[Asked, Codes]] = [{} for _ in self._segments]
 
     def take_in(self, depth: int, wanted: Wanted, pieces: Iterable[pa.Table]) -> None:
         """Take in what is wanted at a depth, of all rows piece by piece, and make lists of it."""
-        taken = _Taken(wanted, len(self.moments))
+        taken = _Taken(wanted, len(self.own.moments))
         for piece in pieces:
             taken.take(piece)
         for name in wanted.keys:
-            self._columns[name] = self._values[self._compared[name]].number(taken.keys.pop(name))
+            values = taken.keys.pop(name)
+            for columns, segment in zip(self._columns, self._segments, strict=True):
+                numbered = segment.values[name]
+                own = segment is self.own
+                columns[name] = numbered.number(values) if own else numbered.find(values)
         for name, columns in taken.looked_up.items():
             chunks = [chunk for column in columns for chunk in column.chunks]
-            self._looked_up[name] = pa.chunked_array(chunks, columns[0].type)
+            self.own.looked_up[name] = pa.chunked_array(chunks, columns[0].type)
         list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
         self._make_label_lists()
 
     def forget(self) -> None:
-        """Let go of what only `take_in` needs."""
+        """Let go of what only `take_in` needs, and whoever comes later does not."""
         self._columns.clear()
-        self._values.clear()
-        self._tuples.clear()
         self._verdicts = None
+        if not self._keep:
+            self.own.values.clear()
+            self.own.tuples.clear()
 
     def answers(self, parts: Sequence[Part], needed: set[str], first: int, last: int) -> pa.Table:
         """Compute the needed features of windows and look-ups for the rows first to last."""
@@ -81,7 +91,8 @@ class History:
                 shared.setdefault((part.key, part.as_key), {}).update(own)
         rows = slice(first, last)
         spans = {one.span for own in shared.values() for one in own.values()}
-        seen = asking(self.moments, self.moments[rows], spans)
+        moments = self.own.moments[rows]
+        seen = [asking(segment.moments, moments, spans) for segment in self._segments]
         tasks = [self._ask_rows(asked, own, rows, seen) for asked, own in shared.items()]
         tasks += [self._ask_labels(key, own, rows) for key, own in labels.items()]
         found: dict[str, pa.Array] = {}
@@ -97,37 +108,54 @@ class History:
             if self.program.depth(key) == depth:
                 self._make_list(key)
             for asked_by in self.program.asking_at(key, depth):
-                columns = [self._columns[name] for name in asked_by]
-                if asked_by != key:
-                    self._codes[asked_by, key] = self._tuples[key].find(columns)
+                self._find_keys(asked_by, key)
             for measure in self.program.measures_at(key, depth):
-                self._lists[key].take(measure, *taken.measure(measure.sql))
+                self.own.lists[key].take(measure, *taken.measure(measure.sql))
 
         return make
 
     def _make_list(self, key: Key) -> None:
         tuples = Tuples()
-        codes = tuples.number([self._columns[name] for name in key])
-        self._lists[key] = key_list(codes, tuples.count, self.moments)
-        self._codes[key, key] = codes
-        if self.program.asked_as[key] != {key}:
-            self._tuples[key] = tuples
+        codes = tuples.number([self._columns[-1][name] for name in key])
+        self.own.lists[key] = key_list(codes, tuples.count, self.own.moments)
+        self._codes[-1][key, key] = codes
+        if self._keep or self.program.asked_as[key] != {key}:
+            self.own.tuples[key] = tuples
+
+    def _find_keys(self, asked_by: Key, key: Key) -> None:
+        for place, segment in enumerate(self._segments):
+            if (asked_by, key) not in self._codes[place]:
+                columns = [self._columns[place][name] for name in asked_by]
+                self._codes[place][asked_by, key] = segment.tuples[key].find(columns)
 
     def _make_label_lists(self) -> None:
         for key in self.program.judged:
-            if key not in self._labels and key[0] in self._columns and self._verdicts:
-                codes = self._columns[key[0]]
-                self._codes.setdefault((key, key), codes)
+            if key not in self.own.labels and key[0] in self._columns[-1] and self._verdicts:
+                for place, columns in enumerate(self._columns):
+                    self._codes[place].setdefault((key, key), columns[key[0]])
+                codes = self._columns[-1][key[0]]
                 keys = int(codes.max(initial=-1)) + 1
-                self._labels[key] = label_list(self._verdicts, codes, keys)
+                self.own.judged[key] = codes
+                self.own.labels[key] = label_list(self._verdicts, codes, keys)
 
     def _ask_rows(
-        self, asked: Asked, aggregates: dict[str, Aggregate], rows: slice, seen: Asking
+        self,
+        asked: Asked,
+        aggregates: dict[str, Aggregate],
+        rows: slice,
+        seen: Sequence[Asking],
     ) -> Callable[[], dict[str, pa.Array]]:
         def ask() -> dict[str, pa.Array]:
-            own, spans = self._lists[asked[1]], [one.span for one in aggregates.values()]
-            windows = find(own, self._codes[asked][rows], seen, spans)
-            return {name: answer(own, windows, one) for name, one in aggregates.items()}
+            spans = [one.span for one in aggregates.values()]
+            own = zip(self._segments, self._codes, seen, strict=True)
+            windows = [
+                find(one.lists[asked[1]], codes[asked][rows], rows_seen, spans, first=one.first)
+                for one, codes, rows_seen in own
+            ]
+            known, moments = self._codes[-1][asked][rows] >= 0, self.own.moments[rows]
+            return {
+                name: answer(windows, known, moments, one) for name, one in aggregates.items()
+            }
 
         return ask
 
@@ -135,13 +163,21 @@ class History:
         self, key: Key, aggregates: dict[str, Aggregate], rows: slice
     ) -> Callable[[], dict[str, pa.Array]]:
         def ask() -> dict[str, pa.Array]:
-            codes, moments = self._codes[key, key][rows], self.moments[rows]
-            return label_lists.answers(self._labels[key], codes, moments, aggregates)
+            own = self._codes[-1][key, key][rows]
+            asked = [Judged(own=self.own.labels[key], codes=own)]
+            for late, segment, codes in zip(self._late, self._segments, self._codes, strict=False):
+                asked += late.asked(segment.labels[key], key, codes[key, key][rows])
+            return label_lists.answers(asked, own >= 0, self.own.moments[rows], aggregates)
 
         return ask
 
     def _look_up(self, name: str, row_ids: pa.Array) -> pa.ChunkedArray:
-        return self._looked_up[name].take(pc.subtract(row_ids, 1))
+        found = []
+        for segment in self._segments:
+            rows = pc.subtract(row_ids, segment.first + 1)
+            here = pc.and_(pc.greater_equal(rows, 0), pc.less(rows, len(segment.moments)))
+            found.append(segment.looked_up[name].take(pc.if_else(here, rows, None)))
+        return pc.coalesce(*found) if len(found) > 1 else found[0]
 
 
 class _Taken:

@@ -5,22 +5,26 @@ lists; then features are read a piece of rows at a time.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from features.declarations import names_in
-from features.engines.arrays import values_of
+from features.engines.arrays import Moments, values_of
 from features.engines.duckdb import DuckDB
 from features.engines.history import History
-from features.engines.label_lists import ledger
+from features.engines.keys import Values, encoded, wide
+from features.engines.label_lists import LateLabels, Ledger, Lines, ledger
 from features.engines.program import Program, Wanted
+from features.engines.segment import Segment, arrays_of, segment_of
 from features.schema import SchemaError
 from features.sql.labels import verdict_query
 from features.sql.plan import Plan, ordered_needs
 from features.sql.windows import named, select
+from features.state.files import Arrays
 
 
 class Kernel(DuckDB):
@@ -35,16 +39,39 @@ class Kernel(DuckDB):
         quarter = f"{float(size[1]) / 4:g}{size[2]}" if size else memory_limit
         super().__init__(memory_limit=quarter, spill_folder=spill_folder)
 
-    def learn(self, plan: Plan) -> None:
-        """Make the key lists that a plan's features ask, over the table of its rows."""
+    def learn(self, plan: Plan, *, earlier: Sequence[Arrays] = (), keep: bool = False) -> None:
+        """Make the key lists that a plan's features ask, over the table of its rows.
+
+        These stand behind the rows whose segments were kept `earlier`; new labels may be on both.
+        Raises StateError where the segments are not of this plan.
+        """
         self._program = Program(plan)
         moments = values_of(self._in_order(["as_of_us"], plan.rows)["as_of_us"])
         verdicts = ledger(self.fetch(verdict_query(plan.rows))) if self._program.judged else None
-        self._history = History(self._program, moments, verdicts)
+        segments: list[Segment] = []
+        for arrays in earlier:
+            first = sum(one.moments.size for one in segments)
+            segments.append(segment_of(arrays, self._program, first=first))
+        self._history = History(
+            self._program,
+            moments,
+            verdicts,
+            earlier=segments,
+            late=self._late(segments) if self._program.judged else (),
+            keep=keep,
+        )
         for depth in self._program.depths:
             if wanted := self._program.wanted(depth):
                 self._history.take_in(depth, wanted, self._everything(wanted, len(moments)))
         self._history.forget()
+
+    def kept(self) -> Arrays:
+        """What the rows after those that were learnt need of them, for `learn`."""
+        own, program = self._history.own, self._program
+        if program.judged:
+            rows = self._in_order(["transaction_id"], program.plan.rows)["transaction_id"]
+            own = replace(own, ids=Values(wide(rows)), lines=self._lines())
+        return arrays_of(own, program)
 
     def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
         """Return columns and features of the rows from `first` to `last`, in order.
@@ -54,6 +81,54 @@ class Kernel(DuckDB):
         found = self._found({*columns}, first, last)
         table = self._facts(found, {name: name for name in columns})
         return pa.table({name: _typed(table[name], kind) for name, kind in columns.items()})
+
+    def _late(self, segments: Sequence[Segment]) -> list[LateLabels]:
+        """The labels on rows of each segment that came after it was kept."""
+        if not segments:
+            return []
+        query = "SELECT transaction_id, known_us, CAST(is_fraud AS DOUBLE) AS is_fraud FROM labels"
+        told = self.fetch(f"{query} WHERE known_us IS NOT NULL AND is_fraud IS NOT NULL")
+        ids, known = encoded(told["transaction_id"]), values_of(told["known_us"])
+        is_fraud, late = values_of(told["is_fraud"]) == 1, []
+        for segment in segments:
+            rows = segment.ids.find(ids)
+            on = np.flatnonzero((rows >= 0) & (rows < segment.moments.size))
+            on = on[np.argsort(rows[on], kind="stable")]
+            new = Lines(rows=rows[on], known=known[on], is_fraud=is_fraud[on])
+            late.append(
+                LateLabels(
+                    new,
+                    segment.lines,
+                    moments=segment.moments,
+                    judged=segment.judged,
+                    read=self._verdicts,
+                )
+            )
+        return late
+
+    def _lines(self) -> Lines:
+        """The lines of the ledger on all rows."""
+        columns = ["row_id", "known_us", "CAST(is_fraud AS DOUBLE) AS is_fraud"]
+        rows = f"{self._program.plan.rows} JOIN labels USING (transaction_id)"
+        where = "known_us IS NOT NULL AND is_fraud IS NOT NULL"
+        told = self.fetch(f"{select(columns, rows)} WHERE {where} ORDER BY row_id")
+        return Lines(
+            rows=(values_of(told["row_id"]) - 1).astype(np.int32),
+            known=values_of(told["known_us"]),
+            is_fraud=values_of(told["is_fraud"]) == 1,
+        )
+
+    def _verdicts(self, lines: Lines, moments: Moments) -> Ledger:
+        """What lines say of rows of these moments."""
+        numbers = np.arange(moments.size)
+        rows = {"row_id": numbers + 1, "transaction_id": numbers, "as_of_us": moments}
+        told = {"transaction_id": lines.rows, "known_us": lines.known, "is_fraud": lines.is_fraud}
+        self._connection.register("late_rows", pa.table(rows))
+        self._connection.register("late_lines", pa.table(told))
+        found = ledger(self.fetch(verdict_query("late_rows", lines="late_lines")))
+        self._connection.unregister("late_rows")
+        self._connection.unregister("late_lines")
+        return found
 
     def _everything(self, wanted: Wanted, rows: int) -> Iterator[pa.Table]:
         """All rows piece by piece, one at least, as a program wants them at a depth."""

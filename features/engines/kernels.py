@@ -19,12 +19,13 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from features.engines.arrays import Codes, Doubles, Flags, Moments, Positions
+from features.engines.arrays import Bytes, Codes, Doubles, Flags, Moments, Positions
 
 Pair: TypeAlias = tuple[float, float]  # a double, and what is too small for it
 # see `known_fraud`
-Lasting: TypeAlias = tuple[Positions, Moments, Positions, Positions, Positions]
-Replaced: TypeAlias = tuple[Positions, Moments, Moments, Flags]
+Lasting: TypeAlias = tuple[Positions, Moments, Positions, Positions, Positions, Positions]
+Replaced: TypeAlias = tuple[Positions, Moments, Moments, Flags, Positions]
+Known: TypeAlias = tuple[Moments, Moments, Moments, Moments]  # frauds, labels, last, run
 Rising: TypeAlias = Moments | Positions  # moments, or rows in order of theirs
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -99,6 +100,41 @@ def find_among(values: Moments, slots: Positions, known: Moments, absent: int) -
             slot = (slot + 1) & (slots.size - 1)
         codes[place] = slots[slot] - 1 if slots[slot] else absent
     return codes
+
+
+@compiled
+def index_texts(begins: Moments, data: Bytes, slots: Positions) -> None:
+    """Fill a table of zeros that finds different texts, which stand behind one another in `data`.
+
+    Its size is a power of two above the number of texts. `begins` says where each begins, and where
+    the last ends.
+    """
+    for text in range(begins.size - 1):
+        slot = _slot(_hash(data, begins[text], begins[text + 1]), slots.size)
+        while slots[slot]:
+            slot = (slot + 1) & (slots.size - 1)
+        slots[slot] = text + 1
+
+
+@compiled
+def find_texts(
+    asked_begins: Moments, asked: Bytes, begins: Moments, data: Bytes, slots: Positions
+) -> Codes:
+    """The numbers of asked texts among those that are indexed; as many as they are for another.
+
+    Texts are compared themselves: a collision of hashes costs time alone.
+    """
+    found = np.empty(asked_begins.size - 1, np.int32)
+    for place in range(found.size):
+        first, last = asked_begins[place], asked_begins[place + 1]
+        slot = _slot(_hash(asked, first, last), slots.size)
+        while slots[slot]:
+            text = slots[slot] - 1
+            if _is_text(asked, first, last, data, begins[text], begins[text + 1]):
+                break
+            slot = (slot + 1) & (slots.size - 1)
+        found[place] = slots[slot] - 1 if slots[slot] else begins.size - 1
+    return found
 
 
 @compiled
@@ -314,11 +350,11 @@ def count_known(lows: Positions, highs: Positions, counts: Positions) -> Moments
 
 
 @compiled
-def sum_units(lows: Positions, highs: Positions, sums: Moments) -> Doubles:
-    """The sum of each window's money."""
-    found = np.empty(highs.size)
+def sum_units(lows: Positions, highs: Positions, sums: Moments) -> Moments:
+    """The sum of each window's money, in units."""
+    found = np.empty(highs.size, np.int64)
     for row in range(highs.size):
-        found[row] = (sums[highs[row]] - sums[lows[row]]) / UNITS
+        found[row] = sums[highs[row]] - sums[lows[row]]
     return found
 
 
@@ -348,46 +384,81 @@ def add_doubles(
 
 
 @compiled
-def spread_of(
+def add_moments(
+    found: Doubles,
     starts: Positions,
     lows: Positions,
     highs: Positions,
-    counts: Positions,
     units: Moments,
     doubles: Doubles,
     squares: Doubles,
     in_units: bool,
-    values: Doubles,
-    known: Flags,
-    order: Positions,
-) -> Doubles:
-    """The standard deviation of each window's values, of the population; nan where there are none.
+) -> None:
+    """Add the sum of each window's values, and of their squares, to pairs of doubles.
 
-    Their sums come in units, else in pairs of doubles.
+    `found` has five lines: the two pairs, and the running sum of squares that bounds their errors.
+    The values are counted in units, else as they are.
     """
-    found = np.empty(highs.size)
     for row in range(highs.size):
         low, high = lows[row], highs[row]
-        count = counts[high] - counts[low]
+        if low < high:
+            if in_units:
+                whole = units[high] - units[low]
+                near = float(whole)
+                total = (near, float(whole - np.int64(near)))
+            else:
+                total = _between(doubles, starts[row], low, high)
+            squared = _between(squares, starts[row], low, high)
+            found[0, row], found[1, row] = _add(found[0, row], found[1, row], total[0], total[1])
+            found[2, row], found[3, row] = _add(
+                found[2, row], found[3, row], squared[0], squared[1]
+            )
+            found[4, row] += _ends(squares, high)[0]
+
+
+@compiled
+def spread_of(counts: Moments, moments: Doubles, in_units: bool) -> tuple[Doubles, Flags]:
+    """The standard deviation of values by their count and `add_moments`, of the population.
+
+    It is nan where there are none. Says also where it is too coarse.
+    """
+    found, coarse = np.empty(counts.size), np.zeros(counts.size, np.bool_)
+    for row in range(counts.size):
+        count, bound = counts[row], counts[row] * moments[4, row]
         if count == 0:
             found[row] = np.nan
             continue
-        if in_units:
-            whole = units[high] - units[low]
-            near = float(whole)
-            total = (near, float(whole - np.int64(near)))
-        else:
-            total = _between(doubles, starts[row], low, high)
-        ends = _ends(squares, high)
-        squared = _between(squares, starts[row], low, high)
-        left = _left_over(count, total, squared)
-        coarse = count * ends[0]
-        is_exact = in_units and coarse * count < EXACT
-        if is_exact or coarse * TOO_COARSE <= NEAR * left:
-            found[row] = np.sqrt(max(left, 0.0)) / count / (UNITS if in_units else 1.0)
-        else:
-            found[row] = _spread(values, known, order, low, high, count)
-    return found
+        total = (moments[0, row], moments[1, row])
+        left = _left_over(count, total, (moments[2, row], moments[3, row]))
+        is_exact = in_units and bound * count < EXACT
+        coarse[row] = not (is_exact or bound * TOO_COARSE <= NEAR * left)
+        found[row] = np.sqrt(max(left, 0.0)) / count / (UNITS if in_units else 1.0)
+    return found, coarse
+
+
+@compiled
+def merge_spreads(
+    found: Doubles,
+    wanted: Flags,
+    lows: Positions,
+    highs: Positions,
+    values: Doubles,
+    known: Flags,
+    order: Positions,
+) -> None:
+    """Merge the windows' values, one by one, into counts, means and sums of squared differences.
+
+    `found` has these three lines (Chan, Golub and LeVeque 1979, of two samples).
+    """
+    for row in range(highs.size):
+        if wanted[row]:
+            count, mean, squares = _spread(values, known, order, lows[row], highs[row])
+            both = found[0, row] + count
+            if count:
+                apart = mean - found[1, row]
+                found[2, row] += squares + apart * apart * found[0, row] * count / both
+                found[1, row] = mean if found[0, row] == 0 else found[1, row] + apart * count / both
+                found[0, row] = both
 
 
 @compiled
@@ -426,30 +497,53 @@ def last_of(lows: Positions, highs: Positions, last: Positions) -> Positions:
 
 @compiled
 def known_fraud(
-    codes: Codes, moments: Moments, spans: Moments, reach: int, lasting: Lasting, replaced: Replaced
-) -> tuple[Moments, Moments, Moments, Moments]:
-    """What was known of keys' fraud: verdicts that last, and those that are replaced at some time.
+    codes: Codes,
+    moments: Moments,
+    spans: Moments,
+    reach: int,
+    lasting: Lasting,
+    replaced: Replaced,
+    cancelled: Positions,
+    sign: int,
+    found: Known,
+) -> None:
+    """Count what was known of keys' fraud: verdicts that last, and those replaced at some time.
 
-    `lasting` is (offsets, seen, frauds before, last fraud, last legitimate), `replaced` (offsets,
-    seen, replaced, is_fraud), each in order of the moment a verdict is seen. Returns the frauds and
-    the labels of each span, the moments of the last of each kind, and the frauds since.
+    `lasting` is (offsets, seen, frauds before, last fraud, last legitimate, rows), `replaced`
+    (offsets, seen, replaced, is_fraud, rows), each in order of the moment a verdict is seen.
+    `found` gets the frauds and the labels of each span, and the moments of the last of each kind.
+    Verdicts on the `cancelled` rows, in order, are no last ones. With a sign of -1 verdicts are
+    taken off the counts again.
     """
-    frauds = np.zeros((spans.size, codes.size), np.int64)
-    labels = np.zeros((spans.size, codes.size), np.int64)
-    last = np.empty((2, codes.size), np.int64)
-    run = np.zeros(codes.size, np.int64)
     for row in range(codes.size):
         code, moment = codes[row], moments[row]
-        last[0, row] = last[1, row] = NEVER
         if 0 <= code < lasting[0].size - 1:
-            until = _count_lasting(row, code, moment, spans, reach, lasting, frauds, labels, last)
-            few = _count_replaced(row, code, moment, spans, reach, replaced, frauds, labels, last)
+            _count_lasting(row, code, moment, spans, reach, lasting, cancelled, sign, found)
+            _count_replaced(row, code, moment, spans, reach, replaced, cancelled, sign, found)
+
+
+@compiled
+def fraud_run(
+    codes: Codes,
+    moments: Moments,
+    reach: int,
+    lasting: Lasting,
+    replaced: Replaced,
+    sign: int,
+    found: Known,
+) -> None:
+    """Count the frauds seen since the last legitimate payment, once all of these are known."""
+    last, run = found[2], found[3]
+    for row in range(codes.size):
+        code, moment = codes[row], moments[row]
+        if 0 <= code < lasting[0].size - 1:
             since = max(last[1, row], moment - reach)
-            low = _first_from(lasting[1], lasting[0][code], until, since + 1)
-            run[row] = lasting[2][until] - lasting[2][low]
-            if few:
-                run[row] += _count_since(code, moment, since, replaced)
-    return frauds, labels, last, run
+            start = lasting[0][code]
+            until = _first_from(lasting[1], start, lasting[0][code + 1], moment + 1)
+            low = _first_from(lasting[1], start, until, since + 1)
+            run[row] += sign * (lasting[2][until] - lasting[2][low])
+            if replaced[0][code] < replaced[0][code + 1]:
+                run[row] += sign * _count_since(code, moment, since, replaced)
 
 
 @compiled
@@ -460,24 +554,27 @@ def _count_lasting(
     spans: Moments,
     reach: int,
     lasting: Lasting,
-    frauds: Moments,
-    labels: Moments,
-    last: Moments,
-) -> int:
-    """Count the verdicts that last, and find the last of each kind; they end at the position."""
-    offsets, seen, before = lasting[0], lasting[1], lasting[2]
+    cancelled: Positions,
+    sign: int,
+    found: Known,
+) -> None:
+    """Count the verdicts that last, and find the last of each kind."""
+    frauds, labels, last = found[0], found[1], found[2]
+    offsets, seen, before, rows = lasting[0], lasting[1], lasting[2], lasting[5]
     start = offsets[code]
     high = low = _first_from(seen, start, offsets[code + 1], moment + 1)
     for span in range(spans.size):
         low = _back_to(seen, start, low, moment - spans[span] + 1)
-        frauds[span, row] = before[high] - before[low]
-        labels[span, row] = high - low
-    if high > start:
-        for kind, latest in ((0, lasting[3]), (1, lasting[4])):
-            place = latest[high - 1]
-            if place >= 0 and seen[place] > moment - reach:
-                last[kind, row] = seen[place]
-    return high
+        frauds[span, row] += sign * (before[high] - before[low])
+        labels[span, row] += sign * (high - low)
+    if sign < 0:
+        return
+    for kind, latest in ((0, lasting[3]), (1, lasting[4])):
+        place = latest[high - 1] if high > start else -1
+        while place >= 0 and _is_among(rows[place], cancelled):
+            place = latest[place - 1] if place > start else -1
+        if place >= 0 and seen[place] > moment - reach:
+            last[kind, row] = max(last[kind, row], seen[place])
 
 
 @compiled
@@ -488,32 +585,31 @@ def _count_replaced(
     spans: Moments,
     reach: int,
     replaced: Replaced,
-    frauds: Moments,
-    labels: Moments,
-    last: Moments,
-) -> bool:
-    """Count beside them those that still stand; whether there are any."""
-    offsets, seen, until, is_fraud = replaced
-    stand = False
+    cancelled: Positions,
+    sign: int,
+    found: Known,
+) -> None:
+    """Count beside them those that still stand."""
+    frauds, labels, last = found[0], found[1], found[2]
+    offsets, seen, until, is_fraud, rows = replaced
     begin = _first_from(seen, offsets[code], offsets[code + 1], moment - reach + 1)
     for place in range(begin, offsets[code + 1]):
         if seen[place] > moment:
             break
         if moment < until[place]:
-            stand = True
             for span in range(spans.size):
                 if seen[place] > moment - spans[span]:
-                    frauds[span, row] += is_fraud[place]
-                    labels[span, row] += 1
-            kind = 0 if is_fraud[place] else 1
-            last[kind, row] = max(last[kind, row], seen[place])
-    return stand
+                    frauds[span, row] += sign * is_fraud[place]
+                    labels[span, row] += sign
+            if sign > 0 and not _is_among(rows[place], cancelled):
+                kind = 0 if is_fraud[place] else 1
+                last[kind, row] = max(last[kind, row], seen[place])
 
 
 @compiled
 def _count_since(code: int, moment: int, since: int, replaced: Replaced) -> int:
     """The frauds among those that still stand that were seen after a moment."""
-    offsets, seen, until, is_fraud = replaced
+    offsets, seen, until, is_fraud = replaced[0], replaced[1], replaced[2], replaced[3]
     count = 0
     begin = _first_from(seen, offsets[code], offsets[code + 1], since + 1)
     for place in range(begin, offsets[code + 1]):
@@ -522,6 +618,32 @@ def _count_since(code: int, moment: int, since: int, replaced: Replaced) -> int:
         if moment < until[place] and is_fraud[place]:
             count += 1
     return count
+
+
+@compiled
+def _is_among(row: int, rows: Positions) -> bool:
+    """Whether a row is among others, which are in order."""
+    place = _first_from(rows, 0, rows.size, row)
+    return bool(place < rows.size and rows[place] == row)
+
+
+@compiled
+def _hash(data: Bytes, first: int, last: int) -> np.int64:
+    """Fowler, Noll and Vo's hash of bytes, FNV-1a of 64 bits."""
+    mixed = np.uint64(0xCBF29CE484222325)
+    for place in range(first, last):
+        mixed = (mixed ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
+    return np.int64(mixed)
+
+
+@compiled
+def _is_text(one: Bytes, first: int, last: int, other: Bytes, begin: int, end: int) -> bool:
+    if last - first != end - begin:
+        return False
+    for place in range(last - first):
+        if one[first + place] != other[begin + place]:
+            return False
+    return True
 
 
 @compiled
@@ -643,17 +765,21 @@ def _sum(
 
 @compiled
 def _spread(
-    values: Doubles, known: Flags, order: Positions, low: int, high: int, count: int
-) -> float:
-    total = 0.0
+    values: Doubles, known: Flags, order: Positions, low: int, high: int
+) -> tuple[int, float, float]:
+    """The count of a window's values, their mean and the sum of squared differences from it."""
+    count, total = 0, 0.0
     for place in range(low, high):
         if known[order[place]]:
             total += values[order[place]]
+            count += 1
+    if count == 0:
+        return 0, 0.0, 0.0
     mean, squares = total / count, 0.0
     for place in range(low, high):
         if known[order[place]]:
             squares += (values[order[place]] - mean) ** 2
-    return float(np.sqrt(squares / count))
+    return count, mean, squares
 
 
 @compiled

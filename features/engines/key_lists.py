@@ -3,12 +3,12 @@
 What windows ask is answered from them by `answers`; `features.engines.kernels` has the loops.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from features.declarations import Aggregate, Function, microseconds
@@ -66,19 +66,21 @@ class KeyList:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """The moments of rows that ask, and the rows they see: below `until`, by spans from `since`."""
+    """The rows that others see: below `until`, by spans from `since`."""
 
-    moments: Moments
     until: Positions
     since: Mapping[str, Positions]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """The windows of asking rows in a key list, by their spans."""
+    """The windows of asking rows in a key list, by their spans.
 
-    known: Flags
-    moments: Moments
+    The first row of the list is the row `first` of all.
+    """
+
+    own: KeyList
+    first: int
     starts: Positions
     highs: Positions
     lows: Mapping[str, Positions]
@@ -112,7 +114,7 @@ def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Ru
         kept["least"] = kernels.grow_tree(values, known, order, False)
     if asked & LAST:
         kept["last"] = kernels.run_last(known, order, offsets)
-    if "doubles" in kept and ("stddev" in asked or not kernels.are_fine(kept["doubles"])):
+    if "stddev" in asked or ("doubles" in kept and not kernels.are_fine(kept["doubles"])):
         return Running(values=values, known=known, **kept)
     return Running(values=values[:0].copy(), known=known[:0].copy(), **kept)
 
@@ -133,108 +135,152 @@ def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[
 def asking(moments: Moments, asked: Moments, spans: Iterable[str]) -> Asking:
     """Find what rows at asked moments see of all rows, whose moments are in order like theirs."""
     return Asking(
-        moments=asked,
         until=kernels.first_rows(moments, asked, 0),
         since={span: kernels.first_rows(moments, asked, microseconds(span)) for span in set(spans)},
     )
 
 
-def find(own: KeyList, codes: Codes, rows: Asking, spans: Iterable[str]) -> Windows:
+def find(own: KeyList, codes: Codes, rows: Asking, spans: Iterable[str], *, first: int) -> Windows:
     """Find the windows of rows with these keys."""
     upwards = sorted(set(spans), key=microseconds)
     since = np.stack([rows.since[span] for span in upwards])
     starts, highs, lows = kernels.find_windows(codes, rows.until, since, own.offsets, own.order)
     return Windows(
-        known=codes >= 0,
-        moments=rows.moments,
-        starts=starts,
-        highs=highs,
-        lows=dict(zip(upwards, lows, strict=True)),
+        own=own, first=first, starts=starts, highs=highs, lows=dict(zip(upwards, lows, strict=True))
     )
 
 
-def answer(own: KeyList, windows: Windows, aggregate: Aggregate) -> pa.Array:
-    """Compute an aggregate of each window: null as in SQL, and where a key is unknown."""
-    lows = windows.lows[aggregate.span]
-    measure = own.measures.get(measure_of(aggregate))
+def answer(
+    windows: Sequence[Windows], known: Flags, moments: Moments, aggregate: Aggregate
+) -> pa.Array:
+    """Compute an aggregate of rows at these moments, of a window in each of some lists together.
+
+    The lists are of one key, that of earlier rows first. It is null as in SQL, and where a key is
+    unknown.
+    """
+    asked = [_Asked(one, aggregate) for one in windows]
     if aggregate.function in LAST:
-        return _last(own, windows, lows, measure, aggregate.function)
-    if measure is None or not measure.counts.size:
-        counted = (windows.highs - lows).astype(np.int64)
-    else:
-        counted = kernels.count_known(lows, windows.highs, measure.counts)
-    if aggregate.function == "count" or measure is None:
-        return column(counted, windows.known)
-    found = _of_values(own, windows, lows, measure, aggregate.function, counted)
+        return _last(asked, known, moments, aggregate.function)
+    counted = _added(one.counted() for one in asked)
+    if aggregate.function == "count" or not measure_of(aggregate):
+        return column(counted, known)
+    found = _of_values(asked, aggregate.function, counted)
     empty_is_null = aggregate.function != "sum"
-    return column(found, windows.known & (counted > 0) if empty_is_null else windows.known)
+    return column(found, known & (counted > 0) if empty_is_null else known)
+
+
+class _Asked:
+    """The windows of an aggregate's span in one list, and what the list keeps of its measure."""
+
+    def __init__(self, windows: Windows, aggregate: Aggregate) -> None:
+        self.own, self.first = windows.own, windows.first
+        self.starts, self.highs = windows.starts, windows.highs
+        self.lows = windows.lows[aggregate.span]
+        measure = measure_of(aggregate)
+        self.kept = self.own.measures[measure] if measure else None
+
+    @property
+    def measure(self) -> Running:
+        """What the list keeps of the measure, of an aggregate that has one."""
+        if self.kept is None:
+            raise AssertionError("an aggregate of values without a measure")
+        return self.kept
+
+    def counted(self) -> Moments:
+        """How many rows of each window count."""
+        if self.kept is None or not self.kept.counts.size:
+            return (self.highs - self.lows).astype(np.int64)
+        return kernels.count_known(self.lows, self.highs, self.kept.counts)
 
 
 def _last(
-    own: KeyList, windows: Windows, lows: Positions, measure: Running | None, function: Function
+    asked: Iterable[_Asked], known: Flags, moments: Moments, function: Function
 ) -> pa.Array:
-    places = kernels.last_of(lows, windows.highs, measure.last if measure else NONE)
-    found = places >= 0
+    row = np.full(moments.size, -1, np.int64)
+    at = np.zeros(moments.size, np.int64)
+    for one in asked:  # a later list has later rows
+        last = one.kept.last if one.kept else NONE
+        places = kernels.last_of(one.lows, one.highs, last)
+        if (found := places >= 0).any():
+            rows = one.own.order[places[found]]
+            row[found], at[found] = rows + np.int64(one.first), one.own.moments[rows]
+    found = row >= 0
     if function == "newly_seen":
-        return column((~found).astype(np.float64), windows.known)
+        return column((~found).astype(np.float64), known)
     if function == "last":
-        return column(_picked(own.order, places).astype(np.int64) + 1, windows.known & found)
-    passed = windows.moments - _picked(own.moments, _picked(own.order, places))
-    return column(passed / 1_000_000.0, windows.known & found)
+        return column(row + 1, known & found)
+    return column((moments - at) / 1_000_000.0, known & found)
 
 
-def _of_values(
-    own: KeyList,
-    windows: Windows,
-    lows: Positions,
-    measure: Running,
-    function: Function,
-    counted: Moments,
-) -> Doubles:
-    highs = windows.highs
+def _of_values(asked: Sequence[_Asked], function: Function, counted: Moments) -> Doubles:
     if function == "stddev":
-        return _spread(own, windows, lows, measure)
+        return _spread(asked, counted)
     if function in {"max", "min"}:
-        tree, begins = measure.largest if function == "max" else measure.least
-        return kernels.most_of(lows, highs, tree, begins, function == "max")
-    summed = _sum(own, windows, lows, measure)
+        better = np.maximum if function == "max" else np.fmin  # nan is above all
+        return reduce(better, [_most(one, largest=function == "max") for one in asked])
+    summed = _sum(asked)
     return summed / np.maximum(counted, 1) if function == "mean" else summed
 
 
-def _sum(own: KeyList, windows: Windows, lows: Positions, measure: Running) -> Doubles:
-    has_units, highs = bool(measure.units.size), windows.highs
-    found = kernels.sum_units(lows, highs, measure.units) if has_units else np.zeros(lows.size)
-    if measure.doubles.size:
-        kernels.add_doubles(
-            found,
-            windows.starts,
-            lows,
-            highs,
-            measure.doubles,
-            measure.values,
-            measure.known,
-            own.order,
-            has_units,
-        )
+def _most(one: _Asked, *, largest: bool) -> Doubles:
+    tree, begins = one.measure.largest if largest else one.measure.least
+    return kernels.most_of(one.lows, one.highs, tree, begins, largest)
+
+
+def _sum(asked: Sequence[_Asked]) -> Doubles:
+    in_units = [one for one in asked if one.measure.units.size]
+    units = [kernels.sum_units(one.lows, one.highs, one.measure.units) for one in in_units]
+    rows = asked[0].lows.size
+    found = _added(units) / kernels.UNITS if units else np.zeros(rows)
+    for one in asked:
+        own = one.measure
+        if own.doubles.size:
+            kernels.add_doubles(
+                found,
+                one.starts,
+                one.lows,
+                one.highs,
+                own.doubles,
+                own.values,
+                own.known,
+                one.own.order,
+                bool(own.units.size),
+            )
     return found
 
 
-def _spread(own: KeyList, windows: Windows, lows: Positions, measure: Running) -> Doubles:
-    return kernels.spread_of(
-        windows.starts,
-        lows,
-        windows.highs,
-        measure.counts,
-        measure.units,
-        measure.doubles,
-        measure.squares,
-        bool(measure.units.size),
-        measure.values,
-        measure.known,
-        own.order,
-    )
+def _spread(asked: Sequence[_Asked], counted: Moments) -> Doubles:
+    in_units = {bool(one.measure.units.size) for one in asked}
+    if len(in_units) > 1:
+        return _merged_spread(asked, counted, counted > 0)
+    moments = np.zeros((5, counted.size))
+    for one in asked:
+        own = one.measure
+        kernels.add_moments(
+            moments,
+            one.starts,
+            one.lows,
+            one.highs,
+            own.units,
+            own.doubles,
+            own.squares,
+            bool(own.units.size),
+        )
+    found, coarse = kernels.spread_of(counted, moments, True in in_units)
+    return np.where(coarse, _merged_spread(asked, counted, coarse), found)
 
 
-def _picked(values: npt.NDArray[Any], places: Positions) -> npt.NDArray[Any]:
-    """The values at places; any where a place is -1."""
-    return values[places] if values.size else np.zeros(places.size, values.dtype)
+def _merged_spread(asked: Sequence[_Asked], counted: Moments, wanted: Flags) -> Doubles:
+    """The spread of the wanted windows from their values themselves."""
+    merged = np.zeros((3, counted.size))
+    if wanted.any():
+        for one in asked:
+            own = one.measure
+            kernels.merge_spreads(
+                merged, wanted, one.lows, one.highs, own.values, own.known, one.own.order
+            )
+    return np.sqrt(merged[2] / np.maximum(counted, 1))
+
+
+def _added(counts: Iterable[Moments]) -> Moments:
+    return reduce(np.add, counts)

@@ -5,28 +5,32 @@ A missing value makes a key unknown, -1.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.engines import kernels
-from features.engines.arrays import Codes
+from features.engines.arrays import Bytes, Codes, Moments, Positions
+from features.state.files import StateError
+
+Slots: TypeAlias = Positions  # a table that finds values by their hashes
 
 
 class Values:
     """The values of columns that are compared with one another, numbered as they are met."""
 
-    def __init__(self) -> None:
-        self._known: pa.Array | None = None
+    def __init__(self, known: pa.Array | None = None, slots: Slots | None = None) -> None:
+        self._known, self._slots = known, slots
 
     def number(self, encoded: Sequence[pa.DictionaryArray]) -> Codes:
         """Return the numbers of a column's `encoded` values, -1 for null: int32, [rows]."""
-        met = [_wide(one.dictionary) for one in encoded]
+        met = [wide(one.dictionary) for one in encoded]
         if self._known is not None:
             met = [self._known, *met]
         together = pa.concat_arrays(met).dictionary_encode()
-        self._known = together.dictionary
+        self._known, self._slots = together.dictionary, None
         places = together.indices.to_numpy()
         begins = np.cumsum([0, *map(len, met)])[-len(encoded) - 1 :]
         return np.concatenate(
@@ -36,13 +40,39 @@ class Values:
             ]
         )
 
+    def find(self, encoded: Sequence[pa.DictionaryArray]) -> Codes:
+        """The numbers of a column's values among those that were met; one above all for another.
+
+        Raises StateError where they are of another type.
+        """
+        known, slots = self.indexed()
+        kinds = {wide(one.dictionary).type for one in encoded} - {known.type}
+        if kinds:
+            raise StateError(f"values of a key are {kinds.pop()}, and were {known.type}")
+        begins, data = bytes_of(known)
+        return np.concatenate(
+            [
+                _placed(
+                    one, kernels.find_texts(*bytes_of(wide(one.dictionary)), begins, data, slots)
+                )
+                for one in encoded
+            ]
+        )
+
+    def indexed(self) -> tuple[pa.Array, Slots]:
+        """The values by their numbers, and the table that finds them."""
+        known = pa.array([], pa.null()) if self._known is None else self._known
+        if self._slots is None:
+            self._slots = np.zeros(_slots(len(known)), np.int32)
+            kernels.index_texts(*bytes_of(known), self._slots)
+        return known, self._slots
+
 
 class Tuples:
     """The keys of one column or several, numbered by the numbers of their columns' values."""
 
-    def __init__(self) -> None:
-        self._met: list[tuple[np.ndarray, np.ndarray, int]] = []
-        self.count = 0
+    def __init__(self, met: Sequence[tuple[Slots, Moments]] = (), count: int = 0) -> None:
+        self.met, self.count = list(met), count
 
     def number(self, columns: Sequence[Codes]) -> Codes:
         """Number the keys of a list's own rows: int32, [rows]; `count` says how many there are."""
@@ -53,31 +83,15 @@ class Tuples:
             slots = np.zeros(_slots(packed.size), np.int32)
             known = np.empty(packed.size, np.int64)
             codes, self.count = kernels.tell_apart(packed, slots, known)
-            self._met.append((slots, known[: self.count].copy(), self.count))
+            self.met.append((slots, known[: self.count].copy()))
         return codes
 
     def find(self, columns: Sequence[Codes]) -> Codes:
         """The numbers of other columns' keys among them; one above all where there is none such."""
         codes, *others = columns
-        for other, (slots, known, count) in zip(others, self._met, strict=True):
-            codes = kernels.find_among(kernels.pack(codes, other), slots, known, count)
+        for other, (slots, known) in zip(others, self.met, strict=True):
+            codes = kernels.find_among(kernels.pack(codes, other), slots, known, known.size)
         return codes
-
-
-def joined(pairs: Sequence[Sequence[str]]) -> dict[str, frozenset[str]]:
-    """The names that are compared with one another, directly or by others, for each name.
-
-    >>> sorted(joined([("account_id", "counterparty_id"), ("device_id",)])["counterparty_id"])
-    ['account_id', 'counterparty_id']
-    """
-    found: dict[str, frozenset[str]] = {}
-    for names in pairs:
-        for name in names:
-            found.setdefault(name, frozenset({name}))
-        for one, other in pairwise(names):
-            both = found[one] | found[other]
-            found |= dict.fromkeys(both, both)
-    return found
 
 
 def encoded(column: pa.ChunkedArray) -> list[pa.DictionaryArray]:
@@ -89,8 +103,26 @@ def encoded(column: pa.ChunkedArray) -> list[pa.DictionaryArray]:
     return chunks or [pa.array([], column.type).dictionary_encode()]
 
 
-def _wide(values: pa.Array) -> pa.Array:
-    """Texts with offsets of 64 bits: all of a history may be more than 2 GB."""
+def bytes_of(values: pa.Array) -> tuple[Moments, Bytes]:
+    """Values without nulls as bytes behind one another: where each begins, and the last ends."""
+    if pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type):
+        _, offsets, data = values.buffers()
+        begins = np.frombuffer(offsets, np.int64)[values.offset :][: len(values) + 1]
+        return begins, np.frombuffer(data or b"", np.uint8)
+    if not len(values):
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    width = values.type.bit_width // 8
+    data = np.frombuffer(values.buffers()[1], np.uint8)[values.offset * width :]
+    return np.arange(len(values) + 1, dtype=np.int64) * width, data
+
+
+def wide(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Texts with offsets of 64 bits, in one piece: all of a history may be more than 2 GB."""
+    if isinstance(values, pa.ChunkedArray):
+        chunks = values.chunks or [pa.array([], values.type)]
+        return pa.concat_arrays([wide(chunk) for chunk in chunks])
     return values.cast(pa.large_string()) if pa.types.is_string(values.type) else values
 
 

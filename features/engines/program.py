@@ -5,9 +5,9 @@ measure is what a list keeps running sums, trees or last positions of. What stan
 known once these are: everything has a depth, the number of windows it stands on.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 
 from features.declarations import Aggregate, Function, names_in
 from features.sql.plan import Part, Plan, ordered_needs
@@ -60,7 +60,8 @@ class Program:
     """What a plan's features ask of their keys' pasts.
 
     `lists` are the measures of each key list, `asked_as` the keys that ask each of them,
-    `judged` the keys whose fraud is asked for.
+    `judged` the keys whose fraud is asked for, `compared` the names of columns whose values are
+    compared with those of each, `looked_up` the columns that earlier rows are asked for.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -72,6 +73,11 @@ class Program:
             asked.setdefault(part.as_key, []).append(part)
         self.lists = {as_key: _measures(parts) for as_key, parts in asked.items()}
         self.asked_as = {as_key: _keys(parts) for as_key, parts in asked.items()}
+        asking = [(as_key, key) for as_key, keys in self.asked_as.items() for key in keys]
+        pairs = [pair for one in asking for pair in zip(*one, strict=True)]
+        self.compared = joined([*pairs, *self.judged])
+        lookups = [one for one in plan.features.values() if one.lookup]
+        self.looked_up = sorted(set[str]().union(*(one.needs() - {one.lookup} for one in lookups)))
 
     @property
     def depths(self) -> range:
@@ -90,7 +96,7 @@ class Program:
         return Wanted(
             keys=self._at(depth, columns),
             measures=tuple(measure.sql for measure in measures),
-            looked_up=self._at(depth, self._looked_up()),
+            looked_up=self._at(depth, self.looked_up),
         )
 
     def asking_at(self, key: Key, depth: int) -> list[Key]:
@@ -105,10 +111,6 @@ class Program:
         """The windows and look-ups that columns and features stand on, the lowest first."""
         needed = {*ordered_needs(names, self.plan.features)}
         return [part for part in self.plan.parts if not needed.isdisjoint(part.names)]
-
-    def _looked_up(self) -> set[str]:
-        lookups = [one for one in self.plan.features.values() if one.lookup]
-        return set[str]().union(*(one.needs() - {one.lookup} for one in lookups))
 
     def _at(self, depth: int, names: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(name for name in names if self.depth([name]) == depth))
@@ -125,6 +127,22 @@ def measure_of(aggregate: Aggregate) -> str:
     if aggregate.where:
         return f"CASE WHEN {aggregate.where} THEN {aggregate.of or 1} END"
     return aggregate.of
+
+
+def joined(pairs: Sequence[Sequence[str]]) -> dict[str, frozenset[str]]:
+    """The names that are compared with one another, directly or by others, for each name.
+
+    >>> sorted(joined([("account_id", "counterparty_id"), ("device_id",)])["counterparty_id"])
+    ['account_id', 'counterparty_id']
+    """
+    found: dict[str, frozenset[str]] = {}
+    for names in pairs:
+        for name in names:
+            found.setdefault(name, frozenset({name}))
+        for one, other in pairwise(names):
+            both = found[one] | found[other]
+            found |= dict.fromkeys(both, both)
+    return found
 
 
 def _keys(parts: Iterable[Part]) -> set[Key]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, runtime_ch
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from features.state.files import Arrays
+
 if TYPE_CHECKING:
     from features.sql.plan import Plan
 
@@ -70,8 +72,14 @@ class Engine(Protocol):
 class WindowEngine(Engine, Protocol):
     """An engine that computes windows, look-ups and label windows itself, and only rows by SQL."""
 
-    def learn(self, plan: "Plan") -> None:
-        """Take in all rows of a plan's table, for the windows of its features."""
+    def learn(self, plan: "Plan", *, earlier: Sequence[Arrays] = (), keep: bool = False) -> None:
+        """Take in all rows of a plan's table, for the windows of its features.
+
+        They stand behind the rows of which segments were kept `earlier`.
+        """
+
+    def kept(self) -> Arrays:
+        """What later rows need of those that were taken in to be kept."""
 
     def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
         """Return columns and features of the rows from `first` to `last`, in order.

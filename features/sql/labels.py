@@ -22,7 +22,9 @@ REACH = microseconds(LOOKBACK)
 MANY = 2**27  # more labels than a key has in a span; MANY * frauds + labels is exact in a double
 
 
-def verdict_query(rows: str, by: Sequence[str] = ("row_id",)) -> str:
+def verdict_query(
+    rows: str, by: Sequence[str] = ("row_id",), *, lines: str = "labels"
+) -> str:
     """Write the query of all verdicts on rows, which `by` tells apart: when seen, when replaced.
 
     A verdict that still stands was replaced at null. Where the ledger says both at the same
@@ -38,7 +40,7 @@ def verdict_query(rows: str, by: Sequence[str] = ("row_id",)) -> str:
     return f"""
         WITH judged AS (
             SELECT {each}, as_of_us, known_us, CAST(is_fraud AS DOUBLE) AS is_fraud
-            FROM labels JOIN {rows} AS judged_rows USING (transaction_id) WHERE {known(_LINE)}
+            FROM {lines} JOIN {rows} AS judged_rows USING (transaction_id) WHERE {known(_LINE)}
         ),
         summed AS (
             SELECT {each}, max(as_of_us) AS as_of_us, min(known_us) AS known_us,

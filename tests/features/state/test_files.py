@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from features.engines.state_files import (
+from features.state.files import (
     Arrays,
     Stamp,
     StateError,
@@ -88,7 +88,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     import numpy as np
-    from features.engines.state_files import Stamp, write_state
+    from features.state.files import Stamp, write_state
     folder, last = Path(sys.argv[1]), int(sys.argv[2])
     calls = 0
     def sync(files, folders):

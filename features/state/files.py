@@ -178,7 +178,8 @@ def _mapped(path: Path, about: Mapping[str, Any]) -> npt.NDArray[Any]:
         raise StateError(f"{path} has {found} bytes, the state lists {wanted}")
     if not wanted:  # nothing cannot be mapped
         return np.empty(shape, dtype)
-    return np.memmap(path, dtype, mode="r", shape=shape)
+    # copied on writing, which nobody does: compiled loops know arrays that may be written to
+    return np.memmap(path, dtype, mode="c", shape=shape).view(np.ndarray)
 
 
 def _checksum(values: npt.NDArray[Any]) -> int:

@@ -1,0 +1,1 @@
+"""What a pass over the rows leaves for the next one."""
