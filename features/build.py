@@ -42,12 +42,16 @@ TYPES: dict[FeatureKind, pa.DataType] = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Where the facts of IP addresses come from, and what runs the SQL, within which memory."""
+    """Where the facts of IP addresses come from, and what runs the SQL, within which memory.
+
+    In the `state_folder` lies what is kept of earlier rows; without one nothing is kept.
+    """
 
     ip_databases: tuple[Path, ...] = ()
     engine: EngineName = "duckdb"
     memory_limit: str = "6GB"
     spill_folder: Path | None = None
+    state_folder: Path | None = None
 
     def start(self) -> Engine:
         """Start the engine.
@@ -113,11 +117,12 @@ def keep(
 ) -> Kept:
     """Pass over the rows before `until` that later ones can see, and keep what these need.
 
-    With `kept` only the rows from its moment on are passed over. Raises what `build` raises.
+    With `kept` only the rows from its moment on are passed over. The engine is the kernel. Raises
+    what `build` raises.
     """
     with config.start() as engine:
         if not isinstance(engine, WindowEngine):
-            raise ValueError(f"the engine {config.engine} keeps nothing; take the kernel")
+            raise TypeError(f"the engine {config.engine} keeps nothing")
         compute(
             engine,
             transactions,

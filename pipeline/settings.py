@@ -43,7 +43,10 @@ class Settings:
         from features.build import BuildConfig
 
         return BuildConfig(
-            ip_databases=self.ip_databases, engine=self.engine, spill_folder=self.spill
+            ip_databases=self.ip_databases,
+            engine=self.engine,
+            spill_folder=self.spill,
+            state_folder=self.home / "state",
         )
 
     @classmethod

@@ -65,9 +65,9 @@ class History:
                 numbered = segment.values[name]
                 own = segment is self.own
                 columns[name] = numbered.number(values) if own else numbered.find(values)
-        for name, columns in taken.looked_up.items():
-            chunks = [chunk for column in columns for chunk in column.chunks]
-            self.own.looked_up[name] = pa.chunked_array(chunks, columns[0].type)
+        for name, pieces_of in taken.looked_up.items():
+            chunks = [chunk for column in pieces_of for chunk in column.chunks]
+            self.own.looked_up[name] = pa.chunked_array(chunks, pieces_of[0].type)
         list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
         self._make_label_lists()
 
@@ -153,9 +153,7 @@ class History:
                 for one, codes, rows_seen in own
             ]
             known, moments = self._codes[-1][asked][rows] >= 0, self.own.moments[rows]
-            return {
-                name: answer(windows, known, moments, one) for name, one in aggregates.items()
-            }
+            return {name: answer(windows, known, moments, one) for name, one in aggregates.items()}
 
         return ask
 

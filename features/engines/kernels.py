@@ -628,22 +628,22 @@ def _is_among(row: int, rows: Positions) -> bool:
 
 
 @compiled
-def _hash(data: Bytes, first: int, last: int) -> np.int64:
+def _hash(data: Bytes, first: int, last: int) -> int:
     """Fowler, Noll and Vo's hash of bytes, FNV-1a of 64 bits."""
     mixed = np.uint64(0xCBF29CE484222325)
     for place in range(first, last):
         mixed = (mixed ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
-    return np.int64(mixed)
+    return int(np.int64(mixed))
 
 
 @compiled
 def _is_text(one: Bytes, first: int, last: int, other: Bytes, begin: int, end: int) -> bool:
-    if last - first != end - begin:
-        return False
-    for place in range(last - first):
-        if one[first + place] != other[begin + place]:
-            return False
-    return True
+    is_same = last - first == end - begin
+    place = 0
+    while is_same and first + place < last:
+        is_same = one[first + place] == other[begin + place]
+        place += 1
+    return is_same
 
 
 @compiled

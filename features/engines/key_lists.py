@@ -193,9 +193,7 @@ class _Asked:
         return kernels.count_known(self.lows, self.highs, self.kept.counts)
 
 
-def _last(
-    asked: Iterable[_Asked], known: Flags, moments: Moments, function: Function
-) -> pa.Array:
+def _last(asked: Iterable[_Asked], known: Flags, moments: Moments, function: Function) -> pa.Array:
     row = np.full(moments.size, -1, np.int64)
     at = np.zeros(moments.size, np.int64)
     for one in asked:  # a later list has later rows
@@ -279,7 +277,8 @@ def _merged_spread(asked: Sequence[_Asked], counted: Moments, wanted: Flags) -> 
             kernels.merge_spreads(
                 merged, wanted, one.lows, one.highs, own.values, own.known, one.own.order
             )
-    return np.sqrt(merged[2] / np.maximum(counted, 1))
+    spread: Doubles = np.sqrt(merged[2] / np.maximum(counted, 1))
+    return spread
 
 
 def _added(counts: Iterable[Moments]) -> Moments:

@@ -5,7 +5,7 @@ the verdicts on its rows with the lines of the ledger that they were made of.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from features.engines.arrays import Codes, Moments
 from features.engines.key_lists import KeyList, Running
-from features.engines.keys import Tuples, Values
+from features.engines.keys import Slots, Tuples, Values
 from features.engines.label_lists import NO_LINES, LabelList, Lines
 from features.engines.program import Key, Program
-from features.state.files import Arrays, StateError
+from features.state.files import Arrays, StateError, read_back, written
 
 ALIASES = "aliases"  # names of arrays that are others, stored once
 
@@ -106,7 +106,10 @@ def _values_of(found: Arrays, prefix: str) -> Values:
 def _list(
     prefix: str, own: KeyList, tuples: Tuples, program: Program, key: Key
 ) -> dict[str, npt.NDArray[Any]]:
-    packed = {f"{prefix}_offsets": own.offsets, f"{prefix}_order": own.order}
+    packed: dict[str, npt.NDArray[Any]] = {
+        f"{prefix}_offsets": own.offsets,
+        f"{prefix}_order": own.order,
+    }
     for place, (slots, known) in enumerate(tuples.met):
         packed |= {f"{prefix}_slots_{place}": slots, f"{prefix}_known_{place}": known}
     for place, measure in enumerate(program.lists[key]):
@@ -127,7 +130,7 @@ def _list_of(found: Arrays, prefix: str, moments: Moments, program: Program, key
 
 
 def _tuples_of(found: Arrays, prefix: str) -> Tuples:
-    met = []
+    met: list[tuple[Slots, Moments]] = []
     while f"{prefix}_slots_{len(met)}" in found:
         met.append((found[f"{prefix}_slots_{len(met)}"], found[f"{prefix}_known_{len(met)}"]))
     return Tuples(met, found[f"{prefix}_offsets"].size - 1)
@@ -157,15 +160,11 @@ def _fields_of(kind: Any, found: Arrays, prefix: str) -> dict[str, Any]:
 
 
 def _written(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
-    """An Arrow column as the bytes of its stream, which can be mapped into memory."""
-    table, sink = pa.table({"column": column}), pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table, max_chunksize=max(len(column), 1))
-    return np.frombuffer(sink.getvalue(), np.uint8)
+    return written(pa.table({"column": column}))
 
 
 def _column_of(data: npt.NDArray[Any]) -> pa.ChunkedArray:
-    return pa.ipc.open_stream(pa.py_buffer(data)).read_all()["column"]
+    return read_back(data)["column"]
 
 
 def _each_once(packed: Mapping[str, npt.NDArray[Any]]) -> Arrays:

@@ -22,9 +22,7 @@ REACH = microseconds(LOOKBACK)
 MANY = 2**27  # more labels than a key has in a span; MANY * frauds + labels is exact in a double
 
 
-def verdict_query(
-    rows: str, by: Sequence[str] = ("row_id",), *, lines: str = "labels"
-) -> str:
+def verdict_query(rows: str, by: Sequence[str] = ("row_id",), *, lines: str = "labels") -> str:
     """Write the query of all verdicts on rows, which `by` tells apart: when seen, when replaced.
 
     A verdict that still stands was replaced at null. Where the ledger says both at the same

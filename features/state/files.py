@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 LIST = "state.json"
 FORMAT = 1
@@ -72,7 +73,7 @@ def why_rebuild(kept: Stamp, wanted: Stamp) -> str:
             reasons.append(f"it has read version {before} of {name}, the lake has {now}")
         elif not is_version and before != now:
             reasons.append(f"{name.replace('_', ' ')} changed from {before} to {now}")
-    return f"the state of features is made again: {'; '.join(reasons)}" if reasons else ""
+    return "; ".join(reasons)
 
 
 def write_state(folder: Path, stamp: Stamp, arrays: Arrays, *, keep: int, sync: Sync) -> None:
@@ -118,6 +119,19 @@ def check_state(folder: Path) -> None:
             path = folder / segment["name"] / name
             if _checksum(_mapped(path, about)) != about["crc32"]:
                 raise StateError(f"{path} has changed since it was written")
+
+
+def written(table: pa.Table) -> npt.NDArray[np.uint8]:
+    """An Arrow table as the bytes of its stream, which can be mapped into memory."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table, max_chunksize=max(table.num_rows, 1))
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def read_back(data: npt.NDArray[np.uint8]) -> pa.Table:
+    """The table that `written` made into bytes; nothing is copied."""
+    return pa.ipc.open_stream(pa.py_buffer(data)).read_all()
 
 
 def _whole(folder: Path) -> tuple[dict[str, Any], State]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.build import BuildConfig, build
+from features.build import BuildConfig, Kept, build, keep
 from features.declarations import Group
 from features.digest import digest
 from features.engines.protocol import Source
@@ -137,12 +137,19 @@ class Snapshot:
             return self.transactions(self.columns), labels
         return self.lake.source("transactions", version=self.version), labels
 
-    def features(self, *, build_config: BuildConfig, since: datetime | None = None) -> pa.Table:
+    def features(
+        self,
+        *,
+        build_config: BuildConfig,
+        since: datetime | None = None,
+        sources: tuple[Source, Source] | None = None,
+        kept: Kept | None = None,
+    ) -> pa.Table:
         """Build the features of the transactions from `since` on.
 
-        As many earlier ones as it needs are their history.
+        As many earlier ones as it needs are their history; with `kept` those of the `sources`.
         """
-        transactions, labels = self.sources
+        transactions, labels = sources or self.sources
         return build(
             transactions,
             labels,
@@ -151,7 +158,12 @@ class Snapshot:
             since=since,
             until=self.until,
             rates=self.rates,
+            kept=kept,
         )
+
+    def keep(self, *, build_config: BuildConfig, until: datetime) -> Kept:
+        """Pass over the transactions before `until`, and keep what later ones need of them."""
+        return keep(*self.sources, self.groups, config=build_config, until=until, rates=self.rates)
 
 
 def read_snapshot(
@@ -167,6 +179,7 @@ def read_snapshot(
     Raises NoDataError when none was ingested, PortfolioError where they are in several currencies
     without rates.
     """
+    label_version = lake.version("labels")  # first: whatever it has is of transactions read here
     version = lake.version("transactions")
     bounds = lake.bounds("transactions", "as_of", version=version)
     if bounds is None or (until is not None and bounds[0] >= until):
@@ -176,7 +189,7 @@ def read_snapshot(
     return Snapshot(
         lake=lake,
         version=version,
-        label_version=lake.version("labels"),
+        label_version=label_version,
         columns=tuple(columns),
         groups=portfolio.groups(columns),
         first=bounds[0],

@@ -24,6 +24,7 @@ from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
 from pipeline.score.alerts import alert
+from pipeline.score.state import features_since
 
 WRITER = "score"
 MOMENT = pa.timestamp("us", tz="UTC")
@@ -102,7 +103,13 @@ def _score(
     if not moments:
         return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
     with progress.step("features"):
-        features = snapshot.features(build_config=build_config, since=min(moments))
+        features = features_since(
+            snapshot,
+            min(moments),
+            delay=portfolio.arrival_delay,
+            build_config=build_config,
+            progress=progress,
+        )
     batches = sorted(waiting["batch"].unique().to_pylist())
     with progress.step(f"scoring {unscored.num_rows:,} transactions"):
         if unscored.num_rows:

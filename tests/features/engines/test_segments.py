@@ -1,8 +1,7 @@
 """Rows behind what was kept of earlier ones get the features that one pass over all gives."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,8 @@ from hypothesis import strategies as st
 
 from features.build import Kept, build, keep
 from features.declarations import Group
-from features.state.files import StateError
-from tests.features.engines.test_kernel import GROUPS, KERNEL, UNUSUAL
-from tests.features.streams import ALL_GROUPS, DAY, Stream, built, differing, streams
+from tests.features.engines.test_kernel import GROUPS, KERNEL
+from tests.features.streams import ALL_GROUPS, Stream, built, differing, streams
 from tests.features.test_values import fixed_stream
 
 few = settings(

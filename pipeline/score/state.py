@@ -1,0 +1,159 @@
+"""The state of features: what is kept of the rows before a moment, so that a run reads what is new.
+
+It lies in the home, and the lake stays the truth: where it is not of this lake, these declarations
+and what both were made of, or an older row came, it is made again, and that is said.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.build import BuildConfig, Kept
+from features.schema import LABELS
+from features.state.files import (
+    Stamp,
+    StateError,
+    open_state,
+    read_back,
+    why_rebuild,
+    write_state,
+    written,
+)
+from pipeline.disk.durability import is_remote, sync
+from pipeline.lake.currency import settled_digest
+from pipeline.lake.identity import read_identity
+from pipeline.lake.log import is_untouched, rows_added
+from pipeline.lake.snapshot import Snapshot
+from pipeline.progress import Progress
+
+MIN_ROWS = 50_000  # of a history that is worth it
+MOST_BEHIND = 0.1  # of the rows that are kept: from there on the state is made again
+MICROSECOND = timedelta(microseconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What is kept of the rows before a moment, and the labels that are to be told beside."""
+
+    kept: Kept
+    told: pa.Table
+
+
+def features_since(
+    snapshot: Snapshot,
+    since: datetime,
+    *,
+    delay: timedelta,
+    build_config: BuildConfig,
+    progress: Progress,
+) -> pa.Table:
+    """Build the features of the rows from `since` on, from what was kept of those before.
+
+    Rows may come `delay` after their time: so much at the end of the history is not kept. Without
+    a folder for states, with another engine, or of few rows, all of the history is read.
+    """
+    folder = build_config.state_folder
+    if folder is None or build_config.engine != "kernel" or is_remote(snapshot.lake.url):
+        return snapshot.features(build_config=build_config, since=since)
+    if snapshot.lake.count("transactions") < MIN_ROWS:
+        return snapshot.features(build_config=build_config, since=since)
+    own = folder / snapshot.lake.portfolio
+    try:
+        state = _go_on(snapshot, since, own, build_config)
+        return _behind(snapshot, state, since, build_config)
+    except StateError as reason:
+        with progress.step(f"the state of features, made again ({reason})"):
+            state = _make(snapshot, since, delay, own, build_config)
+    return _behind(snapshot, state, since, build_config)
+
+
+def _behind(
+    snapshot: Snapshot, state: State, since: datetime, build_config: BuildConfig
+) -> pa.Table:
+    rows = snapshot.transactions(snapshot.columns, since=state.kept.until)
+    return snapshot.features(
+        build_config=build_config, since=since, sources=(rows, state.told), kept=state.kept
+    )
+
+
+def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: BuildConfig) -> State:
+    """The state as it was kept, with the labels that came since. Raises StateError without one."""
+    found = open_state(folder)
+    base, tail = found.segments
+    until = EPOCH + int(base["until"][0]) * MICROSECOND
+    stamp = _stamp(snapshot, until, build_config)
+    if reason := why_rebuild(found.stamp, stamp):
+        raise StateError(reason)
+    if since < until:
+        raise StateError(f"rows from {since:%Y-%m-%d %H:%M} on are asked, which it has taken in")
+    uri = snapshot.lake.uri("transactions")
+    versions = {"after": found.stamp.transactions, "until": stamp.transactions}
+    if not is_untouched(uri, "as_of", until, **versions):
+        raise StateError(f"rows from before {until:%Y-%m-%d %H:%M} came or changed")
+    _refuse_long_tail(snapshot, until, base["moments"].size)
+    new = rows_added(snapshot.lake.uri("labels"), after=found.stamp.labels, until=stamp.labels)
+    if new is None:
+        raise StateError("labels were changed, or came too long ago to be told apart")
+    told = pa.concat_tables([read_back(tail["told"]), *_lines(new)])
+    if stamp != found.stamp:
+        write_state(folder, stamp, {"told": written(told)}, keep=1, sync=sync)
+    return State(kept=Kept(until=until, segments=[base]), told=told)
+
+
+def _refuse_long_tail(snapshot: Snapshot, until: datetime, kept: int) -> None:
+    behind = snapshot.transactions(["as_of"], since=until).num_rows
+    if behind > max(MIN_ROWS, MOST_BEHIND * kept):
+        raise StateError(f"{behind:,} rows came since")
+
+
+def _make(
+    snapshot: Snapshot,
+    since: datetime,
+    delay: timedelta,
+    folder: Path,
+    build_config: BuildConfig,
+) -> State:
+    """Pass over the history, and keep what later rows need of it."""
+    bounds = snapshot.lake.bounds("transactions", "as_of", version=snapshot.version)
+    newest = since if bounds is None else bounds[1]
+    until = min(newest - delay, since)
+    kept = snapshot.keep(build_config=build_config, until=until)
+    ids = snapshot.transactions(["transaction_id"], since=until)["transaction_id"]
+    is_later = pc.field("transaction_id").isin(ids.combine_chunks())
+    told = snapshot.lake.read("labels", where=is_later, version=snapshot.label_version)
+    lines = LABELS.empty_table() if told is None else told.select(LABELS.names).cast(LABELS)
+    own = np.array([(until - EPOCH) // MICROSECOND], np.int64)
+    stamp = _stamp(snapshot, until, build_config)
+    base = {**kept.segments[0], "until": own}
+    write_state(folder, stamp, base, keep=0, sync=sync)
+    write_state(folder, stamp, {"told": written(lines)}, keep=1, sync=sync)
+    return State(kept=kept, told=lines)
+
+
+def _lines(rows: pa.Table) -> list[pa.Table]:
+    return [rows.select(LABELS.names).cast(LABELS)] if rows.num_rows else []
+
+
+def _stamp(snapshot: Snapshot, until: datetime, build_config: BuildConfig) -> Stamp:
+    """What the features of rows before a moment depend on."""
+    identity = read_identity(snapshot.lake.url)
+    rates = settled_digest(snapshot.rates, by=until) if snapshot.rates else ""
+    return Stamp(
+        declarations=snapshot.feature_digest,
+        lake=identity.home if identity else "",
+        rates=rates,
+        ip_data=_fingerprint(build_config.ip_databases),
+        transactions=snapshot.version,
+        labels=snapshot.label_version,
+    )
+
+
+def _fingerprint(files: tuple[Path, ...]) -> str:
+    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
