@@ -27,6 +27,7 @@ from pipeline.disk.durability import COMPACTED, DIGEST_BYTES, is_remote, sync
 SUFFIX = ".parquet"
 # of texts that are mostly different a dictionary costs more than it spares
 DICTIONARY_BYTES = 20_000
+ROUNDED = timedelta(milliseconds=1)  # of moments the log of others has milliseconds only
 MIN_SPLIT = 100_000  # fewer rows are one file until compaction: months of theirs would be crumbs
 
 
@@ -149,6 +150,29 @@ def dataset_of(uri: str, table: DeltaTable) -> ds.FileSystemDataset:
     return ds.FileSystemDataset(files, schema, form, store)
 
 
+def outermost(table: DeltaTable, column: str) -> set[str]:
+    """The files that may have the first or last moment in a column: all that the log leaves."""
+    actions = pa.table(table.get_add_actions())
+    paths = actions["path"].to_pylist()
+    least, most = (_of(actions, bound, column) for bound in ("min", "max"))
+    if not paths or None in (*least, *most):
+        return set(paths)
+    first, last = min(least) + ROUNDED, max(most) - ROUNDED
+    return {
+        path
+        for path, low, high in zip(paths, least, most, strict=True)
+        if low <= first or high >= last
+    }
+
+
+def _of(actions: pa.Table, bound: str, column: str) -> list[Any]:
+    """A column's bound in each file; None where the log has none."""
+    kind = actions.schema.field(bound).type
+    if kind.get_field_index(column) < 0 or not pa.types.is_timestamp(kind.field(column).type):
+        return [None] * actions.num_rows
+    return list(pc.struct_field(actions[bound], column).to_pylist())
+
+
 def _bounds(action: dict[str, Any], times: list[str], schema: pa.Schema) -> pc.Expression:
     """What is true of all rows of a file: by it a reader leaves the file alone."""
     found = pc.scalar(True)
@@ -156,7 +180,7 @@ def _bounds(action: dict[str, Any], times: list[str], schema: pa.Schema) -> pc.E
         least, most = (action[bound].get(name) for bound in ("min", "max"))
         if least is not None and most is not None and action["null_count"].get(name) == 0:
             kind = schema.field(name).type
-            last = most + timedelta(milliseconds=1)  # where the log has milliseconds only
+            last = most + ROUNDED
             within = pc.field(name) <= pa.scalar(last, kind)
             found = found & (pc.field(name) >= pa.scalar(least, kind)) & within
     return found

@@ -18,7 +18,8 @@ from features.engines.protocol import Source
 from pipeline.disk.durability import is_remote
 from pipeline.disk.turns import turn
 from pipeline.lake.commits import Change, busy, commit
-from pipeline.lake.data_files import dataset_of
+from pipeline.lake.data_files import dataset_of, outermost
+from pipeline.lake.log import is_table, open_table
 from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
 from pipeline.lake.statistics import count_rows
 
@@ -59,11 +60,11 @@ class Lake:
 
     def exists(self, table: TableName) -> bool:
         """Whether anything was ever written to the table."""
-        return DeltaTable.is_deltatable(self.uri(table))
+        return is_table(self.uri(table))
 
     def version(self, table: TableName) -> int:
         """The table's version; -1 when there is none."""
-        return DeltaTable(self.uri(table)).version() if self.exists(table) else -1
+        return open_table(self.uri(table)).version() if self.exists(table) else -1
 
     def count(self, table: TableName) -> int:
         """How many rows the table has."""
@@ -98,7 +99,8 @@ class Lake:
         """
         if not self.exists(table):
             return None
-        files = self._files(table, version).get_fragments()
+        names = outermost(self._stored(table, version), column)
+        files = [one for one in self._files(table, version).get_fragments() if one.path in names]
         found = [group.statistics[column] for file in files for group in file.row_groups]
         if not found:
             return None
@@ -122,7 +124,7 @@ class Lake:
 
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
-        return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
+        return [field.name for field in open_table(self.uri(table)).schema().fields]
 
     def source(self, table: TableName, *, version: int | None = None) -> Source:
         """The table's rows (as of a version) for `features.build`, unread.
@@ -134,7 +136,7 @@ class Lake:
 
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""
-        return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
+        return _last_number(open_table(self.uri(table)), writer) if self.exists(table) else -1
 
     def next_number(self, table: TableName, writer: str) -> int:
         """The number for the writer's next append: taken before the table is read.
@@ -226,7 +228,7 @@ class Lake:
         commit(self.uri(table), pa.schema([]), drop)
 
     def _stored(self, table: TableName, version: int | None = None) -> DeltaTable:
-        return DeltaTable(self.uri(table), version=version)
+        return open_table(self.uri(table), version)
 
     def _files(self, table: TableName, version: int | None = None) -> ds.FileSystemDataset:
         return dataset_of(self.uri(table), self._stored(table, version))
