@@ -73,8 +73,8 @@ def make_whole(file: Path, make: Callable[[Path], None], *, what: str) -> None:
 
 
 def is_made(file: Path) -> bool:
-    """Whether the file is there; SQLite calls a file of no bytes a new database."""
-    return file.is_file() and file.stat().st_size > 0
+    """Whether the file is there, or a folder; SQLite calls a file of no bytes a new database."""
+    return file.is_dir() or (file.is_file() and file.stat().st_size > 0)
 
 
 def _beside(file: Path) -> list[Path]:

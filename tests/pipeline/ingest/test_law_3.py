@@ -232,5 +232,5 @@ def test_two_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     write_rows(portfolio, rows)
     lake = Lake(str(tmp_path / "both" / "lake"), portfolio.name)
     both = [started(portfolio.file, Path(lake.url), 50) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.communicate(timeout=120) and process.returncode for process in both] == [0, 0]
     assert end_state(lake) == end_state(whole)
