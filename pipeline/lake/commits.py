@@ -53,14 +53,15 @@ class LakeBusyError(BusyError):
 class Change:
     """What a commit does: rows that come, a file a month of a column, and files that go.
 
-    The `transaction` is the writer's name and number. A change that `is_compaction` has the rows
-    that were there before.
+    The `transaction` is the writer's name and number; `marks` are further names and numbers that
+    stand with it. A change that `is_compaction` has the rows that were there before.
     """
 
     rows: Iterable[pa.Table] = ()
     gone: Sequence[str] = ()
     month: str | None = None
     transaction: tuple[str, int] | None = None
+    marks: Sequence[tuple[str, int]] = ()
     is_compaction: bool = False
 
 
@@ -147,7 +148,8 @@ def _with_columns(uri: str, table: DeltaTable, schema: pa.Schema) -> DeltaTable:
 def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) -> None:
     added = [action for actions in _written(uri, change, note) for action in actions]
     removed = _removals(table, change)
-    writers = [Transaction(*change.transaction)] if change.transaction else []
+    numbers = [*([change.transaction] if change.transaction else []), *change.marks]
+    writers = [Transaction(*one) for one in numbers]
     lines = 1 + len(added) + len(removed) + len(writers)
     table.create_write_transaction(
         [*added, *removed],

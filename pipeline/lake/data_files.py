@@ -5,7 +5,7 @@ A name ends with the digest of the content, so that a flipped bit is found by wh
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -137,17 +137,28 @@ def write_files(uri: str, files: list[DataFile]) -> None:
 def dataset_of(uri: str, table: DeltaTable) -> ds.FileSystemDataset:
     """The rows of a table, unread; a flipped bit of a page is an error and not another number."""
     schema = pa.schema(table.schema().to_arrow())
-    times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    bounded = [field.name for field in schema if _is_bounded(field.type)]
+    actions = pa.table(table.get_add_actions()).to_pylist()
+    return _dataset(uri, schema, {one["path"]: _bounds(one, bounded, schema) for one in actions})
+
+
+def dataset_of_files(uri: str, table: DeltaTable, paths: Sequence[str]) -> ds.FileSystemDataset:
+    """The rows of some files of a table, whether or not they are still in it, unread."""
+    schema = pa.schema(table.schema().to_arrow())
+    return _dataset(uri, schema, dict.fromkeys(paths, pc.scalar(True)))
+
+
+def _dataset(
+    uri: str, schema: pa.Schema, files: Mapping[str, pc.Expression]
+) -> ds.FileSystemDataset:
     verified = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=verified)
     store = _store(uri)
-    files = [
-        form.make_fragment(
-            one["path"], filesystem=store, partition_expression=_bounds(one, times, schema)
-        )
-        for one in pa.table(table.get_add_actions()).to_pylist()
+    fragments = [
+        form.make_fragment(path, filesystem=store, partition_expression=bounds)
+        for path, bounds in files.items()
     ]
-    return ds.FileSystemDataset(files, schema, form, store)
+    return ds.FileSystemDataset(fragments, schema, form, store)
 
 
 def outermost(table: DeltaTable, column: str) -> set[str]:
@@ -173,14 +184,18 @@ def _of(actions: pa.Table, bound: str, column: str) -> list[Any]:
     return list(pc.struct_field(actions[bound], column).to_pylist())
 
 
-def _bounds(action: dict[str, Any], times: list[str], schema: pa.Schema) -> pc.Expression:
+def _is_bounded(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_int64(kind))
+
+
+def _bounds(action: dict[str, Any], bounded: list[str], schema: pa.Schema) -> pc.Expression:
     """What is true of all rows of a file: by it a reader leaves the file alone."""
     found = pc.scalar(True)
-    for name in times:
+    for name in bounded:
         least, most = (action[bound].get(name) for bound in ("min", "max"))
         if least is not None and most is not None and action["null_count"].get(name) == 0:
             kind = schema.field(name).type
-            last = most + ROUNDED
+            last = most + ROUNDED if pa.types.is_timestamp(kind) else most
             within = pc.field(name) <= pa.scalar(last, kind)
             found = found & (pc.field(name) >= pa.scalar(least, kind)) & within
     return found

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,31 @@ def _entry_of(uri: str, version: int) -> _Entry | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def files_added(uri: str, *, after: int, until: int) -> list[str] | None:
+def mark_of(uri: str, version: int) -> int:
+    """What a version's log entry says, as a number: by it the version is known again.
+
+    A table that was repaired or put back may have another version of that number. -1 where the
+    entry is gone.
+    """
+    try:
+        entry = (Path(uri) / LOG / f"{version:020}.json").read_bytes()
+    except FileNotFoundError:
+        return -1
+    return int.from_bytes(blake2b(entry, digest_size=8).digest()) >> 1
+
+
+def files_added(
+    uri: str, *, after: int, until: int, mark: int | None = None, with_changed: bool = False
+) -> list[str] | None:
     """The files of rows that came in the versions after one, up to another.
 
     Files that were only put together add nothing. None where the log no longer goes back so far,
-    or where rows were changed in the meantime: what stands in a file is then not to be told.
+    where the version has another `mark`, or where rows were changed in the meantime: what stands in
+    a file is then not to be told. `with_changed` files that have changed rows are among them, with
+    the rows beside these.
     """
+    if until < after or (mark is not None and mark_of(uri, after) != mark):
+        return None
     added = list[str]()
     for version in range(after + 1, until + 1):
         try:
@@ -99,7 +119,7 @@ def files_added(uri: str, *, after: int, until: int) -> list[str] | None:
             return None
         for kind, action in actions:
             is_new = action.get("dataChange", True)
-            if kind == "remove" and is_new:
+            if kind == "remove" and is_new and not with_changed:
                 return None
             if kind == "add" and is_new:
                 added.append(action["path"])
