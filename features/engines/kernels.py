@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import numpy as np
 from numba import njit
 
-from features.engines.arrays import Bytes, Codes, Doubles, Flags, Moments, Positions
+from features.engines.arrays import Codes, Doubles, Flags, Moments, Positions
 
 Pair: TypeAlias = tuple[float, float]  # a double, and what is too small for it
 # see `known_fraud`
@@ -59,94 +59,6 @@ def compiled(function: Function) -> Function:
 @cache
 def _say_once() -> None:
     logging.getLogger(__name__).warning(NOT_KEPT)
-
-
-@compiled
-def tell_apart(values: Moments, slots: Positions, known: Moments) -> tuple[Codes, int]:
-    """Number whole numbers in the order they are first met; below 0 stands for none, -1.
-
-    `slots` is a table of zeros, its size a power of two above the number of values; `known` takes
-    the numbered values. They are compared themselves: a collision of hashes costs time alone.
-    """
-    codes = np.empty(values.size, np.int32)
-    count = 0
-    for place in range(values.size):
-        value = values[place]
-        if value < 0:
-            codes[place] = -1
-            continue
-        slot = _slot(value, slots.size)
-        while slots[slot] and known[slots[slot] - 1] != value:
-            slot = (slot + 1) & (slots.size - 1)
-        if not slots[slot]:
-            known[count] = value
-            count += 1
-            slots[slot] = count
-        codes[place] = slots[slot] - 1
-    return codes, count
-
-
-@compiled
-def find_among(values: Moments, slots: Positions, known: Moments, absent: int) -> Codes:
-    """The numbers that `tell_apart` gave to these values; `absent` for one that it has not met."""
-    codes = np.empty(values.size, np.int32)
-    for place in range(values.size):
-        value = values[place]
-        if value < 0:
-            codes[place] = -1
-            continue
-        slot = _slot(value, slots.size)
-        while slots[slot] and known[slots[slot] - 1] != value:
-            slot = (slot + 1) & (slots.size - 1)
-        codes[place] = slots[slot] - 1 if slots[slot] else absent
-    return codes
-
-
-@compiled
-def index_texts(begins: Moments, data: Bytes, slots: Positions) -> None:
-    """Fill a table of zeros that finds different texts, which stand behind one another in `data`.
-
-    Its size is a power of two above the number of texts. `begins` says where each begins, and where
-    the last ends.
-    """
-    for text in range(begins.size - 1):
-        slot = _slot(_hash(data, begins[text], begins[text + 1]), slots.size)
-        while slots[slot]:
-            slot = (slot + 1) & (slots.size - 1)
-        slots[slot] = text + 1
-
-
-@compiled
-def find_texts(
-    asked_begins: Moments, asked: Bytes, begins: Moments, data: Bytes, slots: Positions
-) -> Codes:
-    """The numbers of asked texts among those that are indexed; as many as they are for another.
-
-    Texts are compared themselves: a collision of hashes costs time alone.
-    """
-    found = np.empty(asked_begins.size - 1, np.int32)
-    for place in range(found.size):
-        first, last = asked_begins[place], asked_begins[place + 1]
-        slot = _slot(_hash(asked, first, last), slots.size)
-        while slots[slot]:
-            text = slots[slot] - 1
-            if _is_text(asked, first, last, data, begins[text], begins[text + 1]):
-                break
-            slot = (slot + 1) & (slots.size - 1)
-        found[place] = slots[slot] - 1 if slots[slot] else begins.size - 1
-    return found
-
-
-@compiled
-def pack(first: Codes, second: Codes) -> Moments:
-    """Make one whole number of two codes; below 0 where one is unknown."""
-    packed = np.empty(first.size, np.int64)
-    for place in range(first.size):
-        if first[place] < 0 or second[place] < 0:
-            packed[place] = -1
-        else:
-            packed[place] = np.int64(first[place]) << 32 | np.int64(second[place])
-    return packed
 
 
 @compiled
@@ -625,34 +537,6 @@ def _is_among(row: int, rows: Positions) -> bool:
     """Whether a row is among others, which are in order."""
     place = _first_from(rows, 0, rows.size, row)
     return bool(place < rows.size and rows[place] == row)
-
-
-@compiled
-def _hash(data: Bytes, first: int, last: int) -> int:
-    """Fowler, Noll and Vo's hash of bytes, FNV-1a of 64 bits."""
-    mixed = np.uint64(0xCBF29CE484222325)
-    for place in range(first, last):
-        mixed = (mixed ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
-    return int(np.int64(mixed))
-
-
-@compiled
-def _is_text(one: Bytes, first: int, last: int, other: Bytes, begin: int, end: int) -> bool:
-    is_same = last - first == end - begin
-    place = 0
-    while is_same and first + place < last:
-        is_same = one[first + place] == other[begin + place]
-        place += 1
-    return is_same
-
-
-@compiled
-def _slot(value: int, size: int) -> np.int64:
-    """Where a whole number is looked for first; the mixing is that of SplitMix64."""
-    mixed = np.uint64(value)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((mixed ^ (mixed >> np.uint64(31))) & np.uint64(size - 1))
 
 
 @compiled

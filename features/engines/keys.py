@@ -1,6 +1,7 @@
 """Keys as whole numbers from 0 on, the same for the same values: told apart by the values.
 
-A missing value makes a key unknown, -1.
+A missing value makes a key unknown, -1. The loops are compiled like those of
+`features.engines.kernels`.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.engines import kernels
 from features.engines.arrays import Bytes, Codes, Moments, Positions
+from features.engines.kernels import compiled
 from features.state.files import StateError
 
 Slots: TypeAlias = Positions  # a table that finds values by their hashes
@@ -52,9 +53,7 @@ class Values:
         begins, data = bytes_of(known)
         return np.concatenate(
             [
-                _placed(
-                    one, kernels.find_texts(*bytes_of(wide(one.dictionary)), begins, data, slots)
-                )
+                _placed(one, find_texts(*bytes_of(wide(one.dictionary)), begins, data, slots))
                 for one in encoded
             ]
         )
@@ -63,8 +62,8 @@ class Values:
         """The values by their numbers, and the table that finds them."""
         known = pa.array([], pa.null()) if self._known is None else self._known
         if self._slots is None:
-            self._slots = np.zeros(_slots(len(known)), np.int32)
-            kernels.index_texts(*bytes_of(known), self._slots)
+            self._slots = np.zeros(_size(len(known)), np.int32)
+            index_texts(*bytes_of(known), self._slots)
         return known, self._slots
 
 
@@ -79,10 +78,10 @@ class Tuples:
         codes, *others = columns
         self.count = int(codes.max(initial=-1)) + 1
         for other in others:
-            packed = kernels.pack(codes, other)
-            slots = np.zeros(_slots(packed.size), np.int32)
+            packed = pack(codes, other)
+            slots = np.zeros(_size(packed.size), np.int32)
             known = np.empty(packed.size, np.int64)
-            codes, self.count = kernels.tell_apart(packed, slots, known)
+            codes, self.count = tell_apart(packed, slots, known)
             self.met.append((slots, known[: self.count].copy()))
         return codes
 
@@ -90,7 +89,7 @@ class Tuples:
         """The numbers of other columns' keys among them; one above all where there is none such."""
         codes, *others = columns
         for other, (slots, known) in zip(others, self.met, strict=True):
-            codes = kernels.find_among(kernels.pack(codes, other), slots, known, known.size)
+            codes = find_among(pack(codes, other), slots, known, known.size)
         return codes
 
 
@@ -133,6 +132,122 @@ def _placed(encoded: pa.DictionaryArray, places: np.ndarray) -> Codes:
     return numbers
 
 
-def _slots(values: int) -> int:
+def _size(values: int) -> int:
     """A power of two, so that at most half of the slots are taken."""
     return 1 << (2 * max(values, 1) - 1).bit_length()
+
+
+@compiled
+def tell_apart(values: Moments, slots: Positions, known: Moments) -> tuple[Codes, int]:
+    """Number whole numbers in the order they are first met; below 0 stands for none, -1.
+
+    `slots` is a table of zeros, its size a power of two above the number of values; `known` takes
+    the numbered values. They are compared themselves: a collision of hashes costs time alone.
+    """
+    codes = np.empty(values.size, np.int32)
+    count = 0
+    for place in range(values.size):
+        value = values[place]
+        if value < 0:
+            codes[place] = -1
+            continue
+        slot = _slot(value, slots.size)
+        while slots[slot] and known[slots[slot] - 1] != value:
+            slot = (slot + 1) & (slots.size - 1)
+        if not slots[slot]:
+            known[count] = value
+            count += 1
+            slots[slot] = count
+        codes[place] = slots[slot] - 1
+    return codes, count
+
+
+@compiled
+def find_among(values: Moments, slots: Positions, known: Moments, absent: int) -> Codes:
+    """The numbers that `tell_apart` gave to these values; `absent` for one that it has not met."""
+    codes = np.empty(values.size, np.int32)
+    for place in range(values.size):
+        value = values[place]
+        if value < 0:
+            codes[place] = -1
+            continue
+        slot = _slot(value, slots.size)
+        while slots[slot] and known[slots[slot] - 1] != value:
+            slot = (slot + 1) & (slots.size - 1)
+        codes[place] = slots[slot] - 1 if slots[slot] else absent
+    return codes
+
+
+@compiled
+def index_texts(begins: Moments, data: Bytes, slots: Positions) -> None:
+    """Fill a table of zeros that finds different texts, which stand behind one another in `data`.
+
+    Its size is a power of two above the number of texts. `begins` says where each begins, and where
+    the last ends.
+    """
+    for text in range(begins.size - 1):
+        slot = _slot(_hash(data, begins[text], begins[text + 1]), slots.size)
+        while slots[slot]:
+            slot = (slot + 1) & (slots.size - 1)
+        slots[slot] = text + 1
+
+
+@compiled
+def find_texts(
+    asked_begins: Moments, asked: Bytes, begins: Moments, data: Bytes, slots: Positions
+) -> Codes:
+    """The numbers of asked texts among those that are indexed; as many as they are for another.
+
+    Texts are compared themselves: a collision of hashes costs time alone.
+    """
+    found = np.empty(asked_begins.size - 1, np.int32)
+    for place in range(found.size):
+        first, last = asked_begins[place], asked_begins[place + 1]
+        slot = _slot(_hash(asked, first, last), slots.size)
+        while slots[slot]:
+            text = slots[slot] - 1
+            if _is_text(asked, first, last, data, begins[text], begins[text + 1]):
+                break
+            slot = (slot + 1) & (slots.size - 1)
+        found[place] = slots[slot] - 1 if slots[slot] else begins.size - 1
+    return found
+
+
+@compiled
+def pack(first: Codes, second: Codes) -> Moments:
+    """Make one whole number of two codes; below 0 where one is unknown."""
+    packed = np.empty(first.size, np.int64)
+    for place in range(first.size):
+        if first[place] < 0 or second[place] < 0:
+            packed[place] = -1
+        else:
+            packed[place] = np.int64(first[place]) << 32 | np.int64(second[place])
+    return packed
+
+
+@compiled
+def _hash(data: Bytes, first: int, last: int) -> int:
+    """Fowler, Noll and Vo's hash of bytes, FNV-1a of 64 bits."""
+    mixed = np.uint64(0xCBF29CE484222325)
+    for place in range(first, last):
+        mixed = (mixed ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
+    return int(np.int64(mixed))
+
+
+@compiled
+def _is_text(one: Bytes, first: int, last: int, other: Bytes, begin: int, end: int) -> bool:
+    is_same = last - first == end - begin
+    place = 0
+    while is_same and first + place < last:
+        is_same = one[first + place] == other[begin + place]
+        place += 1
+    return is_same
+
+
+@compiled
+def _slot(value: int, size: int) -> np.int64:
+    """Where a whole number is looked for first; the mixing is that of SplitMix64."""
+    mixed = np.uint64(value)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int64((mixed ^ (mixed >> np.uint64(31))) & np.uint64(size - 1))

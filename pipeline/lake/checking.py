@@ -4,16 +4,16 @@ Looked at before each run, for what sizes and the log tell; `strata check` reads
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from deltalake import DeltaTable
-
 from pipeline.disk.durability import COMPACTED, DIGEST_BYTES, LINES, LOCK, LOG, is_remote
 from pipeline.failures import BrokenError
+from pipeline.lake.log import open_table
 
 PARQUET = b"PAR1"  # how such a file begins and ends
 CHECKPOINT = "_last_checkpoint"
@@ -80,13 +80,14 @@ def find_faults(uri: str, *, is_thorough: bool = False) -> Iterator[Fault]:
 
 def _fault_of_log(table: Path, log: Path) -> Fault | None:
     """The first fault of the log, from its newest checkpoint on."""
-    entries = {int(file.stem): file for file in log.glob("*.json") if file.stem.isdigit()}
-    checkpoints = sorted(log.glob("*.checkpoint*.parquet"))
+    names = sorted(_names_in(log))
+    entries = [int(one[:-5]) for one in names if one.endswith(".json") and one[:-5].isdigit()]
+    checkpoints = [one for one in names if ".checkpoint" in one and one.endswith(".parquet")]
     if not entries and not checkpoints:
         return _fault_of_no_log(table)
     first = min(entries, default=0)
     if checkpoints:
-        newest = checkpoints[-1]
+        newest = log / checkpoints[-1]
         first = int(newest.name.partition(".")[0])
         if not is_parquet(newest):
             return _log_fault(table, newest, "is no whole checkpoint", first, kind="checkpoint")
@@ -99,6 +100,13 @@ def _fault_of_log(table: Path, log: Path) -> Fault | None:
         if what:
             return _log_fault(table, file, what, version - 1)
     return None
+
+
+def _names_in(log: Path) -> list[str]:
+    if not log.is_dir():
+        return []
+    with os.scandir(log) as found:
+        return [one.name for one in found]
 
 
 def _log_fault(
@@ -146,7 +154,7 @@ def _lines(file: Path) -> list[dict[str, dict[str, str]]] | None:
 
 def _faults_of_files(uri: str, is_thorough: bool) -> Iterator[Fault]:
     try:
-        table = DeltaTable(uri)
+        table = open_table(uri)
         actions = table.get_add_actions()
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

@@ -31,10 +31,11 @@ from pipeline.disk.durability import LINES, LOCK, LOG, is_remote, sync
 from pipeline.disk.turns import wait_for
 from pipeline.failures import BrokenError, BusyError
 from pipeline.lake.data_files import DataFile, data_files, write_files
+from pipeline.lake.log import is_table, open_table
 
 WAIT_SECONDS = 60.0
 RETENTION: dict[str, str | None] = {
-    "delta.logRetentionDuration": "interval 7 days",
+    "delta.logRetentionDuration": "interval 2 days",
     "delta.deletedFileRetentionDuration": "interval 2 days",
 }
 # checkpoints are made by `pipeline.lake.compaction`, which syncs them
@@ -52,14 +53,15 @@ class LakeBusyError(BusyError):
 class Change:
     """What a commit does: rows that come, a file a month of a column, and files that go.
 
-    The `transaction` is the writer's name and number. A change that `is_compaction` has the rows
-    that were there before.
+    The `transaction` is the writer's name and number; `marks` are further names and numbers that
+    stand with it. A change that `is_compaction` has the rows that were there before.
     """
 
     rows: Iterable[pa.Table] = ()
     gone: Sequence[str] = ()
     month: str | None = None
     transaction: tuple[str, int] | None = None
+    marks: Sequence[tuple[str, int]] = ()
     is_compaction: bool = False
 
 
@@ -75,8 +77,7 @@ def commit(uri: str, schema: pa.Schema, change: Callable[[DeltaTable], Change | 
             table = _opened(uri, schema)
             wanted = change(table)
             if wanted is not None:
-                _add_columns(uri, table, schema)
-                _commit(uri, table, wanted, note)
+                _commit(uri, _with_columns(uri, table, schema), wanted, note)
         except CommitFailedError as error:
             raise _not_committed(uri, table, error) from error
 
@@ -111,8 +112,7 @@ def remove_left(note: TextIO, folder: Path) -> None:
     note.seek(0)
     noted = note.read().splitlines()
     if noted:
-        is_table = DeltaTable.is_deltatable(str(folder))
-        live = set(paths_of(DeltaTable(folder))) if is_table else set()
+        live = set(paths_of(DeltaTable(folder))) if is_table(str(folder)) else set()
         for name in set(noted) - live:
             (folder / name).unlink(missing_ok=True)
         for file in (folder / LOG).glob("*"):
@@ -128,25 +128,28 @@ def paths_of(table: DeltaTable) -> list[str]:
 
 
 def _opened(uri: str, schema: pa.Schema) -> DeltaTable:
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         DeltaTable.create(uri, schema, mode="ignore", configuration=RETENTION)
         sync_entry(uri, 0)
-    return DeltaTable(uri)
+    return open_table(uri)
 
 
-def _add_columns(uri: str, table: DeltaTable, schema: pa.Schema) -> None:
+def _with_columns(uri: str, table: DeltaTable, schema: pa.Schema) -> DeltaTable:
     known = {field.name for field in table.schema().fields}
     fresh = [field for field in schema if field.name not in known]
     if fresh:
+        table = DeltaTable(uri, version=table.version())  # others read the opened one as it is
         fields = Schema.from_arrow(pa.schema(fresh)).fields
         table.alter.add_columns(list(fields), post_commithook_properties=NO_HOOKS)
         sync_entry(uri, table.version())
+    return table
 
 
 def _commit(uri: str, table: DeltaTable, change: Change, note: TextIO | None) -> None:
     added = [action for actions in _written(uri, change, note) for action in actions]
     removed = _removals(table, change)
-    writers = [Transaction(*change.transaction)] if change.transaction else []
+    numbers = [*([change.transaction] if change.transaction else []), *change.marks]
+    writers = [Transaction(*one) for one in numbers]
     lines = 1 + len(added) + len(removed) + len(writers)
     table.create_write_transaction(
         [*added, *removed],

@@ -4,6 +4,7 @@ Done by the runs themselves once a table has many. Readers keep what they read: 
 the table stays for two days.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,6 +18,7 @@ from pipeline.disk.durability import LOCK, LOG, is_remote, sync
 from pipeline.lake.checking import CHECKPOINT, require_whole
 from pipeline.lake.commits import NO_HOOKS, Change, commit, sync_entry, writing
 from pipeline.lake.data_files import dataset_of
+from pipeline.lake.log import KEPT_HOURS, forget_entries, is_table, open_table
 from pipeline.lake.rewriting import fitted, in_utc
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
 
@@ -24,7 +26,6 @@ SMALL_BYTES = 16_000_000
 BUNDLE_BYTES = 2 * SMALL_BYTES
 MAX_SMALL = 50  # files that compaction would save
 MAX_ENTRIES = 20  # log entries since the last checkpoint: each is read by each reader
-KEPT_HOURS = 48  # a file that left the table: no reader takes longer
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def maintain(lake: Lake) -> None:
     """Compact, checkpoint and vacuum the tables that are due, and remove what killed runs left."""
     for table in get_args(TableName):
         uri = lake.uri(table)
-        if DeltaTable.is_deltatable(uri):
+        if is_table(uri):
             _maintain(uri, MONTH_OF.get(table))
 
 
@@ -53,7 +54,7 @@ def _maintain(uri: str, month: str | None) -> None:
     if not is_remote(uri) and _has_left(Path(uri) / LOCK):
         with writing(uri):
             pass
-    table = DeltaTable(uri)
+    table = open_table(uri)
     small = _small_files(table, month)
     is_compacted = len(small) - len({_month(one, month) for one in small}) > MAX_SMALL
     if is_compacted:
@@ -84,7 +85,7 @@ def compact(uri: str, month: str | None) -> None:
     As many at once as make a file that is not small, each time in a commit of its own: its log
     entry says of which files its own are made.
     """
-    for paths in _bundles(_small_files(DeltaTable(uri), month)):
+    for paths in _bundles(_small_files(open_table(uri), month)):
         commit(uri, pa.schema([]), partial(_together, uri, paths, month))
 
 
@@ -113,8 +114,10 @@ def _entries(uri: str, table: DeltaTable) -> int:
     """How many log entries a reader goes through."""
     if is_remote(uri):
         return 0  # Delta's own checkpoints suffice there
-    newest = max((Path(uri) / LOG).glob("*.checkpoint*.parquet"), default=None)
-    return table.version() - (int(newest.name.partition(".")[0]) if newest else -1)
+    with os.scandir(Path(uri) / LOG) as found:
+        sums = [one.name for one in found if ".checkpoint" in one.name]
+    newest = max(sums, default="")
+    return table.version() - (int(newest.partition(".")[0]) if newest else -1)
 
 
 def checkpoint(uri: str) -> None:
@@ -125,7 +128,9 @@ def checkpoint(uri: str) -> None:
         if not is_remote(uri):
             log = Path(uri) / LOG
             sync([*log.glob(f"{table.version():020}.checkpoint*"), log / CHECKPOINT])
-        table.cleanup_metadata()
+            forget_entries(uri, table.version())
+        else:
+            table.cleanup_metadata()
         if _vacuum(table, is_dry=True):
             before = table.version()
             _vacuum(table, is_dry=False)

@@ -5,7 +5,7 @@ A name ends with the digest of the content, so that a flipped bit is found by wh
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -27,6 +27,7 @@ from pipeline.disk.durability import COMPACTED, DIGEST_BYTES, is_remote, sync
 SUFFIX = ".parquet"
 # of texts that are mostly different a dictionary costs more than it spares
 DICTIONARY_BYTES = 20_000
+ROUNDED = timedelta(milliseconds=1)  # of moments the log of others has milliseconds only
 MIN_SPLIT = 100_000  # fewer rows are one file until compaction: months of theirs would be crumbs
 
 
@@ -136,27 +137,65 @@ def write_files(uri: str, files: list[DataFile]) -> None:
 def dataset_of(uri: str, table: DeltaTable) -> ds.FileSystemDataset:
     """The rows of a table, unread; a flipped bit of a page is an error and not another number."""
     schema = pa.schema(table.schema().to_arrow())
-    times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    bounded = [field.name for field in schema if _is_bounded(field.type)]
+    actions = pa.table(table.get_add_actions()).to_pylist()
+    return _dataset(uri, schema, {one["path"]: _bounds(one, bounded, schema) for one in actions})
+
+
+def dataset_of_files(uri: str, table: DeltaTable, paths: Sequence[str]) -> ds.FileSystemDataset:
+    """The rows of some files of a table, whether or not they are still in it, unread."""
+    schema = pa.schema(table.schema().to_arrow())
+    return _dataset(uri, schema, dict.fromkeys(paths, pc.scalar(True)))
+
+
+def _dataset(
+    uri: str, schema: pa.Schema, files: Mapping[str, pc.Expression]
+) -> ds.FileSystemDataset:
     verified = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=verified)
     store = _store(uri)
-    files = [
-        form.make_fragment(
-            one["path"], filesystem=store, partition_expression=_bounds(one, times, schema)
-        )
-        for one in pa.table(table.get_add_actions()).to_pylist()
+    fragments = [
+        form.make_fragment(path, filesystem=store, partition_expression=bounds)
+        for path, bounds in files.items()
     ]
-    return ds.FileSystemDataset(files, schema, form, store)
+    return ds.FileSystemDataset(fragments, schema, form, store)
 
 
-def _bounds(action: dict[str, Any], times: list[str], schema: pa.Schema) -> pc.Expression:
+def outermost(table: DeltaTable, column: str) -> set[str]:
+    """The files that may have the first or last moment in a column: all that the log leaves."""
+    actions = pa.table(table.get_add_actions())
+    paths = actions["path"].to_pylist()
+    least, most = (_of(actions, bound, column) for bound in ("min", "max"))
+    if not paths or None in (*least, *most):
+        return set(paths)
+    first, last = min(least) + ROUNDED, max(most) - ROUNDED
+    return {
+        path
+        for path, low, high in zip(paths, least, most, strict=True)
+        if low <= first or high >= last
+    }
+
+
+def _of(actions: pa.Table, bound: str, column: str) -> list[Any]:
+    """A column's bound in each file; None where the log has none."""
+    kind = actions.schema.field(bound).type
+    if kind.get_field_index(column) < 0 or not pa.types.is_timestamp(kind.field(column).type):
+        return [None] * actions.num_rows
+    return list(pc.struct_field(actions[bound], column).to_pylist())
+
+
+def _is_bounded(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_int64(kind))
+
+
+def _bounds(action: dict[str, Any], bounded: list[str], schema: pa.Schema) -> pc.Expression:
     """What is true of all rows of a file: by it a reader leaves the file alone."""
     found = pc.scalar(True)
-    for name in times:
+    for name in bounded:
         least, most = (action[bound].get(name) for bound in ("min", "max"))
         if least is not None and most is not None and action["null_count"].get(name) == 0:
             kind = schema.field(name).type
-            last = most + timedelta(milliseconds=1)  # where the log has milliseconds only
+            last = most + ROUNDED if pa.types.is_timestamp(kind) else most
             within = pc.field(name) <= pa.scalar(last, kind)
             found = found & (pc.field(name) >= pa.scalar(least, kind)) & within
     return found

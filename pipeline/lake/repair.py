@@ -128,7 +128,7 @@ def _take_out(fault: Fault, month: str | None, aside: Path) -> Lost:
             rows=[] if rows is None else [rows],
             gone=[fault.name],
             month=month,
-            is_compaction=rows is not None,
+            is_compaction=rows is not None and not gone,
         )
 
     commit(fault.uri, pa.schema([]), without)

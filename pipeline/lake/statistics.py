@@ -5,22 +5,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import QueryBuilder
 
 from pipeline.disk.durability import COMPACTED
+from pipeline.lake.log import is_table, open_table
 
 
 def count_rows(uri: str) -> int:
     """How many rows a table has; 0 where there is none."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return 0
-    counts = DeltaTable(uri).get_add_actions(flatten=True).column("num_records").to_pylist()
+    counts = open_table(uri).get_add_actions(flatten=True).column("num_records").to_pylist()
     return int(_ask(uri, "count(*)")) if None in counts else sum(counts)
 
 
 def count_states(uri: str, states: Sequence[str]) -> int:
     """How many rows have one of the states; 0 where there is no table."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return 0
     named = ", ".join(f"'{state}'" for state in states)
     return int(_ask(uri, "count(*)", where=f"state IN ({named})"))
@@ -28,7 +29,7 @@ def count_states(uri: str, states: Sequence[str]) -> int:
 
 def count_since(uri: str, column: str, moment: datetime) -> int:
     """How many rows have a moment in the column that is not earlier; 0 where there is no table."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return 0
     bound = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return int(_ask(uri, "count(*)", where=f"{column} >= TIMESTAMP '{bound}'"))
@@ -36,9 +37,9 @@ def count_since(uri: str, column: str, moment: datetime) -> int:
 
 def count_present(uri: str, column: str) -> int:
     """How many rows have a value in the column; 0 where there is no table, or no such column."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return 0
-    if column not in [field.name for field in DeltaTable(uri).schema().fields]:
+    if column not in [field.name for field in open_table(uri).schema().fields]:
         return 0
     return int(_ask(uri, f"count({column})"))
 
@@ -55,20 +56,20 @@ def earliest(uri: str, column: str) -> datetime | None:
 
 def values_at(uri: str, column: str, moment_column: str, moment: datetime) -> list[Any]:
     """A column's values in the rows of a moment; none where there is no table."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return []
     bound = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     at = f"{moment_column} = TIMESTAMP '{bound}'"
     query = f"SELECT {column} AS found FROM rows WHERE {at}"  # noqa: S608 - no value of a user's
-    asked = QueryBuilder().register("rows", DeltaTable(uri))
+    asked = QueryBuilder().register("rows", open_table(uri))
     return list(asked.execute(query).read_all().column("found").to_pylist())
 
 
 def rows_of(uri: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of a small table; a column that it has not is null. No table, no rows."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return []
-    table = DeltaTable(uri)
+    table = open_table(uri)
     stored = {field.name for field in table.schema().fields}
     asked = [name if name in stored else f"NULL AS {name}" for name in columns]
     query = f"SELECT {', '.join(asked)} FROM rows"  # noqa: S608 - no value of a user's
@@ -79,7 +80,7 @@ def rows_of(uri: str, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 def _ask(uri: str, what: str, *, where: str = "true") -> Any:
     """Ask Delta's engine, which reads the columns asked for where statistics do not answer."""
-    asked = QueryBuilder().register("rows", DeltaTable(uri))
+    asked = QueryBuilder().register("rows", open_table(uri))
     query = f"SELECT {what} AS answer FROM rows WHERE {where}"  # noqa: S608 - no value of a user's
     return asked.execute(query).read_all().column("answer")[0].as_py()
 
@@ -95,9 +96,9 @@ class Size:
 
 def size_of(uri: str) -> Size:
     """How large a table is, by its log; nothing where there is none."""
-    if not DeltaTable.is_deltatable(uri):
+    if not is_table(uri):
         return Size(files=0, bytes=0, compacted_at=None)
-    actions = DeltaTable(uri).get_add_actions()
+    actions = open_table(uri).get_add_actions()
     paths, sizes, times = (
         actions.column(name).to_pylist() for name in ("path", "size_bytes", "modification_time")
     )

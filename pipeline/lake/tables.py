@@ -3,7 +3,7 @@
 Each portfolio has its own folder of tables: transactions, quarantine, labels, scores.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from features.engines.protocol import Source
 from pipeline.disk.durability import is_remote
 from pipeline.disk.turns import turn
 from pipeline.lake.commits import Change, busy, commit
-from pipeline.lake.data_files import dataset_of
+from pipeline.lake.data_files import dataset_of, dataset_of_files, outermost
+from pipeline.lake.log import files_added, is_table, mark_of, open_table
 from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
 from pipeline.lake.statistics import count_rows
 
@@ -59,11 +60,11 @@ class Lake:
 
     def exists(self, table: TableName) -> bool:
         """Whether anything was ever written to the table."""
-        return DeltaTable.is_deltatable(self.uri(table))
+        return is_table(self.uri(table))
 
     def version(self, table: TableName) -> int:
         """The table's version; -1 when there is none."""
-        return DeltaTable(self.uri(table)).version() if self.exists(table) else -1
+        return open_table(self.uri(table)).version() if self.exists(table) else -1
 
     def count(self, table: TableName) -> int:
         """How many rows the table has."""
@@ -98,7 +99,8 @@ class Lake:
         """
         if not self.exists(table):
             return None
-        files = self._files(table, version).get_fragments()
+        names = outermost(self._stored(table, version), column)
+        files = [one for one in self._files(table, version).get_fragments() if one.path in names]
         found = [group.statistics[column] for file in files for group in file.row_groups]
         if not found:
             return None
@@ -122,7 +124,7 @@ class Lake:
 
     def columns(self, table: TableName) -> list[str]:
         """The names of the table's columns."""
-        return [field.name for field in DeltaTable(self.uri(table)).schema().fields]
+        return [field.name for field in open_table(self.uri(table)).schema().fields]
 
     def source(self, table: TableName, *, version: int | None = None) -> Source:
         """The table's rows (as of a version) for `features.build`, unread.
@@ -134,7 +136,7 @@ class Lake:
 
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""
-        return _last_number(DeltaTable(self.uri(table)), writer) if self.exists(table) else -1
+        return _last_number(open_table(self.uri(table)), writer) if self.exists(table) else -1
 
     def next_number(self, table: TableName, writer: str) -> int:
         """The number for the writer's next append: taken before the table is read.
@@ -156,14 +158,51 @@ class Lake:
         with turn(Path(self.folder), what=f"portfolio {self.portfolio}"):
             yield
 
-    def append(self, table: TableName, rows: pa.Table, *, writer: str, number: int) -> None:
+    def added_since(
+        self,
+        table: TableName,
+        version: int,
+        *,
+        until: int,
+        mark: int,
+        with_changed: bool = False,
+    ) -> ds.FileSystemDataset | None:
+        """The rows that came in the versions after one of that `mark`, up to another, unread.
+
+        They are read from the files they came in, which stay for two days when they were put
+        together with others. None where that is not to be told: see `files_added`.
+        """
+        uri = self.uri(table)
+        if version < 0 or is_remote(uri):
+            return None
+        names = files_added(uri, after=version, until=until, mark=mark, with_changed=with_changed)
+        if names is None or not all((Path(uri) / name).exists() for name in names):
+            return None
+        return dataset_of_files(uri, self._stored(table), names)
+
+    def mark(self, table: TableName, version: int) -> int:
+        """What a version says, as a number; -1 where that is not known."""
+        return mark_of(self.uri(table), version)
+
+    def append(
+        self,
+        table: TableName,
+        rows: pa.Table,
+        *,
+        writer: str,
+        number: int,
+        marks: Mapping[str, int] | None = None,
+    ) -> None:
         """Append the rows in one commit with the writer's number, which is greater than its last.
 
         Of two processes that append with the same writer and number one fails with LakeBusyError,
         so what was checked against the table since the number was taken still holds after the
-        append. When this returns, the rows are on the disk.
+        append. When this returns, the rows are on the disk. `marks` are kept in the same commit:
+        `written` tells them by their name.
         """
-        self.append_parts(table, [rows], schema=rows.schema, writer=writer, number=number)
+        self.append_parts(
+            table, [rows], schema=rows.schema, writer=writer, number=number, marks=marks
+        )
 
     def append_parts(
         self,
@@ -173,13 +212,15 @@ class Lake:
         schema: pa.Schema,
         writer: str,
         number: int,
+        marks: Mapping[str, int] | None = None,
     ) -> None:
         """Append tables of the schema in one commit, as `append` does, each of them as it comes."""
 
         def add(stored: DeltaTable) -> Change:
             self._check_number(stored, writer, number)
             rows = (fitted(in_utc(part), stored) for part in parts)
-            return Change(rows=rows, month=MONTH_OF.get(table), transaction=(writer, number))
+            month, kept = MONTH_OF.get(table), tuple((marks or {}).items())
+            return Change(rows=rows, month=month, transaction=(writer, number), marks=kept)
 
         commit(self.uri(table), in_utc_schema(schema), add)
 
@@ -226,7 +267,7 @@ class Lake:
         commit(self.uri(table), pa.schema([]), drop)
 
     def _stored(self, table: TableName, version: int | None = None) -> DeltaTable:
-        return DeltaTable(self.uri(table), version=version)
+        return open_table(self.uri(table), version)
 
     def _files(self, table: TableName, version: int | None = None) -> ds.FileSystemDataset:
         return dataset_of(self.uri(table), self._stored(table, version))

@@ -25,17 +25,9 @@ from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
 from pipeline.score.alerts import alert
 from pipeline.score.state import features_since
+from pipeline.score.unscored import MOMENT, find_unscored
 
 WRITER = "score"
-MOMENT = pa.timestamp("us", tz="UTC")
-NO_SCORES = pa.schema(
-    [
-        ("transaction_id", pa.string()),
-        ("as_of", MOMENT),
-        ("batch", pa.int64()),
-        ("scored_from", MOMENT),
-    ]
-).empty_table()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +82,16 @@ def _score(
 ) -> Scored:
     # taken before the scores are read: one appended since then makes our append fail
     batch = lake.next_number("scores", WRITER)
-    stored = lake.read("scores", columns=NO_SCORES.column_names)
     snapshot = read_snapshot(portfolio, lake)
     check_features(champion, snapshot)
-    before = NO_SCORES if stored is None else stored
-    start = before["scored_from"][0].as_py() if before.num_rows else champion.bundle.trained_as_of
-    unscored = _unscored(
-        snapshot.transactions(["transaction_id", "as_of"], since=start, until=until), before
+    found = find_unscored(
+        lake,
+        snapshot,
+        until=until,
+        trained_as_of=champion.bundle.trained_as_of,
+        alerted=alerted_up_to(casework, portfolio.name),
     )
-    waiting = before.filter(pc.field("batch") > alerted_up_to(casework, portfolio.name))
+    unscored, waiting = found.rows, found.waiting
     moments = [*unscored["as_of"].to_pylist(), *waiting["as_of"].to_pylist()]
     if not moments:
         return Scored(scored=0, alerts=RaisedAlerts(new_alerts=0, added=0, already=0))
@@ -117,9 +110,9 @@ def _score(
                 pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks())
             )
             scores = score_rows(
-                fresh, snapshot, champion, portfolio, batch=batch, scored_from=start, now=now
+                fresh, snapshot, champion, portfolio, batch=batch, scored_from=found.start, now=now
             )
-            lake.append("scores", scores, writer=WRITER, number=batch)
+            lake.append("scores", scores, writer=WRITER, number=batch, marks=found.marks)
             batches.append(batch)
         alerts = alert(
             portfolio,
@@ -205,13 +198,3 @@ def _rules(features: pa.Table, snapshot: Snapshot, portfolio: Portfolio) -> pd.S
     further = [name for name in snapshot.columns if name not in features.column_names]
     facts = features.to_pandas().join(snapshot.columns_of(features, further).to_pandas())
     return rules_hit(portfolio.rules, facts)
-
-
-def _unscored(transactions: pa.Table, before: pa.Table) -> pa.Table:
-    """Those of the transactions that have no score.
-
-    Late rows stand where they arrived, so they are never missed.
-    """
-    return transactions.filter(
-        ~pc.is_in(pc.field("transaction_id"), before["transaction_id"].combine_chunks())
-    )

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from features.build import BuildConfig, Kept
 from features.schema import LABELS
 from features.state.files import (
+    Arrays,
     Stamp,
     StateError,
     open_state,
@@ -27,7 +28,7 @@ from features.state.files import (
 from pipeline.disk.durability import is_remote, sync
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.identity import read_identity
-from pipeline.lake.log import is_untouched, rows_added
+from pipeline.lake.log import is_untouched, mark_of, rows_added
 from pipeline.lake.snapshot import Snapshot
 from pipeline.progress import Progress
 
@@ -92,6 +93,8 @@ def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: Buil
         raise StateError(reason)
     if since < until:
         raise StateError(f"rows from {since:%Y-%m-%d %H:%M} on are asked, which it has taken in")
+    if tail["marks"].tolist() != _marks(snapshot, found.stamp):
+        raise StateError("tables of the lake were put back or repaired")
     uri = snapshot.lake.uri("transactions")
     versions = {"after": found.stamp.transactions, "until": stamp.transactions}
     if not is_untouched(uri, "as_of", until, **versions):
@@ -102,7 +105,7 @@ def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: Buil
         raise StateError("labels were changed, or came too long ago to be told apart")
     told = pa.concat_tables([read_back(tail["told"]), *_lines(new)])
     if stamp != found.stamp:
-        write_state(folder, stamp, {"told": written(told)}, keep=1, sync=sync)
+        write_state(folder, stamp, _tail(snapshot, stamp, told), keep=1, sync=sync)
     return State(kept=Kept(until=until, segments=[base]), told=told)
 
 
@@ -132,8 +135,21 @@ def _make(
     stamp = _stamp(snapshot, until, build_config)
     base = {**kept.segments[0], "until": own}
     write_state(folder, stamp, base, keep=0, sync=sync)
-    write_state(folder, stamp, {"told": written(lines)}, keep=1, sync=sync)
+    write_state(folder, stamp, _tail(snapshot, stamp, lines), keep=1, sync=sync)
     return State(kept=kept, told=lines)
+
+
+def _tail(snapshot: Snapshot, stamp: Stamp, told: pa.Table) -> Arrays:
+    return {"told": written(told), "marks": np.array(_marks(snapshot, stamp), np.int64)}
+
+
+def _marks(snapshot: Snapshot, stamp: Stamp) -> list[int]:
+    """By what the versions that were read are known again."""
+    lake = snapshot.lake
+    return [
+        mark_of(lake.uri("transactions"), stamp.transactions),
+        mark_of(lake.uri("labels"), stamp.labels),
+    ]
 
 
 def _lines(rows: pa.Table) -> list[pa.Table]:

@@ -24,7 +24,7 @@ from features.declarations import (
     hidden,
     last_row,
 )
-from features.engines import kernels
+from features.engines import kernels, keys
 from features.engines.kernel import Kernel
 from features.known_fraud import known_fraud
 from features.schema import SchemaError
@@ -184,11 +184,11 @@ def test_keys_are_told_apart_where_their_hashes_meet() -> None:
     values = np.arange(1000, dtype=np.int64) % 700
     slots = np.zeros(1024, np.int32)  # 700 values in 1024 slots: hundreds share one
     known = np.empty(1000, np.int64)
-    shared = {int(kernels._slot(value, 1024)) for value in values}
-    codes, count = kernels.tell_apart(values, slots, known)
+    shared = {int(keys._slot(value, 1024)) for value in values}
+    codes, count = keys.tell_apart(values, slots, known)
     assert (len(shared) < 500, count, codes.tolist()) == (True, 700, values.tolist())
     asked = np.array([699, 700, -1], np.int64)
-    assert kernels.find_among(asked, slots, known, count).tolist() == [699, 700, -1]
+    assert keys.find_among(asked, slots, known, count).tolist() == [699, 700, -1]
 
 
 def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said(tmp_path: Path)
     no_folder.touch()
     only = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     packs = (
-        "import numpy as np; from features.engines.kernels import pack; "
+        "import numpy as np; from features.engines.keys import pack; "
         "print(pack(np.ones(1, np.int32), np.ones(1, np.int32))[0])"
     )
     done = subprocess.run(

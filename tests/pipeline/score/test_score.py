@@ -20,7 +20,7 @@ from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explanation.reasons import in_words
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.commits import LakeBusyError
-from pipeline.lake.snapshot import NoDataError, read_snapshot
+from pipeline.lake.snapshot import NoDataError
 from pipeline.lake.tables import Lake
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
@@ -28,6 +28,7 @@ from pipeline.models.layered.network import LayeredNetwork
 from pipeline.portfolio_tables import Rule
 from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
+from pipeline.score.score import score_rows
 from tests.small_world import AS_OF, NOW, Desk, World
 
 DAY = timedelta(days=1)
@@ -277,10 +278,10 @@ def test_two_runs_at_the_same_time_score_nothing_twice(
     def overtaken(*given: object, **more: object) -> object:
         monkeypatch.undo()
         desk.score()
-        return read_snapshot(*given, **more)  # type: ignore[arg-type]
+        return score_rows(*given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline.score.score, "looked_after", nullcontext)
-    monkeypatch.setattr(pipeline.score.score, "read_snapshot", overtaken)
+    monkeypatch.setattr(pipeline.score.score, "score_rows", overtaken)
     with pytest.raises(
         LakeBusyError, match="written to by another process at the same time; run the command again"
     ):
