@@ -5,6 +5,7 @@ The texts that are hashed are those of release 0.1, whose bundles go on scoring.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from features.build import KEYS, all_features, shown_features, whole_history
 from features.declarations import Feature, Group
@@ -19,6 +20,11 @@ NAMED = 5  # features of a kind that are named in a difference
 
 def digest(groups: Sequence[Group]) -> str:
     """Fingerprint of all features: of their names, kinds, groups and the whole SQL."""
+    return _digest(tuple(groups))
+
+
+@lru_cache(maxsize=16)
+def _digest(groups: tuple[Group, ...]) -> str:
     plan = Plan(all_features(groups))
     steps = whole_history(plan, [*BY_NAME, *DERIVED, *plan.words], KEYS)
     queries = [step.query for step in steps if isinstance(step, Table)]

@@ -40,9 +40,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What is kept of the rows before a moment, and the labels that are to be told beside."""
+    """What is kept of the rows before a moment, and the rows and labels to be told beside it."""
 
     kept: Kept
+    rows: pa.Table
     told: pa.Table
 
 
@@ -77,9 +78,9 @@ def features_since(
 def _behind(
     snapshot: Snapshot, state: State, since: datetime, build_config: BuildConfig
 ) -> pa.Table:
-    rows = snapshot.transactions(snapshot.columns, since=state.kept.until)
+    sources = state.rows, state.told
     return snapshot.features(
-        build_config=build_config, since=since, sources=(rows, state.told), kept=state.kept
+        build_config=build_config, since=since, sources=sources, kept=state.kept
     )
 
 
@@ -99,20 +100,16 @@ def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: Buil
     versions = {"after": found.stamp.transactions, "until": stamp.transactions}
     if not is_untouched(uri, "as_of", until, **versions):
         raise StateError(f"rows from before {until:%Y-%m-%d %H:%M} came or changed")
-    _refuse_long_tail(snapshot, until, base["moments"].size)
+    rows = snapshot.transactions(snapshot.columns, since=until)
+    if rows.num_rows > max(MIN_ROWS, MOST_BEHIND * base["moments"].size):
+        raise StateError(f"{rows.num_rows:,} rows came since")
     new = rows_added(snapshot.lake.uri("labels"), after=found.stamp.labels, until=stamp.labels)
     if new is None:
         raise StateError("labels were changed, or came too long ago to be told apart")
     told = pa.concat_tables([read_back(tail["told"]), *_lines(new)])
     if stamp != found.stamp:
         write_state(folder, stamp, _tail(snapshot, stamp, told), keep=1, sync=sync)
-    return State(kept=Kept(until=until, segments=[base]), told=told)
-
-
-def _refuse_long_tail(snapshot: Snapshot, until: datetime, kept: int) -> None:
-    behind = snapshot.transactions(["as_of"], since=until).num_rows
-    if behind > max(MIN_ROWS, MOST_BEHIND * kept):
-        raise StateError(f"{behind:,} rows came since")
+    return State(kept=Kept(until=until, segments=[base]), rows=rows, told=told)
 
 
 def _make(
@@ -127,8 +124,8 @@ def _make(
     newest = since if bounds is None else bounds[1]
     until = min(newest - delay, since)
     kept = snapshot.keep(build_config=build_config, until=until)
-    ids = snapshot.transactions(["transaction_id"], since=until)["transaction_id"]
-    is_later = pc.field("transaction_id").isin(ids.combine_chunks())
+    rows = snapshot.transactions(snapshot.columns, since=until)
+    is_later = pc.field("transaction_id").isin(rows["transaction_id"].combine_chunks())
     told = snapshot.lake.read("labels", where=is_later, version=snapshot.label_version)
     lines = LABELS.empty_table() if told is None else told.select(LABELS.names).cast(LABELS)
     own = np.array([(until - EPOCH) // MICROSECOND], np.int64)
@@ -136,7 +133,7 @@ def _make(
     base = {**kept.segments[0], "until": own}
     write_state(folder, stamp, base, keep=0, sync=sync)
     write_state(folder, stamp, _tail(snapshot, stamp, lines), keep=1, sync=sync)
-    return State(kept=kept, told=lines)
+    return State(kept=kept, rows=rows, told=lines)
 
 
 def _tail(snapshot: Snapshot, stamp: Stamp, told: pa.Table) -> Arrays:
