@@ -42,13 +42,15 @@ TYPES: dict[FeatureKind, pa.DataType] = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Where the facts of IP addresses come from, and what runs the SQL, within which memory.
+    """Where the facts of IP addresses come from, and what computes windows, within which memory.
 
+    The kernel is for what one machine holds, Spark for more; "duckdb", all of it as SQL in this
+    process, is what the others are held to in tests.
     In the `state_folder` lies what is kept of earlier rows; without one nothing is kept.
     """
 
     ip_databases: tuple[Path, ...] = ()
-    engine: EngineName = "duckdb"
+    engine: EngineName = "kernel"
     memory_limit: str = "6GB"
     spill_folder: Path | None = None
     state_folder: Path | None = None

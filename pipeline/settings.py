@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from features.build import BuildConfig
@@ -23,7 +23,7 @@ class Settings:
     database_url: str
     mlflow_tracking_uri: str
     named_ip_databases: tuple[Path, ...] = ()
-    engine: "EngineName" = "duckdb"
+    engine: "EngineName" = "kernel"
 
     @property
     def ip_databases(self) -> tuple[Path, ...]:
@@ -55,7 +55,7 @@ class Settings:
 
         STRATA_IP_DATABASE names one .mmdb file or several, with a ":" between them (";" on
         Windows); a fact of an address comes from the first that has it. STRATA_ENGINE is what
-        builds features, "duckdb", "kernel" or "spark". Raises ValueError where one of these cannot
+        builds features, "kernel" or "spark". Raises ValueError where one of these cannot
         serve.
 
         >>> Settings.read({"STRATA_HOME": "/var/strata"}).database_url
@@ -70,19 +70,16 @@ class Settings:
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI")
             or f"sqlite:///{home / 'mlflow.db'}",
             named_ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
-            engine=_engine(environment.get("STRATA_ENGINE") or "duckdb"),
+            engine=_engine(environment.get("STRATA_ENGINE") or "kernel"),
         )
 
 
 def _engine(named: str) -> "EngineName":
-    if named == "duckdb":
-        return "duckdb"
-    from features.engines.protocol import EngineName
-
-    if named not in get_args(EngineName):
-        engines = ", ".join(get_args(EngineName))
-        raise ValueError(f"STRATA_ENGINE is {named!r}; set it to one of {engines}, or unset it")
-    return cast(EngineName, named)
+    if named == "kernel":
+        return "kernel"
+    if named == "spark":
+        return "spark"
+    raise ValueError(f"STRATA_ENGINE is {named!r}; set it to kernel or spark, or unset it")
 
 
 def _ip_databases(named: str) -> tuple[Path, ...]:

@@ -16,7 +16,7 @@ from features.groups.catalogue import portfolio_groups
 from features.ip.addresses import packaged_database
 from features.schema import ARROW_TYPES, LABELS, transactions_schema
 
-CONFIG = BuildConfig(ip_databases=(packaged_database(),))
+CONFIG = BuildConfig(ip_databases=(packaged_database(),), engine="duckdb")
 START = datetime(2025, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)

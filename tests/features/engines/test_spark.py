@@ -122,7 +122,7 @@ def test_spark_converts_amounts_as_duckdb_does() -> None:
     rates = Rates(reporting="EUR", file="rates.csv", daily=table, stated=table)
     found, expected = (
         build(stream.transactions, stream.labels, (FEW,), config=config, rates=rates)
-        for config in (OnSpark(), BuildConfig())
+        for config in (OnSpark(), BuildConfig(engine="duckdb"))
     )
     assert found["amount"].equals(expected["amount"])
     assert expected["amount"].to_pylist() == [1.0, 2.4286, 10.0, 10.0, 6.7143, 8.1429]
