@@ -436,6 +436,17 @@ def restore(folder: Path) -> None:
     click.echo(f"restored {run(folder, settings.home).told}; next: strata status")
 
 
+@cli.command()
+@ADOPT
+def upgrade() -> None:
+    """Bring a home of an earlier release forward; killed, it is run again."""
+    from pipeline.stores.upgrade import bring_forward
+
+    workspace = open_workspace()
+    for sentence in bring_forward(workspace.agreement, workspace.registry):
+        click.echo(sentence)
+
+
 @cli.group()
 def user() -> None:
     """People who may sign in to the review desk."""

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 
 from features.stored_json import place_and_problem, read_json
 from pipeline.arrays import FloatArray
-from pipeline.failures import BrokenError
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.failures import BrokenError
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy

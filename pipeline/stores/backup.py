@@ -167,21 +167,22 @@ def _copy_database(file: Path, to: Path) -> None:
 
 def _read_whole(file: Path) -> sqlite3.Connection:
     """A reading of a database that is in order, at one moment; it lasts until it is closed."""
-    address = f"file:{quote(str(file))}?mode=ro"
+    address, remedy = f"file:{quote(str(file))}?mode=ro", "put its backup back"
     source = sqlite3.connect(address, uri=True, timeout=WAIT_SECONDS)
     try:
         # here and not by the backup itself, which would wait for ever
         source.execute("BEGIN")
         found = str(source.execute("PRAGMA quick_check").fetchone()[0])
-    except sqlite3.DatabaseError as error:
+    except sqlite3.OperationalError as error:
         source.close()
         if "locked" in str(error):
             raise
+        found, remedy = str(error), "see that it may be read, and that its disk is not full"
+    except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":
         source.close()
-        problem = " ".join(found.split())
-        raise BrokenError(f"{file} cannot be read ({problem}); put its backup back")
+        raise BrokenError(f"{file} cannot be read ({' '.join(found.split())}); {remedy}")
     return source
 
 

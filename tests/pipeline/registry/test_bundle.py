@@ -19,9 +19,9 @@ import torch
 
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.failures import explain
 from pipeline.models.calibration import PlattScaling
 from pipeline.policy.selection import Policy
-from pipeline.failures import explain
 from pipeline.registry.bundle import Bundle, BundleError, read_bundle, write_bundle
 from tests.small_network import confirmed_cases, keyed_rows, layered, training_rows
 

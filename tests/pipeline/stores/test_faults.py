@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sqlite3
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.store_kills import first_command, save
 from pipeline.failures import explain
 from pipeline.registry.bundle import MANIFEST
-from strata import score_and_alert
 from tests.demo_home import Demo
-from tests.old_home import unpack, use, workspace_of
+from tests.old_home import give_verdicts, unpack, use, workspace_of
+from tests.pipeline.lake.test_faults import room_for
 
 NOBODY = 65_534
 
@@ -67,3 +67,103 @@ def test_a_champion_whose_bundle_does_not_serve_is_named_with_what_to_do(
     shutil.rmtree(bundle, ignore_errors=True)
     shutil.copytree(copy, bundle)
     use(home)
+
+
+def test_a_casework_database_that_stays_locked_is_busy(
+    home: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.casework.database.BUSY_TIMEOUT_MS", 50)
+    with closing(sqlite3.connect(home.home / "casework.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Exception, match="locked") as raised:
+            give_verdicts(home.home, 1, by="bea")
+        failure = explain(raised.value)
+        assert failure.code == 3
+        assert "run the command again when that is done" in failure.sentence
+        other.execute("ROLLBACK")
+    give_verdicts(home.home, 1, by="bea")
+    use(home)
+
+
+def test_a_backup_of_a_database_that_stays_locked_is_busy(
+    home: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stores.backup.WAIT_SECONDS", 0.05)
+    with closing(sqlite3.connect(home.home / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as raised:
+            save(str(home.home), str(tmp_path / "b"))
+        assert explain(raised.value).code == 3
+    save(str(home.home), str(tmp_path / "b"))
+
+
+def test_where_the_disk_is_full_there_is_no_backup_and_a_sentence(
+    home: Demo, tmp_path: Path
+) -> None:
+    for size in (0, 30_000, 200_000):
+        with room_for(size), pytest.raises(Exception, match=r"\w") as raised:
+            save(str(home.home), str(tmp_path / "b"))
+        failure = explain(raised.value)
+        assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+        assert "; " in failure.sentence
+        assert [one.name for one in tmp_path.iterdir()] == ["home"]
+    save(str(home.home), str(tmp_path / "b"))
+
+
+@contextmanager
+def nobodys(folder: Path, mode: int) -> Iterator[None]:
+    """Folders have this mode, and this process is of a user whom that binds."""
+    folders = [folder, *(one for one in folder.rglob("*") if one.is_dir())]
+    for one in folders:
+        one.chmod(mode)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for one in folders:
+            one.chmod(0o755)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that everybody may enter, unlike those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "without permission"])
+def test_a_home_that_may_not_be_written_to_is_told_and_complete_once_it_may(
+    reachable: Path, mode: int
+) -> None:
+    home = unpack(reachable)
+    workspace = workspace_of(home)
+    _ = workspace.portfolio, use  # what is imported may lie where nobody may read
+    with nobodys(home.home, mode), pytest.raises(Exception, match=r"\w") as raised:
+        use(home)
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+    assert "; " in failure.sentence
+    use(home)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "without permission"])
+def test_a_folder_where_nothing_may_be_made_is_no_home(reachable: Path, mode: int) -> None:
+    with nobodys(reachable, mode), pytest.raises(Exception, match=r"\w") as raised:
+        first_command(str(reachable / "new"))
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+    assert str(reachable) in failure.sentence
+
+
+def test_a_home_where_a_file_stands_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(OSError, match=r"\w") as raised:
+        first_command(str(tmp_path / "home"))
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True)
+    assert str(tmp_path / "home") in failure.sentence
