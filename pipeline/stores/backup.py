@@ -4,6 +4,7 @@ Runs go on: they wait while databases and logs are copied. Data files come after
 leave a table stay for two days. A copy is written aside, its manifest last, and moved in one step.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -23,11 +24,13 @@ from pipeline.lake.checking import CHECKPOINT, is_as_written, require_whole, tab
 from pipeline.lake.commits import paths_of
 from pipeline.lake.identity import FOLDER
 from pipeline.lake.tables import Lake
+from pipeline.registry.model_version import BUNDLE
 from pipeline.registry.versions import Registry
 from pipeline.stores.agreement import Agreement
 from pipeline.stores.manifest import Manifest, read_manifest, seal, stored, sync_tree
 
 LAKE, CASEWORK, REGISTRY, ARTIFACTS = "lake", "casework.db", "mlflow.db", "mlflow-artifacts"
+BUNDLE_MANIFEST = "manifest.json"
 WAIT_SECONDS = 30.0
 
 
@@ -51,6 +54,11 @@ def back_up(
             _copy_data(Path(agreement.lake_url) / path, part / LAKE / path)
         if registry.artifacts.is_dir():
             shutil.copytree(registry.artifacts, part / ARTIFACTS)
+            for name in _changed(part / ARTIFACTS):
+                agreement.tell(
+                    f"{registry.artifacts / name} is not as it was written, and is copied so; put "
+                    "it back from an earlier backup"
+                )
         return seal(part, now)
 
 
@@ -205,3 +213,17 @@ def _copy_data(file: Path, to: Path) -> None:
     shutil.copyfile(file, to)
     if not is_as_written(to):
         raise BrokenError(f"{file} was changed since it was written; see strata check --repair")
+
+
+def _changed(artifacts: Path) -> Iterator[Path]:
+    """Files of bundles that are not what their manifests say."""
+    for manifest in sorted(artifacts.rglob(f"{BUNDLE}/{BUNDLE_MANIFEST}")):
+        try:
+            digests = dict(json.loads(manifest.read_text(encoding="utf-8"))["files"])
+        except (ValueError, KeyError, TypeError):
+            yield manifest.relative_to(artifacts)
+            continue
+        for name, digest in digests.items():
+            file = manifest.parent / name
+            if not file.is_file() or stored(file).digest != digest:
+                yield file.relative_to(artifacts)

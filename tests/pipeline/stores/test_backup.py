@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.store_kills import begin, codes, save
 from pipeline.disk.durability import WATCHERS
 from pipeline.failures import BrokenError, explain
 from pipeline.lake.checking import find_faults, tables_in
@@ -225,7 +226,11 @@ def test_a_home_that_is_broken_is_not_backed_up(home: Demo, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("to", "sentence"),
-    [("full", "is there and not empty"), ("home/b", "lies in the home that it is to outlive")],
+    [
+        ("full", "is there and not empty"),
+        ("full/file", "is there and not empty"),
+        ("home/b", "lies in the home that it is to outlive"),
+    ],
 )
 def test_a_folder_that_will_not_do_is_refused(
     home: Demo, tmp_path: Path, to: str, sentence: str
@@ -276,3 +281,10 @@ def test_a_store_that_is_to_lie_elsewhere_is_not_restored(tmp_path: Path) -> Non
 def test_an_empty_home_has_nothing_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is nothing to back up in"):
         saved(Demo(home=tmp_path / "new", printed=""), tmp_path / "b")
+
+
+def test_two_backups_to_one_folder_make_one(home: Demo, tmp_path: Path) -> None:
+    begun = [begin(save, str(home.home), str(tmp_path / "b")) for _ in range(3)]
+    assert sorted(str(code) for code in codes(begun)) == ["0", "1", "1"]
+    restore(tmp_path / "b", tmp_path / "new")
+    assert not list(tmp_path.glob(".*"))

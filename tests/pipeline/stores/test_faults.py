@@ -167,3 +167,12 @@ def test_a_home_where_a_file_stands_is_told(tmp_path: Path) -> None:
     failure = explain(raised.value)
     assert (failure.code, failure.is_expected) == (4, True)
     assert str(tmp_path / "home") in failure.sentence
+
+
+@pytest.mark.parametrize("name", ["network-0.safetensors", MANIFEST])
+def test_a_backup_of_a_bundle_that_was_changed_says_so(
+    home: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    cut(bundle_of(home.home) / name)
+    save(str(home.home), str(tmp_path / "b"))
+    assert f"bundle/{name} is not as it was written, and is copied so" in capsys.readouterr().err
