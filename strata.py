@@ -414,6 +414,39 @@ def check(portfolio: Path | None, repair: bool) -> None:
     check_lakes(open_workspace(portfolio).lakes, is_repaired=repair, now=now(), tell=click.echo)
 
 
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def backup(folder: Path) -> None:
+    """Copy lake, databases and models to a new folder, as of one moment, while runs go on."""
+    from pipeline.stores.backup import back_up
+
+    workspace = open_workspace()
+    stores, home = (workspace.agreement, workspace.registry), workspace.settings.home
+    click.echo(f"backed up {back_up(*stores, folder, home=home, now=now()).told}: {folder}")
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def restore(folder: Path) -> None:
+    """Make a home of a backup: STRATA_HOME names it, and it must be empty or new."""
+    from pipeline.stores.backup import restore as run
+
+    settings = open_workspace().settings
+    settings.require_in_home()
+    click.echo(f"restored {run(folder, settings.home).told}; next: strata status")
+
+
+@cli.command()
+@ADOPT
+def upgrade() -> None:
+    """Bring a home of an earlier release forward; killed, it is run again."""
+    from pipeline.stores.upgrade import bring_forward
+
+    workspace = open_workspace()
+    for sentence in bring_forward(workspace.agreement, workspace.registry):
+        click.echo(sentence)
+
+
 @cli.group()
 def user() -> None:
     """People who may sign in to the review desk."""

@@ -23,6 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from benchmarks.store_kills import (
+    kills_of_backups,
+    kills_of_first_commands,
+    kills_of_upgrades,
+)
 from pipeline.disk.durability import LOCK, LOG, WATCHERS
 from pipeline.failures import BrokenError
 from pipeline.ingest.ingest import ingest
@@ -54,6 +59,14 @@ else:
     compact(lake.uri("transactions"), "as_of")
 print("done", flush=True)
 """
+
+
+# of the stores of a home: what is killed
+STORE_KILLS = {
+    "first commands": kills_of_first_commands,
+    "backups": kills_of_backups,
+    "upgrades": kills_of_upgrades,
+}
 
 
 @dataclass
@@ -224,6 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
         killed = kills(Path(folder) / "kills", asked.kills)
+        for name, more in STORE_KILLS.items():
+            found = more(Path(folder) / name, asked.kills)
+            killed = {key: value + found[key] for key, value in killed.items()}
         cut = power_cuts(Path(folder) / "cuts", asked.power_cuts)
     found = {**cut, **killed, "unequal": killed["unequal"] + cut["unequal"]}
     for name, value in found.items():

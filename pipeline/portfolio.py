@@ -212,6 +212,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise PortfolioError(
             f"there is no portfolio file {file}; name an existing portfolio.toml"
         ) from None
+    except PermissionError:  # nothing is wrong with what it says
+        raise
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise PortfolioError(f"{file} cannot be read as TOML: {error}; mend it there") from error
 

@@ -49,6 +49,20 @@ class Settings:
             state_folder=self.home / "state",
         )
 
+    def require_in_home(self) -> None:
+        """Raise ValueError where a store is to lie elsewhere than in the home."""
+        own = Settings.read({"STRATA_HOME": str(self.home)})
+        for variable, address, in_home in (
+            ("STRATA_LAKE_URL", self.lake_url, own.lake_url),
+            ("STRATA_DATABASE_URL", self.database_url, own.database_url),
+            ("MLFLOW_TRACKING_URI", self.mlflow_tracking_uri, own.mlflow_tracking_uri),
+        ):
+            if address != in_home:
+                raise ValueError(
+                    f"{variable} is {address!r}, and a backup is restored to a home; unset it, "
+                    "and move what was restored afterwards"
+                )
+
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings; what is not set lies under STRATA_HOME, by default `.strata` here.

@@ -44,7 +44,11 @@ HOMES = {
     "pytorch_lightning": ("pipeline/models/layered/training.py",),
     "fastapi": ("dashboards/",),
     "jinja2": ("dashboards/",),
-    "sqlalchemy": ("pipeline/casework/", "pipeline/sources/watermark.py"),
+    "sqlalchemy": (
+        "pipeline/casework/",
+        "pipeline/registry/schema.py",  # MLflow's own tables are made and brought forward by it
+        "pipeline/sources/watermark.py",
+    ),
     "alembic": ("pipeline/casework/",),
     "click": ("strata.py",),
     "numba": ("features/engines/kernels.py",),

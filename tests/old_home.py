@@ -5,7 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.casework import Engine, add_user, decide, open_casework, queue
+from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.tables import Lake
+from pipeline.settings import Settings
+from pipeline.workspace import Workspace
 from tests.demo_home import ROOT, Demo
 
 RELEASE_01 = ROOT / "tests" / "fixtures" / "home-0.1.tar.xz"
@@ -17,6 +20,20 @@ def unpack(folder: Path) -> Demo:
     with tarfile.open(RELEASE_01) as packed:
         packed.extractall(folder, filter="data")
     return Demo(home=folder / "home", printed="")
+
+
+def workspace_of(home: Demo, *, adopt: bool = False) -> Workspace:
+    """What a command on the home's portfolio works with, in this process."""
+    settings = Settings.read({"STRATA_HOME": str(home.home)})
+    return Workspace(settings=settings, file=home.portfolio, adopt=adopt)
+
+
+def use(home: Demo, *, adopt: bool = False) -> None:
+    """What scoring does with the stores before it scores."""
+    workspace = workspace_of(home, adopt=adopt)
+    _ = workspace.champion
+    collect_labels(workspace.lake, workspace.casework)
+    workspace.casework.dispose()
 
 
 def give_verdicts(home: Path, count: int, *, by: str, now: datetime = NOW) -> list[str]:

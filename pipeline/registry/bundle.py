@@ -21,6 +21,7 @@ from features.stored_json import place_and_problem, read_json
 from pipeline.arrays import FloatArray
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.failures import BrokenError
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy
@@ -34,6 +35,10 @@ UNFIT = (KeyError, TypeError, AttributeError, ValueError, OSError, RuntimeError,
 
 class BundleError(ValueError):
     """A bundle is damaged, of another format, or for other features than this code builds."""
+
+
+class BrokenBundleError(BundleError, BrokenError):
+    """A bundle is cut, altered, or lacks what it was written with."""
 
 
 class Manifest(BaseModel):
@@ -125,7 +130,8 @@ def write_bundle(bundle: Bundle, folder: Path) -> Path:
 def read_bundle(folder: Path) -> Bundle:
     """Read and verify a bundle.
 
-    Raises BundleError when a file is missing, added, altered or of another format.
+    Raises BrokenBundleError when a file is missing, added or altered, BundleError when there is no
+    bundle or one of another format.
     """
     manifest = _read_manifest(folder)
     _check_files(folder, manifest.files)
@@ -163,19 +169,21 @@ def _foreign(folder: Path, cause: BaseException | None) -> BundleError:
     wrong = cause.errors(include_url=False)[0] if isinstance(cause, ValidationError) else None
     if wrong is None or wrong["type"] == "json_invalid":
         lacks = f"no readable {MANIFEST}"
-        return BundleError(f"{folder} is no bundle ({lacks}); export the champion again")
+        kind = BrokenBundleError if (folder / MANIFEST).exists() else BundleError
+        return kind(f"{folder} is no bundle ({lacks}); export the champion again")
     if wrong["loc"][:1] in {(), ("format",)}:
         other = f"the bundle {folder} is not of format {FORMAT}"
         return BundleError(f"{other}; train or export it again with this version")
     if wrong["loc"][0] == "files":
-        return BundleError(f"the {MANIFEST} of {folder} names no files; export the champion again")
+        lacks = f"the {MANIFEST} of {folder} names no files"
+        return BrokenBundleError(f"{lacks}; export the champion again")
     return _unfit(folder, f"{MANIFEST} makes no sense at {place_and_problem(wrong)}")
 
 
 def _unfit(folder: Path, problem: str) -> BundleError:
     """The error of a bundle whose parts do not make a whole, on one line."""
     found = f"is incomplete or does not fit together ({' '.join(problem.split())})"
-    return BundleError(f"the bundle {folder} {found}; export it again")
+    return BrokenBundleError(f"the bundle {folder} {found}; export it again")
 
 
 def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
@@ -189,7 +197,8 @@ def _check_files(folder: Path, expected: Mapping[str, str]) -> None:
     for name in sorted({*expected, *found}):
         if name not in expected or name not in found or _sha256(found[name]) != expected[name]:
             fate = "is not in the manifest" if name not in expected else "is missing or altered"
-            raise BundleError(f"{name} of the bundle {folder} {fate}; export the champion again")
+            what = f"{name} of the bundle {folder} {fate}"
+            raise BrokenBundleError(f"{what}; export the champion again")
 
 
 def _sha256(file: Path) -> str:

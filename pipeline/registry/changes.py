@@ -1,22 +1,24 @@
 """What changes the registry: a version made, an alias moved. MLflow does it."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from pipeline.disk.turns import make_whole
-from pipeline.registry import addresses, server
+from pipeline.failures import BrokenError
+from pipeline.registry import addresses, schema, server
 from pipeline.registry.model_version import BUNDLE, HOME, PREVIOUS, Version, model_name
+from pipeline.registry.sqlite_file import UPGRADE
 from pipeline.registry.versions import Alias, Registry
 
 
 def open_client(registry: Registry) -> mlflow.MlflowClient:
-    """MLflow's client; a file is made if need be, and one that came from elsewhere is mended."""
+    """MLflow's client; a file is made if need be, and one that came from elsewhere is mended.
+
+    Raises BrokenError where another release of MLflow made the file.
+    """
     make_file(registry)
+    if registry.file is not None and not schema.is_newest(registry.file):
+        raise BrokenError(f"{registry.file} was made by another release of MLflow; {UPGRADE}")
     client = server.client(registry.uri)
     mend(registry)
     return client
@@ -27,13 +29,7 @@ def make_file(registry: Registry) -> None:
     if registry.file is None:
         return
     registry.file.parent.mkdir(parents=True, exist_ok=True)
-    make_whole(registry.file, _make_tables, what=f"the making of {registry.file}")
-
-
-def _make_tables(part: Path) -> None:
-    open_store: Callable[[str, str], Any] = SqlAlchemyStore  # MLflow gives it no types
-    store = open_store(f"sqlite:///{part}", f"{part.parent}/mlruns")
-    store.engine.dispose()
+    make_whole(registry.file, schema.make_tables, what=f"the making of {registry.file}")
 
 
 def mend(registry: Registry) -> None:

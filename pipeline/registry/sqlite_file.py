@@ -16,6 +16,7 @@ from pipeline.registry.model_version import Version, model_name
 
 DELETED = "Deleted_Internal"  # the stage that MLflow gives a version that was deleted
 WAIT_SECONDS = 30.0
+UPGRADE = "make a backup, then run strata upgrade"
 BY_ALIAS = """
     SELECT v.version, v.run_id FROM registered_model_aliases a
     JOIN model_versions v USING (workspace, name, version)
@@ -84,6 +85,10 @@ def _reading(file: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         if "locked" in str(error):
             raise
+        if "no such" in str(error):
+            raise BrokenError(
+                f"{file} was made by another release of MLflow ({error}); {UPGRADE}"
+            ) from error
         raise BrokenError(
             f"{file} cannot be read ({error}); put its backup back, or delete it where no model "
             "was trained yet"

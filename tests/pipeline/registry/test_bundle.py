@@ -19,6 +19,7 @@ import torch
 
 from pipeline.explanation.nearest_cases import CaseIndex
 from pipeline.explanation.typical_ranges import TypicalRange
+from pipeline.failures import explain
 from pipeline.models.calibration import PlattScaling
 from pipeline.policy.selection import Policy
 from pipeline.registry.bundle import Bundle, BundleError, read_bundle, write_bundle
@@ -136,8 +137,9 @@ def test_a_truncated_file_is_refused(folder: Path, name: str, cut: int) -> None:
     with pytest.raises(
         BundleError,
         match=f"{name} of the bundle .* is missing or altered; export the champion again",
-    ):
+    ) as raised:
         read_bundle(folder)
+    assert explain(raised.value).code == 4
 
 
 def test_one_altered_bit_is_refused(folder: Path) -> None:
@@ -186,8 +188,9 @@ def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
     with pytest.raises(
         BundleError, match=r"is not of format 4; train or export it again with this version"
-    ):
+    ) as raised:
         read_bundle(folder)
+    assert explain(raised.value).code == 2
 
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:

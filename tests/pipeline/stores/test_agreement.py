@@ -11,34 +11,16 @@ import pytest
 
 from pipeline.casework import counts
 from pipeline.failures import BrokenError, explain
-from pipeline.ingest.verdicts import collect_labels
 from pipeline.lake.identity import read_identity
 from pipeline.registry.champion import RegistryError
 from pipeline.settings import Settings
 from pipeline.status import status
 from pipeline.workspace import Workspace
+from strata import score_and_alert
 from tests.demo_home import Demo
-from tests.old_home import NOW, give_verdicts, reviewed, unpack
+from tests.old_home import NOW, give_verdicts, reviewed, unpack, use, workspace_of
 
 LATER = NOW + timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The old home, brought forward: its stores carry its id, and two verdicts are in the lake."""
-    home = unpack(tmp_path_factory.mktemp("settled"))
-    give_verdicts(home.home, 2, by="ann")
-    use(home)
-    return home
-
-
-def use(home: Demo, *, adopt: bool = False) -> None:
-    """What scoring does with the stores before it scores, in this process."""
-    settings = Settings.read({"STRATA_HOME": str(home.home)})
-    workspace = Workspace(settings=settings, file=home.portfolio, adopt=adopt)
-    _ = workspace.champion
-    collect_labels(workspace.lake, workspace.casework)
-    workspace.casework.dispose()
 
 
 def refusal(home: Demo) -> str:
@@ -49,13 +31,6 @@ def refusal(home: Demo) -> str:
     assert failure.code == 4
     assert "\n" not in failure.sentence
     return failure.sentence
-
-
-@pytest.fixture
-def home(settled: Demo, tmp_path: Path) -> Demo:
-    """A copy of the settled home."""
-    shutil.copytree(settled.home, tmp_path / "home")
-    return Demo(home=tmp_path / "home", printed="")
 
 
 def id_of(file: Path) -> tuple[str, str]:
@@ -155,7 +130,7 @@ def test_all_verdicts_of_a_new_database_reach_training(home: Demo) -> None:
     before = reviewed(home.home)
     remove_casework(home.home)
     assert "casework.db is gone" in refusal(home)
-    home.strata("score", str(home.portfolio), "--adopt")  # which raises the alerts anew
+    score_and_alert(workspace_of(home, adopt=True), None)  # which raises the alerts anew
     given = give_verdicts(home.home, 28, by="bea", now=LATER)
     assert len(given) >= 28
     use(home)
