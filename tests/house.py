@@ -58,7 +58,7 @@ MAX_ROOMS_IN_A_CHAIN = 9
 MAX_LINES = 450
 MAX_LINES_OF = {
     "strata.py": 750,  # a command line is as long as its commands
-    "features/engines/kernels.py": 680,  # compiled loops have one home
+    "features/engines/kernels.py": 720,  # compiled loops have one home
 }
 UNPICKLERS = {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}
 UNPICKLING_CALLS = {"torch.load", "np.load", "pd.read_pickle"}

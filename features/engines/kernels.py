@@ -37,6 +37,7 @@ TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lo
 NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
+FEW = 8  # keys to each row that asks: fewer rows do not remember where windows stood
 NOT_KEPT = (
     "compiled loops cannot be kept on disk: neither the folder of the code nor the user's cache "
     "folder can be written to, and each process compiles for about 15 s; set NUMBA_CACHE_DIR to a "
@@ -234,21 +235,34 @@ def find_windows(
 ) -> tuple[Positions, Positions, Positions]:
     """Where windows stand in their key's list: of each key the rows below `until` from `since` on.
 
-    There is a line of `since` for each span, short ones first. A key that is unknown, or has no
-    rows, has empty windows.
+    There is a line of `since` for each span, short ones first. The rows that ask are in order of
+    time, so a key's next window ends and begins where its last one did, or later: many rows go on
+    from there. A key that is unknown, or has no rows, has empty windows.
     """
-    keys = offsets.size - 1
+    keys, spans = offsets.size - 1, since.shape[0]
     starts, highs = np.zeros(codes.size, np.int32), np.zeros(codes.size, np.int32)
-    lows = np.zeros((since.shape[0], codes.size), np.int32)
+    lows = np.zeros((spans, codes.size), np.int32)
+    goes_on = codes.size >= keys // FEW
+    latest = np.full((keys if goes_on else 0, spans + 1), -1, np.int32)
     for row in range(codes.size):
         code = codes[row]
         if 0 <= code < keys:
-            start = offsets[code]
-            low = high = _first_from(order, start, offsets[code + 1], until[row])
-            starts[row], highs[row] = start, high
-            for span in range(since.shape[0]):
-                low = _back_to(order, start, low, since[span, row])
-                lows[span, row] = low
+            start, end = offsets[code], offsets[code + 1]
+            starts[row] = start
+            if goes_on and latest[code, spans] >= 0:
+                high = _onwards(order, latest[code, spans], end, until[row])
+                for span in range(spans):
+                    lows[span, row] = _onwards(order, latest[code, span], high, since[span, row])
+            else:
+                low = high = _first_from(order, start, end, until[row])
+                for span in range(spans):
+                    low = _back_to(order, start, low, since[span, row])
+                    lows[span, row] = low
+            highs[row] = high
+            if goes_on:
+                latest[code, spans] = high
+                for span in range(spans):
+                    latest[code, span] = lows[span, row]
     return starts, highs, lows
 
 
@@ -452,7 +466,7 @@ def fraud_run(
             since = max(last[1, row], moment - reach)
             start = lasting[0][code]
             until = _first_from(lasting[1], start, lasting[0][code + 1], moment + 1)
-            low = _first_from(lasting[1], start, until, since + 1)
+            low = _back_to(lasting[1], start, until, since + 1)
             run[row] += sign * (lasting[2][until] - lasting[2][low])
             if replaced[0][code] < replaced[0][code + 1]:
                 run[row] += sign * _count_since(code, moment, since, replaced)
@@ -549,6 +563,16 @@ def _first_from(times: Rising, low: int, high: int, moment: int) -> int:
         else:
             high = middle
     return low
+
+
+@compiled
+def _onwards(times: Rising, low: int, high: int, moment: int) -> int:
+    """The same, looked for in steps that double: mostly it is `low`, or near it."""
+    step = 1
+    while low + step <= high and times[low + step - 1] < moment:
+        low += step
+        step *= 2
+    return _first_from(times, low, min(high, low + step - 1), moment)
 
 
 @compiled

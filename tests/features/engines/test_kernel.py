@@ -191,6 +191,25 @@ def test_keys_are_told_apart_where_their_hashes_meet() -> None:
     assert keys.find_among(asked, slots, known, count).tolist() == [699, 700, -1]
 
 
+@pytest.mark.parametrize("keys", [1, 7, 300])
+def test_windows_that_go_on_from_the_last_are_those_found_anew(keys: int) -> None:
+    random = np.random.default_rng(keys)
+    codes = random.integers(-1, keys + 1, 400).astype(np.int32)  # unknown, or not of the list
+    moments = np.sort(random.integers(0, 90, 400))  # many at the same moment
+    offsets, order = kernels.group(np.where(codes < keys, codes, -1).astype(np.int32), keys)
+    until, *since = (kernels.first_rows(moments, moments, ago) for ago in (0, 1, 9, 100))
+    whole = kernels.find_windows(codes, until, np.stack(since), offsets, order)
+    for row in range(codes.size):
+        own = slice(row, row + 1)
+        spans = np.stack([one[own] for one in since])
+        alone = kernels.find_windows(codes[own], until[own], spans, offsets, order)
+        is_listed = 0 <= codes[row] < keys
+        earlier = np.count_nonzero((codes == codes[row])[: until[row]]) if is_listed else 0
+        assert alone[1][0] - alone[0][0] == earlier
+        for one, other in zip(whole, alone, strict=True):
+            assert np.array_equal(one[..., own], other)
+
+
 def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said(tmp_path: Path) -> None:
     no_folder = tmp_path / "file"
     no_folder.touch()
