@@ -11,13 +11,14 @@ from datetime import datetime
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.dataset as ds
 
 from pipeline.lake.rewriting import in_utc
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.sources.delivery import count_of, first_row, quoted
 from pipeline.sources.files import Taken
+from pipeline.sources.known_ids import known_rows
 
 # Of each good row: its transaction is new, known (said before, in the lake or further up), differs
 # from what the lake has, or contradicts what its own delivery says of the same transaction.
@@ -51,13 +52,14 @@ def find_outcomes(
     columns: Sequence[str],
     deliveries: Sequence[Taken],
     is_read_again: bool = False,
+    is_dry: bool = False,
 ) -> None:
     """Make the table `outcome`: what each good row of `checked` is to the lake.
 
     Where a source that was taken is read again, a column that was not read before completes its
     rows: that contradicts nothing, and is as known as the rest of them.
     """
-    stored = lake.dataset("transactions")
+    stored = known_rows(connection, lake, "transactions", time="event_time", is_dry=is_dry)
     if stored is None:
         connection.execute("CREATE TABLE stored (transaction_id VARCHAR, row_digest BIGINT)")
         connection.execute(ALL_NEW if first_row(connection, HAS_NO_COPIES)[0] else OUTCOME)
@@ -78,7 +80,7 @@ def find_outcomes(
 
 def _tell_corrections(
     connection: duckdb.DuckDBPyConnection,
-    stored: pyarrow.dataset.Dataset,
+    stored: ds.Dataset | pa.Table,
     portfolio: Portfolio,
     *,
     columns: Sequence[str],

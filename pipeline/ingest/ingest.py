@@ -349,7 +349,7 @@ def _take(
         _check_share(delivery, checked, portfolio)
     if not is_held:
         check_card_numbers(delivery, portfolio, checked.kinds)
-    zeros = zeros_across(connection, lake.dataset("transactions"), checked.facts)
+    zeros = zeros_across(connection, lake, checked.facts, is_dry=run.is_dry)
     doubts = (*delivery.doubts, *checked.doubts, *zeros)
     transactions = lake.next_number("transactions", WRITER)
     facts = checked.facts
@@ -360,6 +360,7 @@ def _take(
         columns=facts,
         deliveries=run.deliveries,
         is_read_again=is_read_again,
+        is_dry=run.is_dry,
     )
     if is_held:
         refuse_rivals(delivery)

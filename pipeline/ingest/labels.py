@@ -14,6 +14,7 @@ from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.portfolio_tables import Source
 from pipeline.sources.delivery import count_of, literal
+from pipeline.sources.known_ids import known_rows
 
 # A word with a stated time is known by it, a word without by its verdict alone: the same row said
 # again says nothing new. A change of mind that comes without a time is known from now on, and so is
@@ -97,7 +98,7 @@ def keep_labels(
     back twice must state the times: without them the third word reads like the first.
     """
     stated = "g.label_known_at" if has_times else "NULL::TIMESTAMPTZ"
-    number, ledger = lake.next_number("labels", writer), lake.dataset("labels")
+    number, ledger = lake.next_number("labels", writer), known_rows(connection, lake, "labels")
     connection.register("ledger", LABELS.empty_table() if ledger is None else ledger)
     if count_of(connection, HAS_WORDS):
         words = _new_words(connection, stated, matured, now=now, delivery=delivery)

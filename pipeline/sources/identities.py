@@ -7,11 +7,12 @@ says that they are tokens. Names that differ in their leading zeros alone stay a
 from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
-import pyarrow.dataset
 
 from features.schema import Kind
+from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.sources.delivery import Delivery, first_row, quoted
+from pipeline.sources.known_ids import has_twins
 
 SAMPLE = 5_000  # rows of a delivery that are looked at, from its beginning to its end
 MIN_CARDS = 3  # values that look like card numbers before a column is thought to have them
@@ -88,16 +89,22 @@ TWINS = """
 
 def zeros_across(
     connection: duckdb.DuckDBPyConnection,
-    stored: pyarrow.dataset.Dataset | None,
+    lake: Lake,
     columns: Sequence[str],
+    *,
+    is_dry: bool = False,
 ) -> Iterator[str]:
     """Names of `checked` that the lake has with more, or fewer, zeros before the same number.
 
-    Of the lake the one column is read. A name that the lake has already was said before.
+    Of the lake the one column is read, where there may be such names; a run that `is_dry` reads it
+    in any case. A name that the lake has already was said before.
     """
+    stored = lake.dataset("transactions")
     if stored is None:
         return
     for name in [one for one in NAMES if one in columns and one in stored.schema.names]:
+        if not (is_dry or has_twins(connection, lake, name)):
+            continue
         connection.register("stored_names", stored)
         count, example, twin = first_row(connection, TWINS.format(name=quoted(name)))
         connection.unregister("stored_names")
