@@ -422,7 +422,7 @@ def _compared(delivery: Delivery, checked: Checked, run: Run) -> tuple[Checked, 
     """What is checked with its shape, and what is other than in the deliveries before it."""
     checked = replace(checked, shape=shape_of(delivery, checked.facts))
     mapped = mapped_columns(run.portfolio, delivery.names)
-    found = [*short_days(delivery.connection, now=run.now)]
+    found = [*short_days(delivery.connection, run.lake.dataset("transactions"), now=run.now)]
     if run.portfolio.source.path:  # what a query gave before is not known, and none may be new
         found += changes(
             delivery, checked.shape, mapped, before=run.deliveries, mapping=run.mapping

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 import duckdb
+import pyarrow.dataset as ds
 
 from pipeline.portfolio import Portfolio
 from pipeline.sources.delivery import Delivery, first_row, literal, quoted
@@ -122,16 +123,22 @@ def changes(
             yield f"{name} is {kind} in it, and was {was} in {known[-1].name}"
 
 
-def short_days(connection: duckdb.DuckDBPyConnection, *, now: datetime) -> Iterator[str]:
-    """Days that are over and have far fewer rows than usual, with those that are new."""
+def short_days(
+    connection: duckdb.DuckDBPyConnection, stored: ds.Dataset | None, *, now: datetime
+) -> Iterator[str]:
+    """Days that are over and have far fewer rows than usual, with those that are new.
+
+    `stored` are the rows of before.
+    """
     first = first_row(connection, NEW_SINCE)[0]
     if first is None:
         return
     had = "SELECT NULL::DATE AS day, 0 AS rows WHERE false"
-    if "event_time" in connection.table("stored").columns:
+    if stored is not None:
+        connection.register("history", stored)
         since = literal((first - LOOK_BACK).isoformat())
         had = (
-            "SELECT event_time::DATE AS day, count(*) AS rows FROM stored "
+            "SELECT event_time::DATE AS day, count(*) AS rows FROM history "
             f"WHERE event_time >= {since}::TIMESTAMPTZ GROUP BY day"
         )
     count, day, rows, usual = first_row(
