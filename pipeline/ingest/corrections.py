@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from pipeline.lake.rewriting import in_utc
+from pipeline.lake.changes import in_utc
 from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.sources.delivery import count_of, first_row, quoted

@@ -15,11 +15,11 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipeline.disk.durability import LOCK, LOG, is_remote, sync
+from pipeline.lake.changes import fitted, in_utc
 from pipeline.lake.checking import CHECKPOINT, require_whole
 from pipeline.lake.commits import NO_HOOKS, Change, commit, sync_entry, writing
 from pipeline.lake.data_files import dataset_of
 from pipeline.lake.log import KEPT_HOURS, forget_entries, is_table, open_table
-from pipeline.lake.rewriting import fitted, in_utc
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
 
 SMALL_BYTES = 16_000_000

@@ -122,10 +122,9 @@ def write_files(uri: str, files: list[DataFile]) -> None:
     An object store keeps what it took, and has nothing to sync.
     """
     if is_remote(uri):
-        store = _store(uri)
+        store = _Writer(uri)
         for file in files:
-            with store.open_output_stream(file.path) as opened:
-                opened.write(file.content)
+            store.write(file.path, file.content)
         return
     paths = [Path(uri) / file.path for file in files]
     for path, file in zip(paths, files, strict=True):
@@ -153,7 +152,7 @@ def _dataset(
 ) -> ds.FileSystemDataset:
     verified = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=verified)
-    store = _store(uri)
+    store = store_of(uri)
     fragments = [
         form.make_fragment(path, filesystem=store, partition_expression=bounds)
         for path, bounds in files.items()
@@ -201,7 +200,18 @@ def _bounds(action: dict[str, Any], bounded: list[str], schema: pa.Schema) -> pc
     return found
 
 
-def _store(uri: str) -> pa_fs.FileSystem:
+class _Writer(DeltaStorageHandler):
+    """Writes whole files to an object store; the stream it opens refuses Arrow's buffers."""
+
+    def write(self, path: str, content: pa.Buffer) -> None:
+        """Write a file."""
+        stream: Any = self._handler.open_output_stream(path, None)
+        stream.write(content.to_pybytes())
+        stream.close()
+
+
+def store_of(uri: str) -> pa_fs.FileSystem:
+    """Where a table lies, to open its files by their paths in it."""
     if is_remote(uri):
         return pa_fs.PyFileSystem(DeltaStorageHandler(uri))
     return pa_fs.SubTreeFileSystem(uri, pa_fs.LocalFileSystem())

@@ -17,10 +17,18 @@ from deltalake import DeltaTable
 from features.engines.protocol import Source
 from pipeline.disk.durability import is_remote
 from pipeline.disk.turns import turn
+from pipeline.lake.changes import (
+    files_added,
+    fitted,
+    in_utc,
+    in_utc_schema,
+    mark_of,
+    replaced,
+    rewritten,
+)
 from pipeline.lake.commits import Change, busy, commit
 from pipeline.lake.data_files import dataset_of, dataset_of_files, outermost
-from pipeline.lake.log import files_added, is_table, mark_of, open_table
-from pipeline.lake.rewriting import fitted, in_utc, in_utc_schema, replaced, rewritten
+from pipeline.lake.log import is_table, open_table
 from pipeline.lake.statistics import count_rows
 
 TableName = Literal[

@@ -25,10 +25,10 @@ from features.state.files import (
     write_state,
     written,
 )
-from pipeline.disk.durability import is_remote, sync
+from pipeline.disk.durability import sync
+from pipeline.lake.changes import is_untouched, mark_of, rows_added
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.identity import read_identity
-from pipeline.lake.log import is_untouched, mark_of, rows_added
 from pipeline.lake.snapshot import Snapshot
 from pipeline.progress import Progress
 
@@ -61,7 +61,7 @@ def features_since(
     a folder for states, with another engine, or of few rows, all of the history is read.
     """
     folder = build_config.state_folder
-    if folder is None or build_config.engine != "kernel" or is_remote(snapshot.lake.url):
+    if folder is None or build_config.engine != "kernel":
         return snapshot.features(build_config=build_config, since=since)
     if snapshot.lake.count("transactions") < MIN_ROWS:
         return snapshot.features(build_config=build_config, since=since)

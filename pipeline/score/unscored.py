@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.log import files_added
-from pipeline.lake.rewriting import in_utc
+from pipeline.lake.changes import files_added, in_utc
 from pipeline.lake.snapshot import Snapshot
 from pipeline.lake.tables import Lake
 

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from pipeline.disk.durability import is_remote
 from pipeline.disk.hash_pages import Hashes, HashPages, read_hashes, write_hashes
-from pipeline.lake.rewriting import in_utc
+from pipeline.lake.changes import in_utc
 from pipeline.lake.tables import Lake, TableName
 from pipeline.sources.delivery import count_of, quoted
 

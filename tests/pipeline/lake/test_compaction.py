@@ -14,9 +14,10 @@ from deltalake import DeltaTable
 import pipeline.lake.compaction
 import pipeline.lake.log
 from pipeline.disk.durability import LOCK, LOG, WATCHERS
+from pipeline.lake.changes import files_added
 from pipeline.lake.checking import find_faults
 from pipeline.lake.compaction import checkpoint, compact, maintain
-from pipeline.lake.log import files_added, open_table
+from pipeline.lake.log import open_table
 from pipeline.lake.repair import repair
 from pipeline.lake.statistics import size_of
 from pipeline.lake.tables import Lake

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+import pipeline.lake.data_files
 import pipeline.score.state
 from features.build import BuildConfig
 from features.state.files import check_state
@@ -196,6 +197,15 @@ def test_a_late_row_within_the_delay_goes_to_its_place(home: Home) -> None:
     moment = pa.array([home.now - DELAY / 2], late.schema.field("as_of").type)
     home.append("transactions", late.set_column(at, "as_of", moment))
     assert home.run(min(since, home.now - DELAY / 2)) == ""
+
+
+def test_a_lake_whose_files_an_object_store_opens_has_a_state_too(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.lake.data_files, "is_remote", lambda _: True)
+    assert home.run(home.come(5)) == ""
+    home.correct(100)
+    assert "came or changed" in home.run(home.now)
 
 
 @pytest.mark.parametrize(
