@@ -50,7 +50,7 @@ bench-start: $(VENV)/ready  ## how fast a command answers, how large an installa
 bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds without labels
 	$(BIN)/python -m benchmarks.unlabelled
 
-bench-runs: $(VENV)/ready  ## what a small commit costs after thousands of them
+bench-runs: $(VENV)/ready  ## what a scheduled run costs after any history, a small commit after thousands
 	$(BIN)/python -m benchmarks.runs
 
 bench-faults: $(VENV)/ready  ## kills and power cuts at random moments

@@ -28,8 +28,9 @@ class HashPages:
 
     folder: Path
     pages: str
+    directory_name: str
     rows: int
-    directory: npt.NDArray[np.uint64]
+    directory: Hashes
     tail: Hashes
     marks: dict[str, int]
 
@@ -40,13 +41,21 @@ class HashPages:
     def _in_pages(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         if not self.rows or not len(hashes):
             return np.zeros(len(hashes), np.bool_)
-        first, sums = self.directory
+        first = self.directory[0]
         place = np.maximum(np.searchsorted(first, hashes, side="right").astype(np.int64) - 1, 0)
-        wanted = np.unique(place)
-        found = _read_pages(self.folder / self.pages, wanted)
-        if (_sums(found) != sums[wanted]).any():
+        return np.isin(hashes, self._checked(np.unique(place)))
+
+    def all_pages(self) -> Hashes:
+        """What lies in the pages. Raises OSError where one is not as it was written."""
+        if not self.rows:
+            return self.tail[:0]
+        return self._checked(np.arange(self.directory.shape[1])).ravel()
+
+    def _checked(self, places: npt.NDArray[np.int64]) -> Hashes:
+        found = _read_pages(self.folder / self.pages, places)
+        if (_sums(found) != self.directory[1][places]).any():
             raise OSError(f"{self.folder / self.pages} is not as it was written")
-        return np.isin(hashes, found)
+        return found
 
 
 def _read_pages(file: Path, places: npt.NDArray[np.int64]) -> Hashes:
@@ -81,6 +90,7 @@ def read_hashes(folder: Path) -> HashPages | None:
     return HashPages(
         folder=folder,
         pages=note["pages"],
+        directory_name=note["directory"],
         rows=note["rows"],
         directory=np.frombuffer(directory, np.uint64).reshape(2, -1),
         tail=np.frombuffer(tail, np.uint64),
@@ -94,21 +104,25 @@ def write_hashes(
     """Put hashes into the set in a folder, or begin it, and note the maker's marks with them."""
     folder.mkdir(parents=True, exist_ok=True)
     tail = np.union1d(before.tail, added) if before else np.unique(added)
-    names = {}
     if before is None or len(tail) > MAX_TAIL:
-        held = np.fromfile(folder / before.pages, np.uint64) if before and before.rows else tail[:0]
-        names, rows = _write_pages(folder, np.union1d(held, tail))
+        held = before.all_pages() if before else tail[:0]
+        pages, directory, rows = _write_pages(folder, np.union1d(held, tail))
         tail = tail[:0]
     else:
-        old = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        names, rows = {name: old[name] for name in ("pages", "directory")}, before.rows
-    names["tail"] = f"tail-{uuid4().hex}"
-    (folder / names["tail"]).write_bytes(tail.tobytes())
-    contents = [(folder / names[name]).read_bytes() for name in ("directory", "tail")]
-    note = {**names, "rows": rows, "marks": marks, "checksums": [*map(zlib.crc32, contents)]}
+        pages, directory, rows = before.pages, before.directory_name, before.rows
+    _note(folder, pages, directory, _write(folder, "tail", tail), rows=rows, marks=marks)
+
+
+def _note(
+    folder: Path, pages: str, directory: str, tail: str, *, rows: int, marks: dict[str, int]
+) -> None:
+    """Make these files the set, in one step; others that lie there go."""
+    names = {"pages": pages, "directory": directory, "tail": tail}
+    sums = [zlib.crc32((folder / name).read_bytes()) for name in (directory, tail)]
     sync(folder / name for name in names.values())
     aside = folder / f"{NOTE}.new"
-    aside.write_text(json.dumps(note), encoding="utf-8")
+    told = {**names, "rows": rows, "marks": marks, "checksums": sums}
+    aside.write_text(json.dumps(told), encoding="utf-8")
     sync([aside])
     aside.replace(folder / NOTE)
     for file in folder.iterdir():
@@ -116,14 +130,15 @@ def write_hashes(
             file.unlink(missing_ok=True)
 
 
-def _write_pages(folder: Path, hashes: Hashes) -> tuple[dict[str, str], int]:
-    """Write sorted hashes in pages, the last filled up with its last one."""
-    rows = len(hashes)
-    last = hashes[-1:] if rows else hashes
-    filled = np.concatenate([hashes, np.repeat(last, -rows % PAGE)])
+def _write_pages(folder: Path, hashes: Hashes) -> tuple[str, str, int]:
+    """Write sorted hashes in pages, the last one filled up; returns names and rows."""
+    filled = np.concatenate([hashes, np.repeat(hashes[-1:], -len(hashes) % PAGE)])
     pages = filled.reshape(-1, PAGE)
     directory = np.stack([pages[:, 0], _sums(pages)])
-    names = {name: f"{name}-{uuid4().hex}" for name in ("pages", "directory")}
-    (folder / names["pages"]).write_bytes(filled.tobytes())
-    (folder / names["directory"]).write_bytes(directory.tobytes())
-    return names, rows
+    return _write(folder, "pages", filled), _write(folder, "directory", directory), len(hashes)
+
+
+def _write(folder: Path, kind: str, values: Hashes) -> str:
+    name = f"{kind}-{uuid4().hex}"
+    (folder / name).write_bytes(values.tobytes())
+    return name
