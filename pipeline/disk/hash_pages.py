@@ -41,13 +41,21 @@ class HashPages:
     def _in_pages(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         if not self.rows or not len(hashes):
             return np.zeros(len(hashes), np.bool_)
-        first, sums = self.directory
+        first = self.directory[0]
         place = np.maximum(np.searchsorted(first, hashes, side="right").astype(np.int64) - 1, 0)
-        wanted = np.unique(place)
-        found = _read_pages(self.folder / self.pages, wanted)
-        if (_sums(found) != sums[wanted]).any():
+        return np.isin(hashes, self._checked(np.unique(place)))
+
+    def all_pages(self) -> Hashes:
+        """What lies in the pages. Raises OSError where one is not as it was written."""
+        if not self.rows:
+            return self.tail[:0]
+        return self._checked(np.arange(self.directory.shape[1])).ravel()
+
+    def _checked(self, places: npt.NDArray[np.int64]) -> Hashes:
+        found = _read_pages(self.folder / self.pages, places)
+        if (_sums(found) != self.directory[1][places]).any():
             raise OSError(f"{self.folder / self.pages} is not as it was written")
-        return np.isin(hashes, found)
+        return found
 
 
 def _read_pages(file: Path, places: npt.NDArray[np.int64]) -> Hashes:
@@ -97,7 +105,7 @@ def write_hashes(
     folder.mkdir(parents=True, exist_ok=True)
     tail = np.union1d(before.tail, added) if before else np.unique(added)
     if before is None or len(tail) > MAX_TAIL:
-        held = np.fromfile(folder / before.pages, np.uint64) if before else tail[:0]
+        held = before.all_pages() if before else tail[:0]
         pages, directory, rows = _write_pages(folder, np.union1d(held, tail))
         tail = tail[:0]
     else:

@@ -48,6 +48,8 @@ def test_a_flipped_bit_of_a_page_is_an_error_and_no_answer(tmp_path: Path) -> No
     assert found.has(np.array([3000], np.uint64)).tolist() == [True]  # another page
     with pytest.raises(OSError, match="is not as it was written"):
         found.has(np.array([625_000], np.uint64))
+    with pytest.raises(OSError, match="is not as it was written"):  # nor is it sorted in anew
+        write_hashes(tmp_path, found, np.arange(200_000, dtype=np.uint64), {})
     pages.write_bytes(content[:4096])
     with pytest.raises(OSError, match="is cut"):
         found.has(np.array([1_999_000], np.uint64))
