@@ -178,10 +178,11 @@ def _run(home: Path) -> dict[str, Any]:
     portfolio = read_portfolio(world / "portfolio.toml")
     lake = Lake(str(home / "lake"), portfolio.name)
     champion = Champion(version="1", bundle=read_bundle(home / "champion"))
+    config = replace(BUILD, state_folder=home / "state")
     steps: dict[str, Callable[[], object]] = {
         "ingest": lambda: _ingest(portfolio, home),
         "labels": lambda: collect_labels(lake, casework),
-        "score": lambda: score(portfolio, lake, casework, champion, build_config=BUILD, now=NOW),
+        "score": lambda: score(portfolio, lake, casework, champion, build_config=config, now=NOW),
     }
     for name, step in steps.items():
         step()
