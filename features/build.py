@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -217,8 +218,10 @@ def compute(
     With `keeps` a WindowEngine has then what later rows need.
     """
     plan, shown = Plan(all_features(groups)), shown_features(groups)
-    begin = None if since is None else since - lookback(groups)
-    where = _bounds(kept.until if kept else begin, until)
+    begin = kept.until if kept else None
+    if since is not None and not kept:
+        begin = since - lookback(groups)
+    where = _bounds(begin, until)
     columns = _given(engine, transactions, labels, where, rates)
     if isinstance(engine, WindowEngine):
         words = {*plan.words, *_names(shown)}
@@ -257,7 +260,12 @@ def lookback(groups: Sequence[Group]) -> timedelta:
     >>> lookback(portfolio_groups([], order=("amount",))).days
     104
     """
-    return timedelta(microseconds=reach(all_features(groups)))
+    return timedelta(microseconds=_reach(tuple(groups)))
+
+
+@lru_cache(maxsize=32)
+def _reach(groups: tuple[Group, ...]) -> int:
+    return reach(all_features(groups))
 
 
 def shown_features(groups: Iterable[Group]) -> tuple[Feature, ...]:
