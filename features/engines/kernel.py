@@ -21,9 +21,9 @@ from features.engines.label_lists import LateLabels, Ledger, Lines, ledger
 from features.engines.program import Program, Wanted
 from features.engines.segment import Segment, arrays_of, segment_of
 from features.schema import SchemaError
-from features.sql.labels import verdict_query
+from features.sql.labels import LINE, verdict_query
 from features.sql.plan import Plan, ordered_needs
-from features.sql.windows import named, select
+from features.sql.windows import known, named, select
 from features.state.files import Arrays
 
 
@@ -87,14 +87,14 @@ class Kernel(DuckDB):
         if not segments:
             return []
         query = "SELECT transaction_id, known_us, CAST(is_fraud AS DOUBLE) AS is_fraud FROM labels"
-        told = self.fetch(f"{query} WHERE known_us IS NOT NULL AND is_fraud IS NOT NULL")
-        ids, known = encoded(told["transaction_id"]), values_of(told["known_us"])
+        told = self.fetch(f"{query} WHERE {known(LINE)}")
+        ids, since = encoded(told["transaction_id"]), values_of(told["known_us"])
         is_fraud, late = values_of(told["is_fraud"]) == 1, []
         for segment in segments:
             rows = segment.ids.find(ids)
             on = np.flatnonzero((rows >= 0) & (rows < segment.moments.size))
             on = on[np.argsort(rows[on], kind="stable")]
-            new = Lines(rows=rows[on], known=known[on], is_fraud=is_fraud[on])
+            new = Lines(rows=rows[on], known=since[on], is_fraud=is_fraud[on])
             late.append(
                 LateLabels(
                     new,
@@ -110,8 +110,7 @@ class Kernel(DuckDB):
         """The lines of the ledger on all rows."""
         columns = ["row_id", "known_us", "CAST(is_fraud AS DOUBLE) AS is_fraud"]
         rows = f"{self._program.plan.rows} JOIN labels USING (transaction_id)"
-        where = "known_us IS NOT NULL AND is_fraud IS NOT NULL"
-        told = self.fetch(f"{select(columns, rows)} WHERE {where} ORDER BY row_id")
+        told = self.fetch(f"{select(columns, rows)} WHERE {known(LINE)} ORDER BY row_id")
         return Lines(
             rows=(values_of(told["row_id"]) - 1).astype(np.int32),
             known=values_of(told["known_us"]),

@@ -151,9 +151,7 @@ def tell_apart(values: Moments, slots: Positions, known: Moments) -> tuple[Codes
         if value < 0:
             codes[place] = -1
             continue
-        slot = _slot(value, slots.size)
-        while slots[slot] and known[slots[slot] - 1] != value:
-            slot = (slot + 1) & (slots.size - 1)
+        slot = _place_of(value, slots, known)
         if not slots[slot]:
             known[count] = value
             count += 1
@@ -171,9 +169,7 @@ def find_among(values: Moments, slots: Positions, known: Moments, absent: int) -
         if value < 0:
             codes[place] = -1
             continue
-        slot = _slot(value, slots.size)
-        while slots[slot] and known[slots[slot] - 1] != value:
-            slot = (slot + 1) & (slots.size - 1)
+        slot = _place_of(value, slots, known)
         codes[place] = slots[slot] - 1 if slots[slot] else absent
     return codes
 
@@ -223,6 +219,15 @@ def pack(first: Codes, second: Codes) -> Moments:
         else:
             packed[place] = np.int64(first[place]) << 32 | np.int64(second[place])
     return packed
+
+
+@compiled
+def _place_of(value: int, slots: Positions, known: Moments) -> int:
+    """The slot that has a whole number, else the free one that it would have."""
+    slot = _slot(value, slots.size)
+    while slots[slot] and known[slots[slot] - 1] != value:
+        slot = (slot + 1) & (slots.size - 1)
+    return int(slot)
 
 
 @compiled

@@ -19,6 +19,7 @@ from features.sql.aggregates import windowed
 from features.sql.windows import known, named, select
 
 REACH = microseconds(LOOKBACK)
+LINE = ("is_fraud", "known_us")  # of the ledger: it says something, from a moment on
 MANY = 2**27  # more labels than a key has in a span; MANY * frauds + labels is exact in a double
 
 
@@ -38,7 +39,7 @@ def verdict_query(rows: str, by: Sequence[str] = ("row_id",), *, lines: str = "l
     return f"""
         WITH judged AS (
             SELECT {each}, as_of_us, known_us, CAST(is_fraud AS DOUBLE) AS is_fraud
-            FROM {lines} JOIN {rows} AS judged_rows USING (transaction_id) WHERE {known(_LINE)}
+            FROM {lines} JOIN {rows} AS judged_rows USING (transaction_id) WHERE {known(LINE)}
         ),
         summed AS (
             SELECT {each}, max(as_of_us) AS as_of_us, min(known_us) AS known_us,
@@ -185,8 +186,6 @@ def few_labels_query(rows: str, aggregates: Mapping[str, Aggregate], verdicts: s
         {_answered(aggregates, rows)}"""  # noqa: S608
 
 
-# a line of the ledger that says something, from a moment on
-_LINE = ("is_fraud", "known_us")
 _NEVER_REPLACED = "CAST(NULL AS BIGINT) AS replaced_us"
 _NO_VERDICT = """CAST(NULL AS BIGINT) AS seen_us,
                 CAST(NULL AS BIGINT) AS replaced_us, CAST(NULL AS DOUBLE) AS is_fraud, \

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from pipeline.disk.durability import LOG
 from pipeline.lake.commits import Change
-from pipeline.lake.data_files import dataset_of, store_of
+from pipeline.lake.data_files import dataset_of, dataset_of_files, store_of
+from pipeline.lake.log import open_table
 
 
 def rewritten(
@@ -107,29 +107,16 @@ def is_untouched(uri: str, column: str, before: datetime, *, after: int, until: 
         return False
     if not changes.removed:
         return all(_least(action, column) >= before for action in changes.added)
-    try:
-        old = _rows(uri, changes.removed, column, before)
-        new = _rows(uri, [action["path"] for action in changes.added], column, before)
-    except FileNotFoundError:  # gone with what was vacuumed
-        return False
-    return _are_same(old, new)
+    where = pc.field(column) < before
+    old = _read(uri, changes.removed, where)
+    new = _read(uri, [action["path"] for action in changes.added], where)
+    return old is not None and new is not None and _are_same(old, new)
 
 
 def rows_added(uri: str, *, after: int, until: int) -> pa.Table | None:
     """The rows that came in; None where this cannot be told, or where others went."""
-    changes = changes_of(uri, after=after, until=until)
-    if changes is None or changes.removed:
-        return None
-    try:
-        files = [_read(uri, action["path"]) for action in changes.added]
-    except FileNotFoundError:
-        return None
-    return pa.concat_tables(files, promote_options="default") if files else pa.table({})
-
-
-def _has(file: ds.Fragment, schema: pa.Schema, key: str, values: pa.Array) -> bool:
-    among = pc.field(key).isin(values)
-    return bool(file.to_table(schema=schema, columns=[key], filter=among).num_rows)
+    names = files_added(uri, after=after, until=until)
+    return None if names is None else _read(uri, names)
 
 
 def replaced(old: pa.Table, new: pa.Table, key: str) -> pa.Table:
@@ -169,6 +156,11 @@ def in_utc(table: pa.Table) -> pa.Table:
     return table.cast(in_utc_schema(table.schema))
 
 
+def _has(file: ds.Fragment, schema: pa.Schema, key: str, values: pa.Array) -> bool:
+    among = pc.field(key).isin(values)
+    return bool(file.to_table(schema=schema, columns=[key], filter=among).num_rows)
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", tz="UTC")
@@ -192,23 +184,21 @@ def _least(action: dict[str, Any], column: str) -> datetime:
     return datetime.fromisoformat(told) if told else datetime.min.replace(tzinfo=UTC)
 
 
-def _rows(uri: str, paths: Sequence[str], column: str, before: datetime) -> pa.Table:
-    files = [_read(uri, path).filter(pc.field(column) < before) for path in paths]
-    return pa.concat_tables(files, promote_options="default") if files else pa.table({})
-
-
-def _read(uri: str, path: str) -> pa.Table:
-    with store_of(uri).open_input_file(path) as file:
-        return pq.read_table(file, page_checksum_verification=True)
+def _read(uri: str, paths: Sequence[str], where: pc.Expression | None = None) -> pa.Table | None:
+    """The rows of some files; None where one is gone with what was vacuumed."""
+    if not paths:
+        return pa.table({})
+    try:
+        return in_utc(dataset_of_files(uri, open_table(uri), paths).to_table(filter=where))
+    except FileNotFoundError:
+        return None
 
 
 def _are_same(old: pa.Table, new: pa.Table) -> bool:
-    """Whether two tables have the same rows, each as often; a column that lacks is null."""
+    """Whether two tables have the same rows, each as often."""
     if not old.num_rows and not new.num_rows:
         return True
     if old.num_rows != new.num_rows:
         return False
-    both = pa.concat_tables([old, new], promote_options="default")
-    by = [(name, "ascending") for name in ("transaction_id", *sorted(both.column_names))]
-    one, other = both.slice(0, old.num_rows), both.slice(old.num_rows)
-    return bool(one.sort_by(by).equals(other.sort_by(by)))
+    by = [(name, "ascending") for name in ("transaction_id", *sorted(old.column_names))]
+    return bool(old.sort_by(by).equals(new.sort_by(by)))

@@ -6,7 +6,7 @@ and what both were made of, or an older row came, it is made again, and that is 
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +26,16 @@ from features.state.files import (
     written,
 )
 from pipeline.disk.durability import sync
-from pipeline.lake.changes import is_untouched, mark_of, rows_added
+from pipeline.lake.changes import is_untouched, rows_added
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.identity import read_identity
 from pipeline.lake.snapshot import Snapshot
 from pipeline.progress import Progress
+from pipeline.score.unscored import BEGINNING, MICROSECOND
 
+BASE_AND_TAIL = 2  # segments of a state that is whole
 MIN_ROWS = 50_000  # of a history that is worth it
 MOST_BEHIND = 0.1  # of the rows that are kept: from there on the state is made again
-MICROSECOND = timedelta(microseconds=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,8 @@ def features_since(
     Rows may come `delay` after their time: so much at the end of the history is not kept. Without
     a folder for states, with another engine, or of few rows, all of the history is read.
     """
-    folder = build_config.state_folder
-    if folder is None or build_config.engine != "kernel":
-        return snapshot.features(build_config=build_config, since=since)
-    if snapshot.lake.count("transactions") < MIN_ROWS:
+    folder, is_kernel = build_config.state_folder, build_config.engine == "kernel"
+    if folder is None or not is_kernel or snapshot.lake.count("transactions") < MIN_ROWS:
         return snapshot.features(build_config=build_config, since=since)
     own = folder / snapshot.lake.portfolio
     try:
@@ -87,8 +85,10 @@ def _behind(
 def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: BuildConfig) -> State:
     """The state as it was kept, with the labels that came since. Raises StateError without one."""
     found = open_state(folder)
+    if len(found.segments) != BASE_AND_TAIL:
+        raise StateError("its making was killed")
     base, tail = found.segments
-    until = EPOCH + int(base["until"][0]) * MICROSECOND
+    until = BEGINNING + int(base["until"][0]) * MICROSECOND
     stamp = _stamp(snapshot, until, build_config)
     if reason := why_rebuild(found.stamp, stamp):
         raise StateError(reason)
@@ -106,7 +106,7 @@ def _go_on(snapshot: Snapshot, since: datetime, folder: Path, build_config: Buil
     new = rows_added(snapshot.lake.uri("labels"), after=found.stamp.labels, until=stamp.labels)
     if new is None:
         raise StateError("labels were changed, or came too long ago to be told apart")
-    told = pa.concat_tables([read_back(tail["told"]), *_lines(new)])
+    told = pa.concat_tables([read_back(tail["told"]), _lines(new)])
     if stamp != found.stamp:
         write_state(folder, stamp, _tail(snapshot, stamp, told), keep=1, sync=sync)
     return State(kept=Kept(until=until, segments=[base]), rows=rows, told=told)
@@ -127,8 +127,7 @@ def _make(
     rows = snapshot.transactions(snapshot.columns, since=until)
     is_later = pc.field("transaction_id").isin(rows["transaction_id"].combine_chunks())
     told = snapshot.lake.read("labels", where=is_later, version=snapshot.label_version)
-    lines = LABELS.empty_table() if told is None else told.select(LABELS.names).cast(LABELS)
-    own = np.array([(until - EPOCH) // MICROSECOND], np.int64)
+    lines, own = _lines(told), np.array([(until - BEGINNING) // MICROSECOND], np.int64)
     stamp = _stamp(snapshot, until, build_config)
     base = {**kept.segments[0], "until": own}
     write_state(folder, stamp, base, keep=0, sync=sync)
@@ -143,14 +142,13 @@ def _tail(snapshot: Snapshot, stamp: Stamp, told: pa.Table) -> Arrays:
 def _marks(snapshot: Snapshot, stamp: Stamp) -> list[int]:
     """By what the versions that were read are known again."""
     lake = snapshot.lake
-    return [
-        mark_of(lake.uri("transactions"), stamp.transactions),
-        mark_of(lake.uri("labels"), stamp.labels),
-    ]
+    return [lake.mark("transactions", stamp.transactions), lake.mark("labels", stamp.labels)]
 
 
-def _lines(rows: pa.Table) -> list[pa.Table]:
-    return [rows.select(LABELS.names).cast(LABELS)] if rows.num_rows else []
+def _lines(rows: pa.Table | None) -> pa.Table:
+    if rows is None or not rows.num_rows:
+        return LABELS.empty_table()
+    return rows.select(LABELS.names).cast(LABELS)
 
 
 def _stamp(snapshot: Snapshot, until: datetime, build_config: BuildConfig) -> Stamp:

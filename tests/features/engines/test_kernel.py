@@ -262,6 +262,11 @@ def test_the_spread_of_large_amounts_that_hardly_differ_is_not_lost() -> None:
     assert sums_of([900_000_000.01, 900_000_000.02])["spread"] == pytest.approx(0.005, rel=1e-9)
 
 
+def test_the_spread_of_amounts_too_large_for_exact_squares_is_that_of_their_values() -> None:
+    assert sums_of([1.1e11, 1.1e11])["spread"] == 0.0
+    assert sums_of([1.1e11, 1.1e11 + 2])["spread"] == 1.0
+
+
 @pytest.mark.parametrize("value", [1e300, float("inf"), float("nan"), 1e18 + 2**10], ids=str)
 def test_a_value_that_is_out_of_the_window_leaves_no_trace(value: float) -> None:
     sums = sums_of([value, *[1 / 3] * 40], days=1.0)

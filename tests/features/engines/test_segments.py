@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from features.build import Kept, build, keep
 from features.declarations import Group
-from tests.features.engines.test_kernel import GROUPS, KERNEL
-from tests.features.streams import ALL_GROUPS, Stream, built, differing, streams
+from tests.features.engines.test_kernel import GROUPS, KERNEL, UNUSUAL
+from tests.features.streams import (
+    ALL_GROUPS,
+    DAY,
+    START,
+    Stream,
+    built,
+    differing,
+    stream_of,
+    streams,
+)
 from tests.features.test_values import fixed_stream
 
 few = settings(
@@ -22,6 +31,7 @@ few = settings(
     max_examples=5,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+ONE = {"account_id": "a", "channel": "online"}
 each_group = pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS.keys())
 
 
@@ -87,3 +97,11 @@ def test_a_longer_stream_in_parts_equals_one_pass(groups: tuple[Group, ...], par
     drawn = np.random.default_rng(1).integers(0, parts, stream.labels.num_rows)
     found = behind(stream, cuts, drawn.tolist(), groups)
     assert differing(found, expected(stream, cuts[-1], groups)) == []
+
+
+def test_a_fraud_that_is_reversed_after_it_was_kept_is_no_last_one() -> None:
+    rows = [{"as_of": START + day * DAY, "amount": 10.0} | ONE for day in (0, 6, 8)]
+    stream = stream_of(rows, [[(True, DAY), (False, 7 * DAY)]])
+    found = behind(stream, [START + 6 * DAY], [0, 1], (UNUSUAL,))
+    assert found["channel_days_since_fraud"].isna().tolist() == [False, True]
+    assert differing(found, expected(stream, START + 6 * DAY, (UNUSUAL,))) == []

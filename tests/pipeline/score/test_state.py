@@ -1,5 +1,6 @@
 """A run that goes on from the state of features sees what a run that reads everything sees."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,6 +128,13 @@ def by_id(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def killed_between(home: Home) -> None:
+    """The making wrote what it keeps, and not yet what is told beside it."""
+    listed = json.loads((state(home) / "state.json").read_text())
+    listed["segments"] = listed["segments"][:1]
+    (state(home) / "state.json").write_text(json.dumps(listed))
+
+
 def state(home: Home) -> Path:
     return Path(str(home.config.state_folder)) / "small"
 
@@ -215,10 +223,19 @@ def test_a_lake_whose_files_an_object_store_opens_has_a_state_too(
         (older, "came or changed"),
         (lambda home: write_identity(home.lake.url, LakeIdentity(home="b")), "lake changed from"),
         (cut, "bytes, the state lists"),
+        (killed_between, "its making was killed"),
         (lambda home: (state(home) / "state.json").write_text("{"), "not the list of a state"),
         (lambda home: shutil.rmtree(home.lake.uri("labels")), "of labels, the lake has -1"),
     ],
-    ids=["a correction", "an older row", "another lake", "a cut file", "no list", "no labels"],
+    ids=[
+        "a correction",
+        "an older row",
+        "another lake",
+        "a cut file",
+        "killed",
+        "no list",
+        "no labels",
+    ],
 )
 def test_what_the_state_cannot_take_in_makes_it_again(
     home: Home, change: Callable[[Home], object], reason: str
