@@ -307,9 +307,14 @@ def rollback(portfolio: Path) -> None:
 @click.option(
     "--until", type=MOMENT, help="Score what stands before this moment  [default: everything]."
 )
-def score(portfolio: Path, until: datetime | None) -> None:
+@click.option(
+    "--engine",
+    type=click.Choice(["kernel", "spark"]),
+    help="What builds the features  [default: STRATA_ENGINE, else kernel].",
+)
+def score(portfolio: Path, until: datetime | None, engine: str | None) -> None:
     """Score whatever is unscored, and raise alerts."""
-    workspace = open_workspace(portfolio)
+    workspace = open_workspace(portfolio, engine=engine)
     scored, new_alerts = score_and_alert(workspace, until)
     click.echo(f"scored {scored:,}, new alerts {new_alerts:,}; next: strata dashboard")
 
@@ -662,14 +667,15 @@ def check_stores(workspace: "Workspace") -> None:
     _ = workspace.champion, workspace.casework
 
 
-def open_workspace(file: Path | None = None) -> "Workspace":
+def open_workspace(file: Path | None = None, *, engine: str | None = None) -> "Workspace":
     """What a command works with; the environment is read here and handed on."""
     from pipeline.settings import Settings
     from pipeline.workspace import Workspace
 
     context = click.get_current_context(silent=True)
     adopt = bool(context and context.meta.get("adopt"))
-    return Workspace(settings=Settings.read(os.environ), file=file, adopt=adopt)
+    environment = {**os.environ, **({"STRATA_ENGINE": engine} if engine else {})}
+    return Workspace(settings=Settings.read(environment), file=file, adopt=adopt)
 
 
 def progress() -> "Progress":
