@@ -413,10 +413,17 @@ def status(portfolio: Path | None, as_json: bool) -> None:
 @click.argument("portfolio", type=click.Path(path_type=Path), required=False)
 @click.option("--repair", is_flag=True, help="Bring broken tables back to what is proven.")
 def check(portfolio: Path | None, repair: bool) -> None:
-    """Read every file of the lake and compare it with the log; of one portfolio, or of all."""
+    """Read every file of the lake and of the states; of one portfolio, or of all."""
     from pipeline.lake.repair import check_lakes
 
-    check_lakes(open_workspace(portfolio).lakes, is_repaired=repair, now=now(), tell=click.echo)
+    workspace = open_workspace(portfolio)
+    check_lakes(
+        workspace.lakes,
+        states=workspace.settings.state_folder,
+        is_repaired=repair,
+        now=now(),
+        tell=click.echo,
+    )
 
 
 @cli.command()

@@ -38,6 +38,11 @@ class Settings:
         return self.home / "spill"
 
     @property
+    def state_folder(self) -> Path:
+        """The folder for what scoring keeps of earlier rows."""
+        return self.home / "state"
+
+    @property
     def build_config(self) -> "BuildConfig":
         """How features are built."""
         from features.build import BuildConfig
@@ -46,7 +51,7 @@ class Settings:
             ip_databases=self.ip_databases,
             engine=self.engine,
             spill_folder=self.spill,
-            state_folder=self.home / "state",
+            state_folder=self.state_folder,
         )
 
     def require_in_home(self) -> None:

@@ -4,6 +4,7 @@ Nothing is deleted: what is taken out of a table lies in `_set_aside` beside it.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
+from features.state.files import StateError, check_state
 from pipeline.disk.durability import COMPACTED, LOG, sync
 from pipeline.failures import BrokenError
 from pipeline.lake.checking import (
@@ -31,6 +33,7 @@ from pipeline.lake.statistics import count_rows, size_of
 from pipeline.lake.tables import MONTH_OF, Lake, TableName
 
 SET_ASIDE = "_set_aside"
+REMOVES = "strata check --repair removes it, and the next strata score makes it again"
 OF_FILES = ("transactions", "versions", "quarantine", "labels", "waiting_labels")
 
 
@@ -213,17 +216,43 @@ def _forget(lake: Lake, lost: Lost) -> list[str]:
 
 
 def check_lakes(
-    lakes: Sequence[Lake], *, is_repaired: bool, now: datetime, tell: Callable[[str], None]
+    lakes: Sequence[Lake],
+    *,
+    states: Path,
+    is_repaired: bool,
+    now: datetime,
+    tell: Callable[[str], None],
 ) -> None:
-    """Tell of each table whether it is whole. Raises BrokenError where one is not."""
-    faults = list[Fault]()
+    """Tell of each table, and of each state of features, whether it is whole.
+
+    Raises BrokenError where one is not.
+    """
+    faults = list[str]()
     for lake in lakes:
         lines, found = check_tables(lake, is_repaired=is_repaired, now=now)
-        tell("\n".join(lines))
-        faults += found
+        told = _check_state(lake, states / lake.portfolio, is_repaired=is_repaired)
+        tell("\n".join([*lines, *([f"  {'state':<18}{told}"] if told else [])]))
+        faults += [fault.sentence for fault in found]
+        if told.endswith(REMOVES):
+            faults.append(told)
     if faults:
         more = f"; {len(faults) - 1} more faults stand above" if len(faults) > 1 else ""
-        raise BrokenError(f"{faults[0].sentence}{more}")
+        raise BrokenError(f"{faults[0]}{more}")
+
+
+def _check_state(lake: Lake, folder: Path, *, is_repaired: bool) -> str:
+    """What is said of a portfolio's state of features; nothing where it has none."""
+    if not folder.is_dir():
+        return ""
+    with lake.turn():  # a run puts another in its place
+        try:
+            check_state(folder)
+        except StateError as error:
+            if not is_repaired:
+                return f"{error}; {REMOVES}"
+            shutil.rmtree(folder)
+            return f"removed ({error}); the next strata score makes it again"
+    return "whole"
 
 
 def check_tables(lake: Lake, *, is_repaired: bool, now: datetime) -> tuple[list[str], list[Fault]]:

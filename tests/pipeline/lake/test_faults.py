@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from benchmarks.faults import kills, leftovers, power_cuts
+from features.state.files import Stamp, write_state
+from pipeline.disk.durability import sync
 from pipeline.failures import BrokenError, explain
 from pipeline.ingest.ingest import ingest
-from pipeline.lake.repair import check_tables, repair
+from pipeline.lake.repair import check_lakes, check_tables, repair
 from pipeline.lake.tables import Lake
 from pipeline.score.score import score
 from pipeline.settings import Settings
@@ -22,6 +25,7 @@ from tests.ingest_examples import NOW, end_state, portfolio_of, row, take_in, wr
 
 LOG = Path("transactions/_delta_log")
 ROWS = [row(f"t{n}", amount=f"{n}", is_fraud=str(n % 2)) for n in range(1, 40)]
+STAMP = Stamp(declarations="d", lake="l", rates="", ip_data="", transactions=0, labels=0)
 
 
 def last_entry(lake: Lake) -> Path:
@@ -144,3 +148,24 @@ def test_status_and_score_name_what_is_broken_too(tmp_path: Path) -> None:
             build_config=workspace.settings.build_config,
             now=NOW,
         )
+
+
+def test_a_state_that_was_changed_is_named_and_repair_removes_it(tmp_path: Path) -> None:
+    lake, _ = take_in(tmp_path, ROWS)
+    states = tmp_path / "state"
+    folder = states / lake.portfolio
+    write_state(folder, STAMP, {"sums": np.arange(100)}, keep=0, sync=sync)
+    said = list[str]()
+
+    def check(*, is_repaired: bool) -> str:
+        check_lakes([lake], states=states, is_repaired=is_repaired, now=NOW, tell=said.append)
+        return said[-1].splitlines()[-1].strip()
+
+    assert check(is_repaired=False) == "state             whole"
+    flip(next(folder.rglob("sums")))
+    sentence = "sums has changed since it was written; strata check --repair removes it, and the"
+    with pytest.raises(BrokenError, match=sentence):
+        check(is_repaired=False)
+    assert check(is_repaired=True).endswith("; the next strata score makes it again")
+    assert not folder.exists()
+    assert not check(is_repaired=False).startswith("state")
