@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from features.build import BuildConfig
@@ -83,7 +84,7 @@ class Settings:
         home = Path(environment.get("STRATA_HOME") or ".strata").absolute()
         return cls(
             home=home,
-            lake_url=environment.get("STRATA_LAKE_URL") or str(home / "lake"),
+            lake_url=_lake_url(environment.get("STRATA_LAKE_URL") or str(home / "lake")),
             database_url=environment.get("STRATA_DATABASE_URL")
             or f"sqlite:///{home / 'casework.db'}",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI")
@@ -91,6 +92,19 @@ class Settings:
             named_ip_databases=_ip_databases(environment.get("STRATA_IP_DATABASE") or ""),
             engine=_engine(environment.get("STRATA_ENGINE") or "kernel"),
         )
+
+
+def _lake_url(named: str) -> str:
+    """A folder's path, or an object store's address."""
+    address = urlsplit(named)
+    if address.scheme != "file":
+        return named
+    if address.netloc not in {"", "localhost"} or not address.path.startswith("/"):
+        raise ValueError(
+            f"STRATA_LAKE_URL is {named!r}, no folder of this machine; write it like "
+            "file:///srv/lake or /srv/lake, or unset it"
+        )
+    return unquote(address.path)
 
 
 def _engine(named: str) -> "EngineName":

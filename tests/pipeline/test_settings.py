@@ -2,12 +2,17 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from features.ip.addresses import packaged_database
+from pipeline.ingest.ingest import ingest
+from pipeline.lake.tables import Lake
 from pipeline.settings import Settings
+from pipeline.workspace import Workspace
 from tests.features.mmdb import write_database
+from tests.ingest_examples import NOW, portfolio_of, row, write_rows
 
 
 def test_everything_lies_under_home_by_default(tmp_path: Path) -> None:
@@ -76,3 +81,20 @@ def test_the_engine_that_builds_features_is_named() -> None:
             ValueError, match=f"STRATA_ENGINE is '{other}'; set it to kernel or spark, or unset it"
         ):
             Settings.read({"STRATA_ENGINE": other})
+
+
+def test_the_lake_of_a_file_address_is_the_folder_it_names(tmp_path: Path) -> None:
+    folder = tmp_path / "a lake"
+    for address in (folder.as_uri(), f"file://localhost{quote(str(folder))}", str(folder)):
+        settings = Settings.read({"STRATA_HOME": str(tmp_path), "STRATA_LAKE_URL": address})
+        assert settings.lake_url == str(folder)
+    described = portfolio_of(tmp_path)
+    write_rows(described, [row("one")])
+    ingest(described, Lake(settings.lake_url, described.name), now=NOW)
+    assert Workspace(settings=settings).portfolios == [described.name]
+
+
+@pytest.mark.parametrize("address", ["file://server/lake", "file:lake"])
+def test_a_file_address_that_names_no_folder_here_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=f"URL is '{address}', no folder of this machine; write"):
+        Settings.read({"STRATA_LAKE_URL": address})
