@@ -166,7 +166,8 @@ def _write_segment(folder: Path, arrays: Arrays, sync: Sync) -> dict[str, Any]:
         values = np.ascontiguousarray(given).reshape(given.shape)
         if values.dtype.hasobject:
             raise TypeError(f"{name} holds objects of Python; a state keeps numbers and bytes")
-        values.tofile(own / name)
+        # NumPy's own writing does not say that the disk is full
+        (own / name).write_bytes(_bytes(values).data)
         about[name] = {
             "dtype": values.dtype.str,
             "shape": values.shape,
@@ -197,7 +198,11 @@ def _mapped(path: Path, about: Mapping[str, Any]) -> npt.NDArray[Any]:
 
 
 def _checksum(values: npt.NDArray[Any]) -> int:
-    return zlib.crc32(values.reshape(-1).view(np.uint8).data) if values.size else 0
+    return zlib.crc32(_bytes(values).data) if values.size else 0
+
+
+def _bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return values.reshape(-1).view(np.uint8)
 
 
 def _remove_unlisted(folder: Path) -> None:

@@ -18,6 +18,7 @@ from features.declarations import fact
 from features.encoder import GroupCode
 from pipeline.casework import RaisedAlerts, raise_alerts
 from pipeline.explanation.reasons import in_words
+from pipeline.failures import explain
 from pipeline.flagged import FlaggedTransaction
 from pipeline.lake.commits import LakeBusyError
 from pipeline.lake.snapshot import NoDataError
@@ -29,6 +30,7 @@ from pipeline.portfolio_tables import Rule
 from pipeline.registry.bundle import BundleError
 from pipeline.registry.champion import Champion
 from pipeline.score.score import score_rows
+from tests.pipeline.lake.test_faults import room_for
 from tests.small_world import AS_OF, NOW, Desk, World
 
 DAY = timedelta(days=1)
@@ -473,3 +475,17 @@ def test_an_empty_lake_is_refused(world: World, tmp_path: Path) -> None:
     )
     with pytest.raises(NoDataError, match="portfolio world has no transactions; run strata ingest"):
         desk.score()
+
+
+@pytest.mark.parametrize("size", [0, 8_000, 64_000])
+def test_where_the_disk_is_full_a_sentence_says_so_and_the_next_run_is_complete(
+    desk: Desk, undisturbed: Desk, size: int
+) -> None:
+    with room_for(size), pytest.raises(Exception, match=r"\w") as raised:
+        desk.score()
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+    assert "; " in failure.sentence
+    desk.score()
+    assert_same_scores(desk, undisturbed)
+    assert desk.alerted == undisturbed.alerted

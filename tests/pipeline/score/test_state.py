@@ -1,5 +1,6 @@
 """A run that goes on from the state of features sees what a run that reads everything sees."""
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import pipeline.lake.data_files
 import pipeline.score.state
 from features.build import BuildConfig
 from features.state.files import check_state
+from pipeline.failures import explain
 from pipeline.lake.compaction import compact
 from pipeline.lake.identity import LakeIdentity, write_identity
 from pipeline.lake.snapshot import Snapshot, read_snapshot
@@ -27,6 +29,7 @@ from pipeline.progress import SILENT, Step
 from pipeline.score.state import features_since
 from tests.features.streams import CONFIG, DAY, Stream, differing
 from tests.features.test_values import fixed_stream
+from tests.pipeline.lake.test_faults import room_for
 
 DELAY = timedelta(hours=3)
 GROUPS = {"amount", "location", "retailer"}  # windows, look-ups and labels
@@ -276,4 +279,17 @@ def test_an_update_that_is_killed_leaves_the_former_state(
         home.run(since)
     monkeypatch.undo()
     monkeypatch.setattr(pipeline.score.state, "MIN_ROWS", 100)
+    assert home.run(since) == ""
+
+
+@pytest.mark.parametrize("size", [0, 300, 1000])
+def test_an_update_on_a_full_disk_says_so_and_leaves_the_former_state(
+    home: Home, size: int
+) -> None:
+    since = home.come(20)
+    with room_for(size), pytest.raises(OSError, match=r"\w") as raised:
+        home.run(since)
+    assert raised.value.errno == errno.EFBIG  # as a limit says it; a disk says ENOSPC
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True), failure.sentence
     assert home.run(since) == ""

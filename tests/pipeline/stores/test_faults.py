@@ -85,6 +85,18 @@ def test_a_casework_database_that_stays_locked_is_busy(
     use(home)
 
 
+def test_a_registry_that_stays_locked_is_busy(home: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.registry.sqlite_file.WAIT_SECONDS", 0.05)
+    with closing(sqlite3.connect(home.home / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as raised:
+            use(home)
+        failure = explain(raised.value)
+        assert failure.code == 3
+        assert "run the command again when that is done" in failure.sentence
+    use(home)
+
+
 def test_a_backup_of_a_database_that_stays_locked_is_busy(
     home: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +160,24 @@ def test_a_home_that_may_not_be_written_to_is_told_and_complete_once_it_may(
     failure = explain(raised.value)
     assert (failure.code, failure.is_expected) == (4, True), failure.sentence
     assert "; " in failure.sentence
+    use(home)
+
+
+@pytest.mark.parametrize("name", ["casework.db", "mlflow.db"])
+def test_a_database_that_may_not_be_read_is_told_and_complete_once_it_may(
+    reachable: Path, name: str
+) -> None:
+    home = unpack(reachable)
+    workspace = workspace_of(home)
+    _ = workspace.portfolio, use  # what is imported may lie where nobody may read
+    (home.home / name).chmod(0o000)
+    with nobodys(home.home, 0o777), pytest.raises(Exception, match=r"\w") as raised:
+        use(home)
+    failure = explain(raised.value)
+    assert (failure.code, failure.is_expected) == (4, True), failure.sentence
+    assert f"{name} " in failure.sentence
+    assert "; " in failure.sentence
+    (home.home / name).chmod(0o644)
     use(home)
 
 
