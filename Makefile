@@ -51,7 +51,7 @@ bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds wit
 	$(BIN)/python -m benchmarks.unlabelled
 
 bench-runs: $(VENV)/ready  ## what a scheduled run costs after any history, a small commit after thousands
-	$(BIN)/python -m benchmarks.runs
+	$(BIN)/python -m benchmarks.runs $(if $(SIZES),--sizes $(SIZES)) $(if $(HOME_DIR),--home $(HOME_DIR))
 
 bench-faults: $(VENV)/ready  ## kills and power cuts at random moments
 	$(BIN)/python -m benchmarks.faults
