@@ -8,8 +8,9 @@ history of each size: cold in a fresh process with its imports, then warm in the
 each the home's pages are dropped from memory; bytes are those read from the disk since. The
 champion is one of a small world of the same columns, read from its folder; it scores what comes
 after the history. Each of the commits appends 20 rows, reads what a scheduled run reads of one
-table and maintains it. Last, so many rows are scored for the first time, end to end. Times are seconds of the processor. Prints tables; the last line is one JSON
-object. Exponents are between the smallest and the largest size.
+table and maintains it. Last, so many rows are scored for the first time, end to end. Times are
+seconds of the processor. Prints tables; the last line is one JSON object. Exponents are between the
+smallest and the largest size.
 """
 
 import argparse
