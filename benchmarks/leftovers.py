@@ -1,4 +1,4 @@
-"""What a killed run may leave lying: files that no version names, spilled rows, halves of a state."""
+"""What a killed run may leave: files that no version names, spilled rows, halves of a state."""
 
 import json
 from collections.abc import Iterator

@@ -75,7 +75,7 @@ class World:
             return
         shutil.rmtree(self.folder, ignore_errors=True)  # what was begun
         rows, days, world = str(self.rows), str(DAYS), self.folder / "world"
-        self._strata("simulate", "--transactions", rows, "--days", days, "--out", str(world))
+        self.strata("simulate", "--transactions", rows, "--days", days, "--out", str(world))
         settings = (world / "portfolio.toml").read_text(encoding="utf-8")
         settings = settings.replace(SOURCE, 'path = "came"\nsettle = "0s"')
         (world / "portfolio.toml").write_text(settings, encoding="utf-8")
@@ -83,21 +83,22 @@ class World:
         came.mkdir()
         earlier = self.rows - NEW_ROWS
         pq.write_table(simulated.slice(0, earlier), came / "history.parquet")
-        self._strata("ingest", str(self.portfolio.file))
+        self.strata("ingest", str(self.portfolio.file))
         versions = {
             "version": self.lake.version("transactions"),
             "label_version": self.lake.version("labels"),
         }
         self._versions.write_text(json.dumps(versions), encoding="utf-8")
         pq.write_table(simulated.slice(earlier), came / "last.parquet")
-        self._strata("ingest", str(self.portfolio.file))
+        self.strata("ingest", str(self.portfolio.file))
         done.touch()
 
     @property
     def _versions(self) -> Path:
         return self.folder / "history.json"
 
-    def _strata(self, *words: str) -> None:
+    def strata(self, *words: str) -> None:
+        """Run a command in its folder; raises CalledProcessError where that fails."""
         environment = {**os.environ, "STRATA_HOME": str(self.folder)}
         subprocess.run(
             [sys.executable, ROOT / "strata.py", *words],
