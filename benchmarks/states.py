@@ -53,7 +53,7 @@ def is_unlike_rebuilt(
     with TemporaryDirectory() as empty:
         rebuilt = from_state(portfolio, lake, Path(empty), since=since)
     whole = read_snapshot(portfolio, lake).features(build_config=BUILD, since=since)
-    return not (_are_equal(going_on, whole) and _are_equal(rebuilt, whole))
+    return not (are_equal(going_on, whole) and are_equal(rebuilt, whole))
 
 
 def _newest(lake: Lake) -> datetime:
@@ -64,7 +64,8 @@ def _newest(lake: Lake) -> datetime:
     return newest
 
 
-def _are_equal(ours: pa.Table, theirs: pa.Table) -> bool:
+def are_equal(ours: pa.Table, theirs: pa.Table) -> bool:
+    """Whether two tables of features have the same rows, sums to 1e-9 and all else exactly."""
     ours, theirs = (one.sort_by("transaction_id") for one in (ours, theirs))
     if ours.schema.names != theirs.schema.names or ours.num_rows != theirs.num_rows:
         return False
