@@ -220,9 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--power-cuts", type=int, default=50)
     asked = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
-        killed = kills(Path(folder) / "kills", asked.kills)
-        for name, more in OTHER_KILLS.items():
-            found = more(Path(folder) / name, asked.kills)
+        killed = dict.fromkeys(("kills", "unequal", "leftovers"), 0)
+        for name, kill_all in {"ingest and compaction": kills, **OTHER_KILLS}.items():
+            found = kill_all(Path(folder) / name, asked.kills)
+            print(f"{name}: {found}", flush=True)
             killed = {key: value + found[key] for key, value in killed.items()}
         cut = power_cuts(Path(folder) / "cuts", asked.power_cuts)
     found = {**cut, **killed, "unequal": killed["unequal"] + cut["unequal"]}
