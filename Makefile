@@ -11,7 +11,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-anno
 	--custom-compile-command "make lock" $(UPGRADE)
 SHARED ?= ../shared
 
-.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled bench-runs bench-faults dashboard lock clean
+.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled bench-runs bench-equality bench-faults dashboard lock clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -51,7 +51,10 @@ bench-unlabelled: $(VENV)/ready  ## anomaly scores and pretraining on worlds wit
 	$(BIN)/python -m benchmarks.unlabelled
 
 bench-runs: $(VENV)/ready  ## what a scheduled run costs after any history, a small commit after thousands
-	$(BIN)/python -m benchmarks.runs
+	$(BIN)/python -m benchmarks.runs $(if $(SIZES),--sizes $(SIZES)) $(if $(HOME_DIR),--home $(HOME_DIR))
+
+bench-equality: $(VENV)/ready  ## every feature of the kernel against DuckDB, simulated and the Handbook's
+	$(BIN)/python -m benchmarks.equality --rows $(or $(ROWS),2000000) --handbook $(if $(HOME_DIR),--home $(HOME_DIR))
 
 bench-faults: $(VENV)/ready  ## kills and power cuts at random moments
 	$(BIN)/python -m benchmarks.faults

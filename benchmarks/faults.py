@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,17 +21,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
+from benchmarks.leftovers import leftovers, leftovers_of_state
+from benchmarks.score_kills import kills_of_scoring, kills_of_updates
+from benchmarks.states import from_state, is_unlike_rebuilt
 from benchmarks.store_kills import (
     kills_of_backups,
     kills_of_first_commands,
     kills_of_upgrades,
 )
-from pipeline.disk.durability import LOCK, LOG, WATCHERS
+from pipeline.disk.durability import LOCK, WATCHERS
 from pipeline.failures import BrokenError
 from pipeline.ingest.ingest import ingest
-from pipeline.lake.checking import require_whole, tables_in
+from pipeline.lake.checking import require_whole
 from pipeline.lake.compaction import compact
 from pipeline.lake.repair import repair
 from pipeline.lake.tables import MONTH_OF, Lake
@@ -40,6 +42,7 @@ from pipeline.portfolio import Portfolio, read_portfolio
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 FILES, ROWS = 6, 60
 HALF = 0.5
+LONGEST = {"ingest": 0.4, "compaction": 0.1}  # seconds until it is killed
 SETTINGS = 'name = "faults"\n[source]\npath = "drop"\nsettle = "0s"\n'
 INGEST = """
 import sys
@@ -61,11 +64,13 @@ print("done", flush=True)
 """
 
 
-# of the stores of a home: what is killed
-STORE_KILLS = {
+# what is killed beside ingest and compaction
+OTHER_KILLS = {
     "first commands": kills_of_first_commands,
     "backups": kills_of_backups,
     "upgrades": kills_of_upgrades,
+    "scoring": kills_of_scoring,
+    "updates of the state": kills_of_updates,
 }
 
 
@@ -176,25 +181,27 @@ def _ids(lake: Lake) -> set[str]:
 
 
 def kills(folder: Path, count: int, *, seed: int = 7) -> dict[str, int]:
-    """Kill ingest and compaction at random moments; then one run to the end."""
+    """Kill ingest and compaction at so many random moments each; then one run to the end."""
     chance, unequal, left = np.random.default_rng(seed), 0, 0
-    for place in range(count):
+    for place in range(count * len(LONGEST)):
         portfolio = portfolio_in(folder / f"kill-{place}")
-        lake = Lake(str(portfolio.file.parent / "lake"), portfolio.name)
-        spill = portfolio.file.parent / "spill"
-        deliver(portfolio, 0)
-        what = ("ingest", "compaction")[place % 2]
-        if what == "compaction":
-            ingest(portfolio, lake, now=NOW, batch_rows=10, spill=spill)
-        _kill(portfolio, what, chance.uniform(0, 0.4 if what == "ingest" else 0.1))
-        ingest(portfolio, lake, now=NOW, spill=spill)
         whole = portfolio_in(folder / f"whole-{place}")
-        deliver(whole, 0)
-        other = Lake(str(whole.file.parent / "lake"), whole.name)
+        lake, other = (Lake(str(one.file.parent / "lake"), one.name) for one in (portfolio, whole))
+        spill, states = portfolio.file.parent / "spill", portfolio.file.parent / "state"
+        what = list(LONGEST)[place % len(LONGEST)]
+        for number in range(2):
+            deliver(portfolio, number)
+            deliver(whole, number)
+            if number == 0 or what == "compaction":
+                ingest(portfolio, lake, now=NOW, batch_rows=10, spill=spill)
+                from_state(portfolio, lake, states)
+        _kill(portfolio, what, chance.uniform(0, LONGEST[what]))
+        ingest(portfolio, lake, now=NOW, spill=spill)
         ingest(whole, other, now=NOW)
         unequal += state(lake) != state(other)
-        left += len(list(leftovers(lake, spill)))
-    return {"kills": count, "unequal": unequal, "leftovers": left}
+        unequal += is_unlike_rebuilt(portfolio, lake, states)
+        left += len([*leftovers(lake, spill), *leftovers_of_state(states)])
+    return {"kills": count * len(LONGEST), "unequal": unequal, "leftovers": left}
 
 
 def _kill(portfolio: Portfolio, what: str, after: float) -> None:
@@ -206,29 +213,6 @@ def _kill(portfolio: Portfolio, what: str, after: float) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def leftovers(lake: Lake, spill: Path) -> Iterator[Path]:
-    """Files that no version of a table names, notes of writers, and folders of spilled rows."""
-    yield from spill.glob("*")
-    for uri in tables_in(lake.folder):
-        table = Path(uri)
-        named = _named(table)
-        files = [one for one in table.rglob("*.parquet") if LOG not in one.parts]
-        yield from (one for one in files if str(one.relative_to(table)) not in named)
-        yield from (one for one in (table / LOG).glob("*") if one.suffix == ".tmp")
-        if (table / LOCK).stat().st_size:
-            yield table / LOCK
-
-
-def _named(table: Path) -> set[str]:
-    named = set[str]()
-    for version in range(DeltaTable(table).version() + 1):
-        entry = table / LOG / f"{version:020}.json"
-        for line in entry.read_text(encoding="utf-8").splitlines():
-            action = json.loads(line)
-            named |= {action[kind]["path"] for kind in ("add", "remove") if kind in action}
-    return named
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what became of all kills and power cuts."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -236,9 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--power-cuts", type=int, default=50)
     asked = parser.parse_args(arguments)
     with TemporaryDirectory() as folder:
-        killed = kills(Path(folder) / "kills", asked.kills)
-        for name, more in STORE_KILLS.items():
-            found = more(Path(folder) / name, asked.kills)
+        killed = dict.fromkeys(("kills", "unequal", "leftovers"), 0)
+        for name, kill_all in {"ingest and compaction": kills, **OTHER_KILLS}.items():
+            found = kill_all(Path(folder) / name, asked.kills)
+            print(f"{name}: {found}", flush=True)
             killed = {key: value + found[key] for key, value in killed.items()}
         cut = power_cuts(Path(folder) / "cuts", asked.power_cuts)
     found = {**cut, **killed, "unequal": killed["unequal"] + cut["unequal"]}

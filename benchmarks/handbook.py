@@ -27,10 +27,11 @@ WEEK = timedelta(days=7)
 FEATURES = """
 import sys
 from pathlib import Path
-from strata import open_lake
+from strata import open_workspace
 from pipeline.lake.snapshot import read_snapshot
-settings, portfolio, lake = open_lake(Path(sys.argv[1]))
-features = read_snapshot(portfolio, lake).features(building=settings.building)
+workspace = open_workspace(Path(sys.argv[1]))
+snapshot = read_snapshot(workspace.portfolio, workspace.lake)
+features = snapshot.features(build_config=workspace.settings.build_config)
 print(features.num_rows, features.num_columns)
 """
 

@@ -1,14 +1,16 @@
 """What a scheduled run costs after any history, and a small commit after thousands of them.
 
     python -m benchmarks.runs [--sizes 100000 1000000 10000000] [--commits 5000] [--home DIR]
+                              [--rows 1000000]
 
 A run takes 1,000 new rows with their labels, collects verdicts, scores and raises alerts, after a
 history of each size: cold in a fresh process with its imports, then warm in the same one. Before
 each the home's pages are dropped from memory; bytes are those read from the disk since. The
 champion is one of a small world of the same columns, read from its folder; it scores what comes
 after the history. Each of the commits appends 20 rows, reads what a scheduled run reads of one
-table and maintains it. Times are seconds of the processor. Prints tables; the last line is one JSON
-object. Exponents are between the smallest and the largest size.
+table and maintains it. Last, so many rows are scored for the first time, end to end. Times are
+seconds of the processor. Prints tables; the last line is one JSON object. Exponents are between the
+smallest and the largest size.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import end_to_end
 from features.build import BuildConfig
 from features.ip.addresses import packaged_database
 from pipeline.casework import open_casework
@@ -212,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--commits", type=int, default=5000)
     parser.add_argument("--home", type=Path, help="where homes are made, and kept")
+    parser.add_argument("--rows", type=int, default=end_to_end.ROWS, help="end to end")
     parser.add_argument("--run-in", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.run_in:
@@ -223,8 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found |= measure_sizes(asked.home or Path(folder), asked.sizes)
         if asked.commits:
             found |= measure(Lake(str(Path(folder) / "lake"), "runs"), asked.commits)
+        if asked.rows:
+            home = (asked.home or Path(folder)).absolute() / f"end-to-end-{asked.rows}"
+            found |= end_to_end.measure(home, asked.rows)
     for name, value in found.items():
-        print(f"{name:<24}{value:>14,}")
+        print(f"{name:<28}{value:>14,}")
     print(json.dumps(found))
 
 

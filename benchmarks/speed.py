@@ -9,7 +9,6 @@ Other answers count only where they are equal to ours.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -17,30 +16,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from functools import cached_property
 from importlib import import_module
 from math import log
 from pathlib import Path
-from statistics import linear_regression, median
+from statistics import linear_regression
 from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import micro_batch
+from benchmarks.worlds import NEW_ROWS, ROOT, World
 from features.build import BuildConfig, pieces
 from features.declarations import Group
+from features.engines.protocol import EngineName
 from features.groups.catalogue import portfolio_groups
 from features.ip.addresses import packaged_database
-from pipeline.lake.tables import Lake
-from pipeline.portfolio import Portfolio, read_portfolio
 
-ROOT = Path(__file__).parent.parent
 BY_HAND = Path(__file__).with_name("by_hand.sql")
-SIZES, DAYS = (200_000, 2_000_000, 10_000_000), 365
+SIZES = (200_000, 2_000_000, 10_000_000)
 MEMORY = BuildConfig().memory_limit  # of the engine; what Python holds comes on top of it
-NEW_ROWS, BATCHES = 1_000, 5
 SHORT, TIMES = 5.0, 3  # a run of fewer seconds is done three times, and the middle one counts
 # how far two answers may be apart: of the larger number where that is above 1, so that counts are
 # equal exactly
@@ -71,61 +67,6 @@ NEAREST = frozenset(  # to the 15 of the Handbook
 )
 
 
-@dataclass(frozen=True)
-class World:
-    """A simulated portfolio of so many transactions and its lake, in a folder of the home."""
-
-    home: Path
-    rows: int
-
-    @property
-    def folder(self) -> Path:
-        """Where everything of this world lies."""
-        return self.home / str(self.rows)
-
-    @cached_property
-    def portfolio(self) -> Portfolio:
-        """What its columns mean."""
-        return read_portfolio(self.folder / "world" / "portfolio.toml")
-
-    @cached_property
-    def lake(self) -> Lake:
-        """Its tables."""
-        return Lake(str(self.folder / "lake"), self.portfolio.name)
-
-    @cached_property
-    def transactions(self) -> list[str]:
-        """The files of its transactions."""
-        return [str(file) for file in self.lake.source("transactions")]
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """The files of its labels."""
-        return [str(file) for file in self.lake.source("labels")]
-
-    def answers(self, run: str) -> Path:
-        """Where a run puts the features it built."""
-        return self.folder / f"{run}.parquet"
-
-    def make(self) -> None:
-        """Simulate and ingest it, unless that was done before."""
-        done, portfolio = self.folder / "ingested", self.folder / "world" / "portfolio.toml"
-        if not done.exists():
-            rows, days, out = str(self.rows), str(DAYS), str(portfolio.parent)
-            self._strata("simulate", "--transactions", rows, "--days", days, "--out", out)
-            self._strata("ingest", str(portfolio))
-            done.touch()
-
-    def _strata(self, *words: str) -> None:
-        environment = {**os.environ, "STRATA_HOME": str(self.folder)}
-        subprocess.run(
-            [sys.executable, ROOT / "strata.py", *words],
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-
-
 def all_groups(world: World) -> tuple[Group, ...]:
     """Everything that the world's portfolio can have."""
     return portfolio_groups(world.lake.columns("transactions"))
@@ -147,16 +88,16 @@ def _nearest(group: Group) -> Group:
 
 
 def build_ours(
-    world: World, groups: Sequence[Group], to: Path, *, since: datetime | None = None
+    world: World, groups: Sequence[Group], to: Path, *, engine: EngineName = "kernel"
 ) -> None:
     """Build features from the files of the lake and write them to a Parquet file piece by piece."""
     config = BuildConfig(
-        engine="kernel",
+        engine=engine,
         ip_databases=(packaged_database(),),
         memory_limit=MEMORY,
-        spill_folder=world.folder / "spill",
+        spill_folder=world.spill,
     )
-    built = pieces(world.transactions, world.labels, groups, config=config, since=since)
+    built = pieces(world.transactions, world.labels, groups, config=config)
     first = next(built)
     texts = [field.name for field in first.schema if pa.types.is_string(field.type)]
     # a dictionary of numbers that hardly repeat takes more time than it saves space
@@ -169,7 +110,7 @@ def build_ours(
 
 def build_by_hand(world: World, to: Path) -> None:
     """Run the query by hand and write its answer to a Parquet file."""
-    config = {"memory_limit": MEMORY, "temp_directory": str(world.folder / "spill")}
+    config = {"memory_limit": MEMORY, "temp_directory": str(world.spill)}
     with duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
@@ -180,47 +121,9 @@ def build_by_hand(world: World, to: Path) -> None:
         )
 
 
-def build_micro_batch(world: World, to: Path) -> float:
-    """Build the features of the last rows once.
-
-    Returns the seconds that took, and those from the start of this process until now.
-    """
-    return _age() + _micro_batches(world, to, times=1)
-
-
-def build_micro_batches(world: World, to: Path) -> float:
-    """Build the features of the last rows again and again, after once that does not count.
-
-    Returns the seconds that the middle one took.
-    """
-    _micro_batches(world, to, times=1)
-    return _micro_batches(world, to, times=BATCHES)
-
-
-def _micro_batches(world: World, to: Path, *, times: int) -> float:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.read_parquet(world.transactions, union_by_name=True).create_view("transactions")
-        newest = f"SELECT as_of FROM transactions ORDER BY as_of DESC LIMIT 1 OFFSET {NEW_ROWS - 1}"  # noqa: S608
-        since: datetime = connection.sql(newest).to_arrow_table()["as_of"][0].as_py()
-    groups, seconds = all_groups(world), []
-    for _ in range(times):
-        started = time.perf_counter()
-        build_ours(world, groups, to, since=since)
-        seconds.append(time.perf_counter() - started)
-    return median(seconds)
-
-
 def _rival(name: str, world: World, to: Path) -> None:
     """Build by another library, which only the process that runs it imports."""
     import_module(f"benchmarks.{name}").build(world.transactions, world.labels, to)
-
-
-def _age() -> float:
-    """How many seconds ago this process was started."""
-    words = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    started = int(words[19]) / os.sysconf("SC_CLK_TCK")  # ticks after the machine's own start
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 # writes its answers to a file; may say itself how long it took
@@ -244,8 +147,12 @@ WAYS: dict[str, tuple[str, Way]] = {
         lambda world, to: _rival("in_pandas", world, to),
     ),
     "all_groups": ("ours: all groups", lambda world, to: build_ours(world, all_groups(world), to)),
-    "micro_batch_warm": (f"ours: all groups of the last {NEW_ROWS:,} rows", build_micro_batches),
-    "micro_batch_cold": ("the same, in a fresh process with its imports", build_micro_batch),
+    "state": ("ours: the state of the history", lambda world, _: micro_batch.keep_state(world)),
+    "micro_batch_warm": (
+        f"ours: all groups of the last {NEW_ROWS:,} rows, from it",
+        micro_batch.build_again,
+    ),
+    "micro_batch_cold": ("the same, in a fresh process with its imports", micro_batch.build_once),
 }
 
 
@@ -277,7 +184,7 @@ class Benchmark:
     def run(self, way: str, world: World) -> Run:
         """Run one thing in a process of its own."""
         runs = [_in_a_process(way, world)]
-        if runs[0].seconds < SHORT and "micro_batch" not in way:
+        if runs[0].seconds < SHORT and _is_of_all_rows(way):
             runs += [_in_a_process(way, world) for _ in range(TIMES - 1)]
         middle = sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
         self.runs.append(middle)
@@ -295,6 +202,10 @@ class Benchmark:
 
     def _say(self, what: str) -> None:
         print(f"[{time.perf_counter() - self._started:5.0f} s] {what}", flush=True)
+
+
+def _is_of_all_rows(way: str) -> bool:
+    return way != "state" and not way.startswith("micro_batch")
 
 
 def _in_a_process(way: str, world: World) -> Run:
@@ -360,8 +271,11 @@ def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
     nearest, pandas = (benchmark.run(way, small) for way in ("nearest", "in_pandas"))
     large = benchmark.world(sizes[2])
     scaled = [benchmark.run("all_groups", world) for world in (small, middle, large)]
-    warm, cold = (benchmark.run(f"micro_batch_{how}", large) for how in ("warm", "cold"))
-    benchmark.agree("micro_batch_warm", "all_groups", large)
+    state, warm, cold = (
+        benchmark.run(way, large) for way in ("state", "micro_batch_warm", "micro_batch_cold")
+    )
+    for way in ("micro_batch_warm", "micro_batch_cold"):
+        benchmark.agree(way, "all_groups", large)
     large.answers("all_groups").unlink()
     growth = linear_regression(
         [log(run.rows) for run in scaled], [log(run.seconds) for run in scaled]
@@ -375,6 +289,8 @@ def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
         "vs_pandas": round(pandas.seconds / nearest.seconds, 1),
         "micro_batch_warm_seconds": warm.seconds,
         "micro_batch_cold_seconds": cold.seconds,
+        "state_seconds": state.seconds,
+        "state_bytes": micro_batch.state_bytes(large),
     }
 
 
@@ -382,7 +298,7 @@ def table(runs: Iterable[Run]) -> list[str]:
     """Write the runs as lines."""
     lines = [f"{'':<50} {'rows':>12} {'seconds':>9} {'of cores':>9} {'rows/s':>9} {'GB':>6}"]
     for run in runs:
-        speed = "" if "micro_batch" in run.way else f"{run.rows / run.seconds:,.0f}"
+        speed = f"{run.rows / run.seconds:,.0f}" if _is_of_all_rows(run.way) else ""
         took = f"{run.seconds:>9.2f} {run.core_seconds:>9.2f} {speed:>9} {run.peak_gb:>6.2f}"
         lines.append(f"{WAYS[run.way][0]:<50} {run.rows:>12,} {took}")
     return lines

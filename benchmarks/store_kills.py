@@ -16,6 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.leftovers import leftovers_of_state
+from benchmarks.states import is_unlike_rebuilt
+from pipeline.lake.tables import Lake
+from pipeline.portfolio import read_portfolio
 from pipeline.registry.changes import open_client
 from pipeline.settings import Settings
 from pipeline.stores.backup import back_up, restore
@@ -29,7 +33,9 @@ DATABASES = ("casework.db", "mlflow.db")
 KILLS_A_HOME = 3
 AT_ONCE = 4
 IMPORTED = [
+    "benchmarks.faults",
     "benchmarks.store_kills",
+    "features.engines.kernel",
     "pipeline.casework.migrations.upgrade",
     "pipeline.ingest.run",
     "pipeline.score.score",
@@ -120,7 +126,8 @@ def kills_of_backups(folder: Path, count: int, *, seed: int = 7) -> dict[str, in
             make_of(str(to), str(again))
         unequal += contents(again) != contents(home)
         unequal += make_of(str(to), str(folder / f"{place}")).files != whole.files
-        left += len(list(folder.glob(".*")))
+        unequal += is_unlike_rebuilt_in(again, home / "world")
+        left += len([*folder.glob(".*"), *leftovers(again), *leftovers_of_state(again / "state")])
     return {"kills": count, "unequal": unequal, "leftovers": left}
 
 
@@ -135,7 +142,8 @@ def kills_of_upgrades(folder: Path, count: int, *, seed: int = 7) -> dict[str, i
         kill(begin(upgrade, str(home)), after=chance.uniform(0, 0.8))
         upgrade(str(home))
         unequal += contents(home) != contents(undisturbed)
-        left += len(list(leftovers(home)))
+        unequal += is_unlike_rebuilt_in(home, home / "world")
+        left += len([*leftovers(home), *leftovers_of_state(home / "state")])
     return {"kills": count, "unequal": unequal, "leftovers": left}
 
 
@@ -147,17 +155,26 @@ def unpack(folder: Path) -> Path:
     return folder / "home"
 
 
+def is_unlike_rebuilt_in(home: Path, world: Path) -> bool:
+    """Whether the state that a home keeps of a world's rows is unlike one made anew."""
+    portfolio = read_portfolio(world / "portfolio.toml")
+    lake = Lake(str(home / "lake"), portfolio.name)
+    return is_unlike_rebuilt(portfolio, lake, home / "state")
+
+
 def contents(home: Path) -> list[str]:
     """What both databases hold, and that they are in order."""
-    return [line for name in DATABASES for line in _lines(home / name)]
+    return [line for name in DATABASES for line in lines(home / name)]
 
 
-def _lines(file: Path) -> Iterator[str]:
+def lines(file: Path) -> Iterator[str]:
+    """What a database holds, line by line, and that it is in order."""
     with closing(sqlite3.connect(file)) as database:
         yield str(database.execute("PRAGMA integrity_check").fetchone())
         tables = database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
         for name, made in tables:
-            yield f"{name}: {made}"
+            # MLflow writes the constraints of a table in any order
+            yield f"{name}: {sorted((made or '').replace(',', ' ').split())}"
             if made and made.startswith("CREATE TABLE") and name not in OWN:
                 rows = database.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608 - ours
                 yield from map(str, rows)
@@ -167,3 +184,4 @@ def leftovers(home: Path) -> Iterator[Path]:
     """Files of those that were killed."""
     yield from (one for one in home.glob(".*") if one.name != ".locks")
     yield from home.glob("*.part*")
+    yield from home.glob("spill/*")

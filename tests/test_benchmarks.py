@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from benchmarks.leftovers import leftovers_of_state
 from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
 from benchmarks.speed import differences
+from benchmarks.states import are_equal
 from benchmarks.tasks import published_features
 from pipeline.ingest.ingest import ingest
 from pipeline.lake.tables import Lake
@@ -99,6 +102,27 @@ def test_answers_of_the_features_benchmark_agree_only_where_they_are_equal(tmp_p
     }
     found = differences(ours, written(tmp_path / "other.parquet", **other))
     assert found == {"transaction_id": 1, "count": 1, "kind": 2, "more": 3}
+
+
+def test_features_are_equal_only_where_every_value_is() -> None:
+    told = {"transaction_id": ["a", "b"], "count": [1.0, None], "kind": ["x", None]}
+    turned = {name: values[::-1] for name, values in told.items()}
+    near = told | {"count": [1.0 + 1e-12, None]}
+    assert are_equal(pa.table(told), pa.table(turned))
+    assert are_equal(pa.table(told), pa.table(near))
+    for name, values in {"count": [1.1, None], "kind": ["x", "y"]}.items():
+        assert not are_equal(pa.table(told), pa.table(told | {name: values}))
+    assert not are_equal(pa.table(told), pa.table(told | {"count": [1.0, 0.0]}))
+    assert not are_equal(pa.table(told), pa.table(told).slice(1))
+
+
+def test_what_the_list_of_a_state_does_not_name_was_left(tmp_path: Path) -> None:
+    state = tmp_path / "world"
+    (state / "segment-1").mkdir(parents=True)
+    (state / "state.json").write_text('{"segments": [{"name": "segment-1"}]}')
+    assert list(leftovers_of_state(tmp_path)) == []
+    (state / "aside-2").touch()
+    assert list(leftovers_of_state(tmp_path)) == [state / "aside-2"]
 
 
 def test_published_features_count_the_payment_itself_and_a_terminals_past_until_a_week_before(

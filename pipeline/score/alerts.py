@@ -25,6 +25,7 @@ from pipeline.lake.tables import Lake
 from pipeline.models.layered.model import STAGE
 from pipeline.policy.selection import choose
 from pipeline.portfolio import Portfolio
+from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import Bundle
 from pipeline.score.account_history import own_rows
 
@@ -40,6 +41,7 @@ def alert(
     batches: Sequence[int],
     build_config: BuildConfig,
     now: datetime,
+    progress: Progress = SILENT,
 ) -> RaisedAlerts:
     """Raise the alerts of these batches, whose rows' `features` are there.
 
@@ -47,17 +49,22 @@ def alert(
     """
     raised = []
     for batch in batches:
-        rows = _scores(lake, pc.field("batch") == batch)
-        alerted = _already_alerted(
-            lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch
-        )
-        chosen = choose(
-            rows.assign(probability=rows["score"]), policy=bundle.policy, already_alerted=alerted
-        )
-        flagged = _flagged(chosen, features, bundle, snapshot, build_config)
-        raised.append(
-            raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now)
-        )
+        with progress.step("choosing what is worth a review"):
+            rows = _scores(lake, pc.field("batch") == batch)
+            alerted = _already_alerted(
+                lake, casework, portfolio, since=rows["as_of"].min().floor("D"), before=batch
+            )
+            chosen = choose(
+                rows.assign(probability=rows["score"]),
+                policy=bundle.policy,
+                already_alerted=alerted,
+            )
+        with progress.step(f"reasons of {len(chosen):,} transactions"):
+            flagged = _flagged(chosen, features, bundle, snapshot, build_config)
+        with progress.step("raising the alerts"):
+            raised.append(
+                raise_alerts(casework, flagged, portfolio=portfolio.name, batch=batch, now=now)
+            )
     return RaisedAlerts(
         new_alerts=sum(one.new_alerts for one in raised),
         added=sum(one.added for one in raised),

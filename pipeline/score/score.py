@@ -104,27 +104,29 @@ def _score(
             progress=progress,
         )
     batches = sorted(waiting["batch"].unique().to_pylist())
-    with progress.step(f"scoring {unscored.num_rows:,} transactions"):
-        if unscored.num_rows:
+    if unscored.num_rows:
+        with progress.step(f"scoring {unscored.num_rows:,} transactions"):
             fresh = features.filter(
                 pc.is_in(features["transaction_id"], unscored["transaction_id"].combine_chunks())
             )
             scores = score_rows(
                 fresh, snapshot, champion, portfolio, batch=batch, scored_from=found.start, now=now
             )
+        with progress.step("writing the scores"):
             lake.append("scores", scores, writer=WRITER, number=batch, marks=found.marks)
-            batches.append(batch)
-        alerts = alert(
-            portfolio,
-            lake,
-            casework,
-            champion.bundle,
-            features,
-            snapshot,
-            batches=batches,
-            build_config=build_config,
-            now=now,
-        )
+        batches.append(batch)
+    alerts = alert(
+        portfolio,
+        lake,
+        casework,
+        champion.bundle,
+        features,
+        snapshot,
+        batches=batches,
+        build_config=build_config,
+        now=now,
+        progress=progress,
+    )
     return Scored(scored=unscored.num_rows, alerts=alerts)
 
 

@@ -128,7 +128,7 @@ def test_where_the_disk_is_full_a_sentence_says_so_and_the_next_run_is_complete(
 
 
 def test_kills_and_power_cuts_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    assert kills(tmp_path / "kills", 3) == {"kills": 3, "unequal": 0, "leftovers": 0}
+    assert kills(tmp_path / "kills", 3) == {"kills": 6, "unequal": 0, "leftovers": 0}
     assert power_cuts(tmp_path / "cuts", 3) == {"power_cuts": 3, "lost": 0, "unequal": 0}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import STORE_KILLS
+from benchmarks.faults import OTHER_KILLS
 from benchmarks.store_kills import begin, codes
 from pipeline.disk.turns import turn
 from pipeline.failures import BusyError
@@ -22,10 +22,10 @@ def command(home: str, *words: str) -> None:
     main()
 
 
-@pytest.mark.parametrize("what", STORE_KILLS)
+@pytest.mark.parametrize("what", OTHER_KILLS)
 def test_what_is_killed_is_completed_by_the_next(what: str, tmp_path: Path) -> None:
     """A home's first command is completed by four at once."""
-    found = STORE_KILLS[what](tmp_path / "kills", 3)
+    found = OTHER_KILLS[what](tmp_path / "kills", 3)
     assert found == {"kills": 3, "unequal": 0, "leftovers": 0}
 
 
