@@ -37,7 +37,6 @@ TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lo
 NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
-FEW = 8  # keys to each row that asks: fewer rows do not remember where windows stood
 NOT_KEPT = (
     "compiled loops cannot be kept on disk: neither the folder of the code nor the user's cache "
     "folder can be written to, and each process compiles for about 15 s; set NUMBA_CACHE_DIR to a "
@@ -235,34 +234,28 @@ def find_windows(
 ) -> tuple[Positions, Positions, Positions]:
     """Where windows stand in their key's list: of each key the rows below `until` from `since` on.
 
-    There is a line of `since` for each span, short ones first. The rows that ask are in order of
-    time, so a key's next window ends and begins where its last one did, or later: many rows go on
-    from there. A key that is unknown, or has no rows, has empty windows.
+    There is a line of `since` for each span, short ones first. The rows that ask stand `by_key`, so
+    a key's next window ends and begins where its last one did, or later. A key that is unknown, or
+    has no rows, has empty windows.
     """
     keys, spans = offsets.size - 1, since.shape[0]
     starts, highs = np.zeros(codes.size, np.int32), np.zeros(codes.size, np.int32)
     lows = np.zeros((spans, codes.size), np.int32)
-    goes_on = codes.size >= keys // FEW
-    latest = np.full((keys if goes_on else 0, spans + 1), -1, np.int32)
     for row in range(codes.size):
         code = codes[row]
         if 0 <= code < keys:
             start, end = offsets[code], offsets[code + 1]
             starts[row] = start
-            if goes_on and latest[code, spans] >= 0:
-                high = _onwards(order, latest[code, spans], end, until[row])
+            if row and codes[row - 1] == code:
+                high = _onwards(order, highs[row - 1], end, until[row])
                 for span in range(spans):
-                    lows[span, row] = _onwards(order, latest[code, span], high, since[span, row])
+                    lows[span, row] = _onwards(order, lows[span, row - 1], high, since[span, row])
             else:
                 low = high = _first_from(order, start, end, until[row])
                 for span in range(spans):
                     low = _back_to(order, start, low, since[span, row])
                     lows[span, row] = low
             highs[row] = high
-            if goes_on:
-                latest[code, spans] = high
-                for span in range(spans):
-                    latest[code, span] = lows[span, row]
     return starts, highs, lows
 
 
