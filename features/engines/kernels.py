@@ -7,8 +7,8 @@ window of a row is then two positions, `low` and `high`, and what is asked of it
 running sums, a largest value of a tree, or a last position. Nothing is kept between two rows, so
 that one row, a batch and a whole history run the same loops.
 
-Money is summed in whole units of 1e-4, exactly; what is no such number in pairs of doubles, about
-106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
+Money is summed in whole units of 1e-4, exactly; a measure with other values in pairs of doubles,
+about 106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
 """
 
 import logging
@@ -111,7 +111,7 @@ def run_counts(known: Flags, order: Positions) -> Positions:
 
 @compiled
 def run_units(values: Doubles, known: Flags, order: Positions) -> Moments:
-    """The sums before each position of the values that are money, in units.
+    """The sums before each position of values that are money, in units.
 
     They may run over; their differences are right.
     """
@@ -119,23 +119,21 @@ def run_units(values: Doubles, known: Flags, order: Positions) -> Moments:
     total = sums[0] = np.int64(0)
     for place in range(order.size):
         row = order[place]
-        if known[row] and _is_units(values[row]):
+        if known[row]:
             total += np.int64(np.rint(values[row] * UNITS))
         sums[place + 1] = total
     return sums
 
 
 @compiled
-def run_doubles(
-    values: Doubles, known: Flags, order: Positions, offsets: Positions, but_units: bool
-) -> Doubles:
+def run_doubles(values: Doubles, known: Flags, order: Positions, offsets: Positions) -> Doubles:
     """The sums of each key's values up to each position, this one included, in pairs of doubles."""
     sums = np.empty((2, order.size))
     for key in range(offsets.size - 1):
         high = low = 0.0
         for place in range(offsets[key], offsets[key + 1]):
             row = order[place]
-            if known[row] and not (but_units and _is_units(values[row])):
+            if known[row]:
                 high, low = _add(high, low, values[row], 0.0)
             sums[0, place], sums[1, place] = high, low
     return sums
@@ -287,9 +285,8 @@ def add_doubles(
     values: Doubles,
     known: Flags,
     order: Positions,
-    but_units: bool,
 ) -> None:
-    """Add to each sum that of the window's values, perhaps but those that are money."""
+    """Add to each sum that of the window's values."""
     for row in range(highs.size):
         low, high = lows[row], highs[row]
         if low < high:
@@ -299,7 +296,7 @@ def add_doubles(
             if is_fine or _is_same(ends, begun):
                 found[row] += total + rest
             else:
-                found[row] += _sum(values, known, order, low, high, but_units)
+                found[row] += _sum(values, known, order, low, high)
 
 
 @compiled
@@ -650,13 +647,11 @@ def _is_same(ends: Pair, begun: Pair) -> bool:
 
 
 @compiled
-def _sum(
-    values: Doubles, known: Flags, order: Positions, low: int, high: int, but_units: bool
-) -> float:
+def _sum(values: Doubles, known: Flags, order: Positions, low: int, high: int) -> float:
     total, rest = 0.0, 0.0
     for place in range(low, high):
         row = order[place]
-        if known[row] and not (but_units and _is_units(values[row])):
+        if known[row]:
             if not abs(total) < np.inf or not abs(values[row]) < np.inf:
                 total, rest = total + values[row], 0.0
             else:

@@ -27,8 +27,9 @@ NO_TREE = np.empty(0), NO_UNITS
 class Running:
     """What a list keeps of one measure, as `kernels` makes it; empty where it is not asked for.
 
-    Without `counts` all rows have a value; without `doubles`, where sums are asked for, all values
-    are money. The values themselves, of each row, are kept where `doubles` may be too coarse.
+    Without `counts` all rows have a value. Where sums are asked for they are in `units`, where all
+    values are money, else in `doubles`. The values themselves, of each row, are kept where these
+    may be too coarse.
     """
 
     values: Doubles
@@ -124,13 +125,13 @@ def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Ru
 
 
 def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[str, Any]:
-    """Sums of money in units, of other values in doubles; for a spread all in one of them."""
+    """Sums of money in units; of a measure with other values, in doubles."""
     kept: dict[str, Any] = {}
     in_units = kernels.are_units(values, known)
-    if in_units or not spread:
+    if in_units:
         kept["units"] = kernels.run_units(values, known, own.order)
-    if not in_units:
-        kept["doubles"] = kernels.run_doubles(values, known, own.order, own.offsets, not spread)
+    else:
+        kept["doubles"] = kernels.run_doubles(values, known, own.order, own.offsets)
     if spread:
         kept["squares"] = kernels.run_squares(values, known, own.order, own.offsets, in_units)
     return kept
@@ -246,7 +247,6 @@ def _sum(asked: Sequence[_Asked]) -> Doubles:
                 own.values,
                 own.known,
                 one.own.order,
-                bool(own.units.size),
             )
     return found
 
