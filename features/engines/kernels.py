@@ -8,7 +8,8 @@ running sums, a largest value of a tree, or a last position. Nothing is kept bet
 that one row, a batch and a whole history run the same loops.
 
 Money is summed in whole units of 1e-4, exactly; a measure with other values in pairs of doubles,
-about 106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
+about 106 bits. Where even these are too coarse, or a value is infinite, the window itself is
+summed.
 """
 
 import logging
