@@ -12,6 +12,7 @@ Positions: TypeAlias = npt.NDArray[np.int32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+Answer: TypeAlias = tuple[Doubles | Moments, Flags]  # values, and where they are known
 
 
 def column(values: npt.NDArray[Any], known: Flags) -> pa.Array:

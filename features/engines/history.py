@@ -6,7 +6,7 @@ its own rows, and of the segments before them.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -17,9 +17,19 @@ import pyarrow.compute as pc
 
 from features.declarations import Aggregate
 from features.engines import label_lists
-from features.engines.arrays import Codes, Doubles, Flags, Moments, known_of, values_of
+from features.engines.arrays import (
+    Answer,
+    Codes,
+    Doubles,
+    Flags,
+    Moments,
+    Positions,
+    column,
+    known_of,
+    values_of,
+)
 from features.engines.key_lists import Asking, answer, asking, find, key_list
-from features.engines.keys import Tuples, Values, encoded
+from features.engines.keys import Tuples, Values, by_key, encoded, put_back
 from features.engines.label_lists import Judged, LateLabels, Ledger, label_list
 from features.engines.program import Key, Program, Wanted
 from features.engines.segment import Segment
@@ -146,14 +156,15 @@ class History:
         seen: Sequence[Asking],
     ) -> Callable[[], dict[str, pa.Array]]:
         def ask() -> dict[str, pa.Array]:
+            order, codes = self._by_key(asked, rows)
             spans = [one.span for one in aggregates.values()]
-            own = zip(self._segments, self._codes, seen, strict=True)
             windows = [
-                find(one.lists[asked[1]], codes[asked][rows], rows_seen, spans, first=one.first)
-                for one, codes, rows_seen in own
+                find(one.lists[asked[1]], own, sees.take(order), spans, first=one.first)
+                for one, own, sees in zip(self._segments, codes, seen, strict=True)
             ]
-            known, moments = self._codes[-1][asked][rows] >= 0, self.own.moments[rows]
-            return {name: answer(windows, known, moments, one) for name, one in aggregates.items()}
+            known, moments = codes[-1] >= 0, self.own.moments[rows][order]
+            found = {name: answer(windows, known, moments, one) for name, one in aggregates.items()}
+            return _in_row_order(found, order)
 
         return ask
 
@@ -161,13 +172,19 @@ class History:
         self, key: Key, aggregates: dict[str, Aggregate], rows: slice
     ) -> Callable[[], dict[str, pa.Array]]:
         def ask() -> dict[str, pa.Array]:
-            own = self._codes[-1][key, key][rows]
+            order, (*earlier, own) = self._by_key((key, key), rows)
             asked = [Judged(own=self.own.labels[key], codes=own)]
-            for late, segment, codes in zip(self._late, self._segments, self._codes, strict=False):
-                asked += late.asked(segment.labels[key], key, codes[key, key][rows])
-            return label_lists.answers(asked, own >= 0, self.own.moments[rows], aggregates)
+            for late, segment, codes in zip(self._late, self._segments, earlier, strict=False):
+                asked += late.asked(segment.labels[key], key, codes)
+            moments = self.own.moments[rows][order]
+            return _in_row_order(label_lists.answers(asked, own >= 0, moments, aggregates), order)
 
         return ask
+
+    def _by_key(self, asked: Asked, rows: slice) -> tuple[Positions, list[Codes]]:
+        """The order of rows by key, and the numbers of their keys in each segment, in it."""
+        order = by_key(self._codes[-1][asked][rows])
+        return order, [codes[asked][rows][order] for codes in self._codes]
 
     def _look_up(self, name: str, row_ids: pa.Array) -> pa.ChunkedArray:
         found = []
@@ -208,6 +225,13 @@ class _Taken:
         with self._turn:
             self._asked[sql] -= 1
             return self._measures[sql] if self._asked[sql] else self._measures.pop(sql)
+
+
+def _in_row_order(found: Mapping[str, Answer], order: Positions) -> dict[str, pa.Array]:
+    return {
+        name: column(put_back(values, order), put_back(known, order))
+        for name, (values, known) in found.items()
+    }
 
 
 def _side_by_side(tasks: Iterable[Callable[[], Any]]) -> Iterator[Any]:

@@ -5,12 +5,14 @@ lists; then features are read a piece of rows at a time.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from features.declarations import names_in
 from features.engines.arrays import Moments, values_of
@@ -26,6 +28,60 @@ from features.sql.plan import Plan, ordered_needs
 from features.sql.windows import known, named, select
 from features.state.files import Arrays
 
+BATCH = 50_000  # rows that are written, and read again, at a time
+
+
+class Spool:
+    """Rows in order, numbered from 1 on by their `row_id`, in Arrow files of a folder."""
+
+    schema: pa.Schema
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[Path, list[int]] = {}  # the last row of each batch, behind that before
+
+    @property
+    def last(self) -> int:
+        """The number of the last row; 0 where there is none."""
+        return max((lasts[-1] for lasts in self._files.values()), default=0)
+
+    def write(self, batches: pa.RecordBatchReader) -> None:
+        """Write rows behind those that are there; raises ValueError where they are out of order."""
+        file, lasts = self._folder / f"rows_{len(self._files)}.arrow", [self.last]
+        self.schema = batches.schema
+        with pa.ipc.new_file(file, self.schema) as written:
+            for batch in batches:
+                numbers = np.arange(lasts[-1] + 1, lasts[-1] + 1 + batch.num_rows)
+                if not np.array_equal(batch["row_id"], numbers):
+                    raise ValueError(f"rows behind {lasts[-1]} are not numbered in order")
+                written.write_batch(batch)
+                lasts.append(lasts[-1] + batch.num_rows)
+        self._files[file] = lasts
+
+    def dataset(self) -> ds.Dataset:
+        """All rows, for SQL."""
+        return ds.dataset([*map(str, self._files)], format="ipc")
+
+    def read(self, columns: Sequence[str], first: int = 1, last: int | None = None) -> pa.Table:
+        """Return columns of the rows from `first` to `last`, or to the end."""
+        last, fields = last or self.last, [self.schema.get_field_index(name) for name in columns]
+        found, skipped = list[pa.RecordBatch](), 0
+        for file, lasts in self._files.items():
+            wanted = [
+                number
+                for number, (before, end) in enumerate(pairwise(lasts))
+                if before < last and end >= first
+            ]
+            if wanted:
+                skipped = skipped if found else first - 1 - lasts[wanted[0]]
+                options = pa.ipc.IpcReadOptions(included_fields=fields)
+                with pa.OSFile(str(file)) as opened:
+                    batches = pa.ipc.open_file(opened, options=options)
+                    found += [batches.get_batch(number) for number in wanted]
+        schema = pa.schema([self.schema.field(field) for field in sorted(fields)])
+        rows = pa.Table.from_batches(found, schema)
+        return rows.slice(skipped, max(0, last - first + 1)).select(columns)
+
 
 class Kernel(DuckDB):
     """DuckDB in this process for rows; compiled loops for windows, label lists and look-ups."""
@@ -39,6 +95,13 @@ class Kernel(DuckDB):
         quarter = f"{float(size[1]) / 4:g}{size[2]}" if size else memory_limit
         super().__init__(memory_limit=quarter, spill_folder=spill_folder)
 
+    def table(self, name: str, query: str, *, in_order: bool = True, more: bool = False) -> None:
+        """Keep the rows that a query returns in order, or keep them behind those that are there."""
+        if not more:
+            self._rows = Spool(Path(self._spilled.name))
+        self._rows.write(self._connection.sql(query).to_arrow_reader(BATCH))
+        self._connection.register(name, self._rows.dataset())
+
     def learn(self, plan: Plan, *, earlier: Sequence[Arrays] = (), keep: bool = False) -> None:
         """Make the key lists that a plan's features ask, over the table of its rows.
 
@@ -46,7 +109,7 @@ class Kernel(DuckDB):
         Raises StateError where the segments are not of this plan.
         """
         self._program = Program(plan)
-        moments = values_of(self._in_order(["as_of_us"], plan.rows)["as_of_us"])
+        moments = values_of(self._rows.read(["as_of_us"])["as_of_us"])
         verdicts = ledger(self.fetch(verdict_query(plan.rows))) if self._program.judged else None
         segments: list[Segment] = []
         for arrays in earlier:
@@ -69,8 +132,8 @@ class Kernel(DuckDB):
         """What the rows after those that were learnt need of them, for `learn`."""
         own, program = self._history.own, self._program
         if program.judged:
-            rows = self._in_order(["transaction_id"], program.plan.rows)["transaction_id"]
-            own = replace(own, ids=Values(wide(rows)), lines=self._lines())
+            ids = self._rows.read(["transaction_id"])["transaction_id"]
+            own = replace(own, ids=Values(wide(ids)), lines=self._lines())
         return arrays_of(own, program)
 
     def read(self, columns: Mapping[str, pa.DataType | None], *, first: int, last: int) -> pa.Table:
@@ -152,26 +215,15 @@ class Kernel(DuckDB):
 
     def _found(self, names: set[str], first: int, last: int) -> pa.Table:
         """The columns, windows and look-ups that names stand on, of some rows."""
-        plan = self._program.plan
-        needed = {*ordered_needs(sorted(names), plan.features)}
-        stored = self._connection.table(plan.rows).columns
-        given = [name for name in stored if name == "row_id" or name in needed]
-        rows = f"{plan.rows} WHERE row_id BETWEEN {first} AND {last}"
-        table = self._in_order(given, rows)
+        needed = {*ordered_needs(sorted(names), self._program.plan.features)}
+        given = [name for name in self._rows.schema.names if name == "row_id" or name in needed]
+        table = self._rows.read(given, first, last)
         if parts := self._program.needed_parts(needed):
             last = first - 1 + table.num_rows
             found = self._history.answers(parts, needed, first - 1, last)
             for name, column in zip(found.column_names, found.columns, strict=True):
                 table = table.append_column(name, column)
         return table
-
-    def _in_order(self, columns: Iterable[str], rows: str) -> pa.Table:
-        """Select columns of rows in order; they mostly lie so, which is seen faster than sorted."""
-        table = self.fetch(select(dict.fromkeys(["row_id", *columns]), rows))
-        numbers = values_of(table["row_id"])
-        if (numbers[1:] > numbers[:-1]).all():
-            return table
-        return table.take(np.argsort(numbers))
 
     def _facts(self, found: pa.Table, columns: Mapping[str, str]) -> pa.Table:
         """The columns of these names and expressions, over what was found, and facts over that.

@@ -7,8 +7,9 @@ window of a row is then two positions, `low` and `high`, and what is asked of it
 running sums, a largest value of a tree, or a last position. Nothing is kept between two rows, so
 that one row, a batch and a whole history run the same loops.
 
-Money is summed in whole units of 1e-4, exactly; what is no such number in pairs of doubles, about
-106 bits. Where even these are too coarse, or a value is infinite, the window itself is summed.
+Money is summed in whole units of 1e-4, exactly; a measure with other values in pairs of doubles,
+about 106 bits. Where even these are too coarse, or a value is infinite, the window itself is
+summed.
 """
 
 import logging
@@ -37,7 +38,6 @@ TOO_COARSE = 2.0**-100  # of a running sum: from there on its last digits are lo
 NOTHING = 1e-18  # an error that is none
 EXACT = 2.0**100  # whole numbers up to it are exact in a pair of doubles
 NEAR = 1e-11
-FEW = 8  # keys to each row that asks: fewer rows do not remember where windows stood
 NOT_KEPT = (
     "compiled loops cannot be kept on disk: neither the folder of the code nor the user's cache "
     "folder can be written to, and each process compiles for about 15 s; set NUMBA_CACHE_DIR to a "
@@ -112,7 +112,7 @@ def run_counts(known: Flags, order: Positions) -> Positions:
 
 @compiled
 def run_units(values: Doubles, known: Flags, order: Positions) -> Moments:
-    """The sums before each position of the values that are money, in units.
+    """The sums before each position of values that are money, in units.
 
     They may run over; their differences are right.
     """
@@ -120,23 +120,21 @@ def run_units(values: Doubles, known: Flags, order: Positions) -> Moments:
     total = sums[0] = np.int64(0)
     for place in range(order.size):
         row = order[place]
-        if known[row] and _is_units(values[row]):
+        if known[row]:
             total += np.int64(np.rint(values[row] * UNITS))
         sums[place + 1] = total
     return sums
 
 
 @compiled
-def run_doubles(
-    values: Doubles, known: Flags, order: Positions, offsets: Positions, but_units: bool
-) -> Doubles:
+def run_doubles(values: Doubles, known: Flags, order: Positions, offsets: Positions) -> Doubles:
     """The sums of each key's values up to each position, this one included, in pairs of doubles."""
     sums = np.empty((2, order.size))
     for key in range(offsets.size - 1):
         high = low = 0.0
         for place in range(offsets[key], offsets[key + 1]):
             row = order[place]
-            if known[row] and not (but_units and _is_units(values[row])):
+            if known[row]:
                 high, low = _add(high, low, values[row], 0.0)
             sums[0, place], sums[1, place] = high, low
     return sums
@@ -235,34 +233,28 @@ def find_windows(
 ) -> tuple[Positions, Positions, Positions]:
     """Where windows stand in their key's list: of each key the rows below `until` from `since` on.
 
-    There is a line of `since` for each span, short ones first. The rows that ask are in order of
-    time, so a key's next window ends and begins where its last one did, or later: many rows go on
-    from there. A key that is unknown, or has no rows, has empty windows.
+    There is a line of `since` for each span, short ones first. The rows that ask stand `by_key`, so
+    a key's next window ends and begins where its last one did, or later. A key that is unknown, or
+    has no rows, has empty windows.
     """
     keys, spans = offsets.size - 1, since.shape[0]
     starts, highs = np.zeros(codes.size, np.int32), np.zeros(codes.size, np.int32)
     lows = np.zeros((spans, codes.size), np.int32)
-    goes_on = codes.size >= keys // FEW
-    latest = np.full((keys if goes_on else 0, spans + 1), -1, np.int32)
     for row in range(codes.size):
         code = codes[row]
         if 0 <= code < keys:
             start, end = offsets[code], offsets[code + 1]
             starts[row] = start
-            if goes_on and latest[code, spans] >= 0:
-                high = _onwards(order, latest[code, spans], end, until[row])
+            if row and codes[row - 1] == code:
+                high = _onwards(order, highs[row - 1], end, until[row])
                 for span in range(spans):
-                    lows[span, row] = _onwards(order, latest[code, span], high, since[span, row])
+                    lows[span, row] = _onwards(order, lows[span, row - 1], high, since[span, row])
             else:
                 low = high = _first_from(order, start, end, until[row])
                 for span in range(spans):
                     low = _back_to(order, start, low, since[span, row])
                     lows[span, row] = low
             highs[row] = high
-            if goes_on:
-                latest[code, spans] = high
-                for span in range(spans):
-                    latest[code, span] = lows[span, row]
     return starts, highs, lows
 
 
@@ -294,9 +286,8 @@ def add_doubles(
     values: Doubles,
     known: Flags,
     order: Positions,
-    but_units: bool,
 ) -> None:
-    """Add to each sum that of the window's values, perhaps but those that are money."""
+    """Add to each sum that of the window's values."""
     for row in range(highs.size):
         low, high = lows[row], highs[row]
         if low < high:
@@ -306,7 +297,7 @@ def add_doubles(
             if is_fine or _is_same(ends, begun):
                 found[row] += total + rest
             else:
-                found[row] += _sum(values, known, order, low, high, but_units)
+                found[row] += _sum(values, known, order, low, high)
 
 
 @compiled
@@ -657,13 +648,11 @@ def _is_same(ends: Pair, begun: Pair) -> bool:
 
 
 @compiled
-def _sum(
-    values: Doubles, known: Flags, order: Positions, low: int, high: int, but_units: bool
-) -> float:
+def _sum(values: Doubles, known: Flags, order: Positions, low: int, high: int) -> float:
     total, rest = 0.0, 0.0
     for place in range(low, high):
         row = order[place]
-        if known[row] and not (but_units and _is_units(values[row])):
+        if known[row]:
             if not abs(total) < np.inf or not abs(values[row]) < np.inf:
                 total, rest = total + values[row], 0.0
             else:

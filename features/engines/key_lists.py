@@ -9,11 +9,10 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from features.declarations import Aggregate, Function, microseconds
 from features.engines import kernels
-from features.engines.arrays import Codes, Doubles, Flags, Moments, Positions, column
+from features.engines.arrays import Answer, Codes, Doubles, Flags, Moments, Positions
 from features.engines.program import Measure, measure_of
 
 SUMMED: frozenset[Function] = frozenset({"sum", "mean", "stddev"})
@@ -28,8 +27,9 @@ NO_TREE = np.empty(0), NO_UNITS
 class Running:
     """What a list keeps of one measure, as `kernels` makes it; empty where it is not asked for.
 
-    Without `counts` all rows have a value; without `doubles`, where sums are asked for, all values
-    are money. The values themselves, of each row, are kept where `doubles` may be too coarse.
+    Without `counts` all rows have a value. Where sums are asked for they are in `units`, where all
+    values are money, else in `doubles`. The values themselves, of each row, are kept where these
+    may be too coarse.
     """
 
     values: Doubles
@@ -70,6 +70,11 @@ class Asking:
 
     until: Positions
     since: Mapping[str, Positions]
+
+    def take(self, order: Positions) -> "Asking":
+        """The same of rows in another order."""
+        since = {span: rows[order] for span, rows in self.since.items()}
+        return Asking(until=self.until[order], since=since)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +125,13 @@ def running(own: KeyList, measure: Measure, values: Doubles, known: Flags) -> Ru
 
 
 def _sums(own: KeyList, values: Doubles, known: Flags, *, spread: bool) -> dict[str, Any]:
-    """Sums of money in units, of other values in doubles; for a spread all in one of them."""
+    """Sums of money in units; of a measure with other values, in doubles."""
     kept: dict[str, Any] = {}
     in_units = kernels.are_units(values, known)
-    if in_units or not spread:
+    if in_units:
         kept["units"] = kernels.run_units(values, known, own.order)
-    if not in_units:
-        kept["doubles"] = kernels.run_doubles(values, known, own.order, own.offsets, not spread)
+    else:
+        kept["doubles"] = kernels.run_doubles(values, known, own.order, own.offsets)
     if spread:
         kept["squares"] = kernels.run_squares(values, known, own.order, own.offsets, in_units)
     return kept
@@ -141,7 +146,7 @@ def asking(moments: Moments, asked: Moments, spans: Iterable[str]) -> Asking:
 
 
 def find(own: KeyList, codes: Codes, rows: Asking, spans: Iterable[str], *, first: int) -> Windows:
-    """Find the windows of rows with these keys."""
+    """Find the windows of rows with these keys, which stand by key."""
     upwards = sorted(set(spans), key=microseconds)
     since = np.stack([rows.since[span] for span in upwards])
     starts, highs, lows = kernels.find_windows(codes, rows.until, since, own.offsets, own.order)
@@ -152,21 +157,21 @@ def find(own: KeyList, codes: Codes, rows: Asking, spans: Iterable[str], *, firs
 
 def answer(
     windows: Sequence[Windows], known: Flags, moments: Moments, aggregate: Aggregate
-) -> pa.Array:
+) -> Answer:
     """Compute an aggregate of rows at these moments, of a window in each of some lists together.
 
-    The lists are of one key, that of earlier rows first. It is null as in SQL, and where a key is
-    unknown.
+    The lists are of one key, that of earlier rows first. Says also where it has a value: it is null
+    as in SQL, and where a key is unknown.
     """
     asked = [_Asked(one, aggregate) for one in windows]
     if aggregate.function in LAST:
         return _last(asked, known, moments, aggregate.function)
     counted = _added(one.counted() for one in asked)
     if aggregate.function == "count" or not measure_of(aggregate):
-        return column(counted, known)
+        return counted, known
     found = _of_values(asked, aggregate.function, counted)
     empty_is_null = aggregate.function != "sum"
-    return column(found, known & (counted > 0) if empty_is_null else known)
+    return found, known & (counted > 0) if empty_is_null else known
 
 
 class _Asked:
@@ -193,7 +198,7 @@ class _Asked:
         return kernels.count_known(self.lows, self.highs, self.kept.counts)
 
 
-def _last(asked: Iterable[_Asked], known: Flags, moments: Moments, function: Function) -> pa.Array:
+def _last(asked: Iterable[_Asked], known: Flags, moments: Moments, function: Function) -> Answer:
     row = np.full(moments.size, -1, np.int64)
     at = np.zeros(moments.size, np.int64)
     for one in asked:  # a later list has later rows
@@ -204,10 +209,10 @@ def _last(asked: Iterable[_Asked], known: Flags, moments: Moments, function: Fun
             row[found], at[found] = rows + np.int64(one.first), one.own.moments[rows]
     found = row >= 0
     if function == "newly_seen":
-        return column((~found).astype(np.float64), known)
+        return (~found).astype(np.float64), known
     if function == "last":
-        return column(row + 1, known & found)
-    return column((moments - at) / 1_000_000.0, known & found)
+        return row + 1, known & found
+    return (moments - at) / 1_000_000.0, known & found
 
 
 def _of_values(asked: Sequence[_Asked], function: Function, counted: Moments) -> Doubles:
@@ -242,7 +247,6 @@ def _sum(asked: Sequence[_Asked]) -> Doubles:
                 own.values,
                 own.known,
                 one.own.order,
-                bool(own.units.size),
             )
     return found
 

@@ -6,9 +6,10 @@ A missing value makes a key unknown, -1. The loops are compiled like those of
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +17,11 @@ from features.engines.arrays import Bytes, Codes, Moments, Positions
 from features.engines.kernels import compiled
 from features.state.files import StateError
 
+Kind = TypeVar("Kind", bound=np.generic)
 Slots: TypeAlias = Positions  # a table that finds values by their hashes
+
+BITS = 11  # of a number that are sorted at a time
+DIGITS = 1 << BITS
 
 
 class Values:
@@ -135,6 +140,40 @@ def _placed(encoded: pa.DictionaryArray, places: np.ndarray) -> Codes:
 def _size(values: int) -> int:
     """A power of two, so that at most half of the slots are taken."""
     return 1 << (2 * max(values, 1) - 1).bit_length()
+
+
+@compiled
+def by_key(codes: Codes) -> Positions:
+    """The numbers of rows in order of their keys, those of a key in the order they stand in.
+
+    What is asked of a key list in this order lies side by side in memory. (Radix sort.)
+    """
+    order = np.arange(codes.size).astype(np.int32)
+    most, shift = 0, 0
+    for row in range(codes.size):
+        most = max(most, codes[row] + 1)
+    while most >> shift:
+        free = np.zeros(DIGITS + 1, np.int32)
+        for row in range(codes.size):
+            free[((codes[row] + 1) >> shift) % DIGITS + 1] += 1
+        for digit in range(DIGITS):
+            free[digit + 1] += free[digit]
+        sorted_so_far = np.empty_like(order)
+        for place in range(order.size):
+            digit = ((codes[order[place]] + 1) >> shift) % DIGITS
+            sorted_so_far[free[digit]] = order[place]
+            free[digit] += 1
+        order, shift = sorted_so_far, shift + BITS
+    return order
+
+
+@compiled
+def put_back(values: npt.NDArray[Kind], order: Positions) -> npt.NDArray[Kind]:
+    """The values of rows that stood in another order, in order of their numbers."""
+    found = np.empty_like(values)
+    for place in range(order.size):
+        found[order[place]] = values[place]
+    return found
 
 
 @compiled

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from features.declarations import LOOKBACK, Aggregate, Function, microseconds
 from features.engines import kernels
-from features.engines.arrays import Codes, Flags, Moments, Positions, column, known_of, values_of
+from features.engines.arrays import Answer, Codes, Flags, Moments, Positions, known_of, values_of
 from features.engines.keys import Tuples
 from features.known_fraud import PRIOR_FRAUDS, PRIOR_LABELS
 
@@ -191,7 +191,7 @@ def label_list(of: Ledger, codes: Codes, keys: int) -> LabelList:
 
 def answers(
     asked: Sequence[Judged], known: Flags, moments: Moments, aggregates: Mapping[str, Aggregate]
-) -> dict[str, pa.Array]:
+) -> dict[str, Answer]:
     """Compute aggregates of what was known of keys' fraud at these moments, of all lists together.
 
     They are null where a key is not known.
@@ -213,23 +213,23 @@ def answers(
             lists = one.own.lasting, one.own.replaced
             kernels.fraud_run(one.codes, moments, REACH, *lists, one.sign, found)
 
-    def answer(aggregate: Aggregate) -> pa.Array:
+    def answer(aggregate: Aggregate) -> Answer:
         place = spans.index(aggregate.span)
         match aggregate.function:
             case "fraud_count":
-                return column(frauds[place], known)
+                return frauds[place], known
             case "label_count":
-                return column(labels[place], known)
+                return labels[place], known
             case "fraud_rate":
                 rate = (frauds[place] + PRIOR_FRAUDS) / (labels[place] + PRIOR_LABELS)
-                return column(rate, known)
+                return rate, known
             case "fraud_run":
-                return column(run, known)
+                return run, known
         moment = last[LAST[aggregate.function]]
         found = known & (moment != kernels.NEVER)
         if aggregate.function.startswith("seconds_since"):
-            return column((moments - moment) / 1_000_000.0, found)
-        return column(moment, found)
+            return (moments - moment) / 1_000_000.0, found
+        return moment, found
 
     return {name: answer(aggregate) for name, aggregate in aggregates.items()}
 
