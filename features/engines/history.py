@@ -7,7 +7,7 @@ its own rows, and of the segments before them.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
@@ -64,21 +64,23 @@ class History:
         self._columns: list[dict[str, Codes]] = [{} for _ in self._segments]
         self._codes: list[dict[Asked, Codes]] = [{} for _ in self._segments]
 
-    def take_in(self, depth: int, wanted: Wanted, pieces: Iterable[pa.Table]) -> None:
-        """Take in what is wanted at a depth, of all rows piece by piece, and make lists of it."""
-        taken = _Taken(wanted, len(self.own.moments))
-        for piece in pieces:
-            taken.take(piece)
-        for name in wanted.keys:
-            values = taken.keys.pop(name)
-            for columns, segment in zip(self._columns, self._segments, strict=True):
-                numbered = segment.values[name]
-                own = segment is self.own
-                columns[name] = numbered.number(values) if own else numbered.find(values)
-        for name, pieces_of in taken.looked_up.items():
-            chunks = [chunk for column in pieces_of for chunk in column.chunks]
-            self.own.looked_up[name] = pa.chunked_array(chunks, pieces_of[0].type)
-        list(_side_by_side(self._make(key, depth, taken) for key in self.program.lists))
+    def take_in(
+        self, parts: Iterable[Wanted], read: Callable[[Wanted], Iterator[pa.Table]]
+    ) -> None:
+        """Take in what is wanted of all rows, which is read piece by piece, and make lists of it.
+
+        What one part wants is made into lists while the next is read, and let go of.
+        """
+        making: list[Future[None]] = []
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for part in parts:
+                taken = _Taken(part, len(self.own.moments))
+                for piece in read(part):
+                    taken.take(piece)
+                self._take_columns(taken)
+                _wait(making)
+                making = [threads.submit(self._make, key, taken) for key in self.program.lists]
+            _wait(making)
         self._make_label_lists()
 
     def forget(self) -> None:
@@ -113,16 +115,31 @@ class History:
                 found[feature.name] = self._look_up(feature.sql, found[feature.lookup])
         return pa.table(found)
 
-    def _make(self, key: Key, depth: int, taken: "_Taken") -> Callable[[], None]:
-        def make() -> None:
-            if self.program.depth(key) == depth:
-                self._make_list(key)
-            for asked_by in self.program.asking_at(key, depth):
-                self._find_keys(asked_by, key)
-            for measure in self.program.measures_at(key, depth):
-                self.own.lists[key].take(measure, *taken.measure(measure.sql))
+    def _take_columns(self, taken: "_Taken") -> None:
+        """Number the values of keys, and keep what is looked up."""
+        for name, encoded_values in taken.keys.items():
+            for columns, segment in zip(self._columns, self._segments, strict=True):
+                numbered, own = segment.values[name], segment is self.own
+                number = numbered.number if own else numbered.find
+                columns[name] = number(encoded_values)
+        taken.keys.clear()
+        for name, pieces_of in taken.looked_up.items():
+            chunks = [chunk for column in pieces_of for chunk in column.chunks]
+            self.own.looked_up[name] = pa.chunked_array(chunks, pieces_of[0].type)
 
-        return make
+    def _make(self, key: Key, taken: "_Taken") -> None:
+        """Make a key list, find those that ask it and take its measures, as far as is known."""
+        known = self._columns[-1]
+        if key not in self.own.lists and known.keys() >= {*key}:
+            self._make_list(key)
+        if key in self.own.lists:
+            for asked_by in self.program.asked_as[key]:
+                if known.keys() >= {*asked_by}:
+                    self._find_keys(asked_by, key)
+            own = self.own.lists[key]
+            for measure in self.program.lists[key]:
+                if measure.sql in taken and measure.sql not in own.measures:
+                    own.take(measure, *taken.measure(measure.sql))
 
     def _make_list(self, key: Key) -> None:
         tuples = Tuples()
@@ -220,6 +237,10 @@ class _Taken:
             column = piece[f"measure_{place}"].cast(pa.float64())
             values[own], known[own] = values_of(column), known_of(column)
 
+    def __contains__(self, sql: str) -> bool:
+        """Whether a measure is wanted."""
+        return sql in self._asked
+
     def measure(self, sql: str) -> tuple[Doubles, Flags]:
         """The values of a measure and where they are known; the last list that asks takes them."""
         with self._turn:
@@ -232,6 +253,11 @@ def _in_row_order(found: Mapping[str, Answer], order: Positions) -> dict[str, pa
         name: column(put_back(values, order), put_back(known, order))
         for name, (values, known) in found.items()
     }
+
+
+def _wait(making: Iterable[Future[None]]) -> None:
+    for one in making:
+        one.result()
 
 
 def _side_by_side(tasks: Iterable[Callable[[], Any]]) -> Iterator[Any]:

@@ -7,6 +7,7 @@ lists; then features are read a piece of rows at a time.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,6 +89,7 @@ class Kernel(DuckDB):
 
     few = -1  # no batch is so small that it is joined with its past
     piece = 200_000
+    alone = 1_000_000  # rows of a single column that are read at a time
 
     def __init__(self, *, memory_limit: str = "6GB", spill_folder: Path | None = None) -> None:
         """Leave three quarters of the memory to the key lists."""
@@ -125,7 +127,11 @@ class Kernel(DuckDB):
         )
         for depth in self._program.depths:
             if wanted := self._program.wanted(depth):
-                self._history.take_in(depth, wanted, self._everything(wanted, len(moments)))
+                # what stands on windows is read at once, as these are found once then
+                many = depth == 0 and moments.size > self.alone
+                parts = wanted.apart() if many else [wanted]
+                step = self.alone if many else self.piece
+                self._history.take_in(parts, partial(self._everything, step=step))
         self._history.forget()
 
     def kept(self) -> Arrays:
@@ -192,10 +198,10 @@ class Kernel(DuckDB):
         self._connection.unregister("late_lines")
         return found
 
-    def _everything(self, wanted: Wanted, rows: int) -> Iterator[pa.Table]:
-        """All rows piece by piece, one at least, as a program wants them at a depth."""
-        for first in range(1, max(rows, 1) + 1, self.piece):
-            found = self._found({*wanted.names}, first, first + self.piece - 1)
+    def _everything(self, wanted: Wanted, *, step: int) -> Iterator[pa.Table]:
+        """All rows, so many at a time, one piece at least, as a program wants them at a depth."""
+        for first in range(1, max(self._rows.last, 1) + 1, step):
+            found = self._found({*wanted.names}, first, first + step - 1)
             if first == 1:
                 self._check_numbers(found, wanted)
             yield self._facts(found, wanted.columns(found.column_names))

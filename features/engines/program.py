@@ -5,7 +5,8 @@ measure is what a list keeps running sums, trees or last positions of. What stan
 known once these are: everything has a depth, the number of windows it stands on.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -50,6 +51,13 @@ class Wanted:
         for place, sql in enumerate(dict.fromkeys(self.measures)):
             columns[f"measure_{place}"] = sql if sql in given else f"CAST({sql} AS DOUBLE)"
         return columns
+
+    def apart(self) -> Iterator["Wanted"]:
+        """Each of it alone, the keys first."""
+        yield from (_wanted(keys=[name]) for name in self.keys)
+        yield from (_wanted(looked_up=[name]) for name in self.looked_up)
+        for sql, times in Counter(self.measures).items():
+            yield _wanted(measures=[sql] * times)
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -99,10 +107,6 @@ class Program:
             looked_up=self._at(depth, self.looked_up),
         )
 
-    def asking_at(self, key: Key, depth: int) -> list[Key]:
-        """The keys that can ask a key list at a depth, and not before."""
-        return [one for one in self.asked_as[key] if self.depth((*one, *key)) == depth]
-
     def measures_at(self, key: Key, depth: int) -> list[Measure]:
         """The measures of a key list that can be made at a depth, and not before."""
         return [one for one in self.lists[key] if self.depth((*names_in(one.sql), *key)) == depth]
@@ -143,6 +147,12 @@ def joined(pairs: Sequence[Sequence[str]]) -> dict[str, frozenset[str]]:
             both = found[one] | found[other]
             found |= dict.fromkeys(both, both)
     return found
+
+
+def _wanted(
+    *, keys: Sequence[str] = (), measures: Sequence[str] = (), looked_up: Sequence[str] = ()
+) -> Wanted:
+    return Wanted(keys=tuple(keys), measures=tuple(measures), looked_up=tuple(looked_up))
 
 
 def _keys(parts: Iterable[Part]) -> set[Key]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from features.declarations import (
     last_row,
 )
 from features.engines import kernels, keys
-from features.engines.kernel import Kernel
+from features.engines.kernel import Kernel, Spool
 from features.known_fraud import known_fraud
 from features.schema import SchemaError
 from tests.features.sql.test_windows import WINDOWS
@@ -137,7 +138,16 @@ def test_pieces_of_rows_change_nothing(stream: Stream) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Kernel, "slice", 2)
         patch.setattr(Kernel, "piece", 5)
+        patch.setattr(Kernel, "alone", 3)
         assert differing(built(stream, config=KERNEL), whole) == []
+
+
+def test_rows_that_are_not_numbered_in_order_are_refused(tmp_path: Path) -> None:
+    spool, rows = Spool(tmp_path), pa.table({"row_id": [1, 2, 3], "amount": [1.0, 2.0, 3.0]})
+    spool.write(rows.to_reader(max_chunksize=2))
+    assert spool.read(["amount"], 2, 3)["amount"].to_pylist() == [2.0, 3.0]
+    with pytest.raises(ValueError, match="rows behind 3 are not numbered in order"):
+        spool.write(rows.to_reader())
 
 
 def test_types_are_those_of_the_sql() -> None:
@@ -191,23 +201,29 @@ def test_keys_are_told_apart_where_their_hashes_meet() -> None:
     assert keys.find_among(asked, slots, known, count).tolist() == [699, 700, -1]
 
 
-@pytest.mark.parametrize("keys", [1, 7, 300])
-def test_windows_that_go_on_from_the_last_are_those_found_anew(keys: int) -> None:
-    random = np.random.default_rng(keys)
-    codes = random.integers(-1, keys + 1, 400).astype(np.int32)  # unknown, or not of the list
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_windows_that_go_on_from_the_last_are_those_found_anew(count: int) -> None:
+    random = np.random.default_rng(count)
+    codes = random.integers(-1, count + 1, 400).astype(np.int32)  # unknown, or not of the list
     moments = np.sort(random.integers(0, 90, 400))  # many at the same moment
-    offsets, order = kernels.group(np.where(codes < keys, codes, -1).astype(np.int32), keys)
+    offsets, order = kernels.group(np.where(codes < count, codes, -1).astype(np.int32), count)
     until, *since = (kernels.first_rows(moments, moments, ago) for ago in (0, 1, 9, 100))
-    whole = kernels.find_windows(codes, until, np.stack(since), offsets, order)
+    by_key = keys.by_key(codes)
+    assert np.array_equal(by_key, np.argsort(codes, kind="stable"))
+    asked = codes[by_key], until[by_key], np.stack(since)[:, by_key]
+    found = kernels.find_windows(*asked, offsets, order)
+    whole = [
+        np.array([keys.put_back(one, by_key) for one in np.atleast_2d(each)]) for each in found
+    ]
     for row in range(codes.size):
         own = slice(row, row + 1)
         spans = np.stack([one[own] for one in since])
         alone = kernels.find_windows(codes[own], until[own], spans, offsets, order)
-        is_listed = 0 <= codes[row] < keys
+        is_listed = 0 <= codes[row] < count
         earlier = np.count_nonzero((codes == codes[row])[: until[row]]) if is_listed else 0
         assert alone[1][0] - alone[0][0] == earlier
         for one, other in zip(whole, alone, strict=True):
-            assert np.array_equal(one[..., own], other)
+            assert np.array_equal(one[:, own], np.atleast_2d(other))
 
 
 def test_loops_that_cannot_be_kept_are_compiled_and_that_is_said(tmp_path: Path) -> None:
