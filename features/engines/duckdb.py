@@ -1,8 +1,8 @@
 """DuckDB runs the SQL in this process, within a memory limit, spilling what is more to a folder."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from features.engines.protocol import Source
+from features.spill import spill_folder
 from features.sql.windows import select
 
 
@@ -29,12 +30,13 @@ class DuckDB:
 
     def __enter__(self) -> Self:
         """Connect."""
-        if self._spill_folder:
-            self._spill_folder.mkdir(parents=True, exist_ok=True)
-        self._spilled = TemporaryDirectory(dir=self._spill_folder, prefix="strata-")
-        self._connection = duckdb.connect(
-            config={"memory_limit": self._memory_limit, "temp_directory": self._spilled.name}
-        )
+        with ExitStack() as opened:
+            self._spilled = opened.enter_context(spill_folder(self._spill_folder))
+            temp = {"temp_directory": str(self._spilled / "temp")}
+            self._connection = opened.enter_context(
+                duckdb.connect(config={"memory_limit": self._memory_limit, **temp})
+            )
+            self._opened = opened.pop_all()
         self._connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         return self
 
@@ -45,8 +47,7 @@ class DuckDB:
         trace: TracebackType | None,
     ) -> None:
         """Let go of everything."""
-        self._connection.close()
-        self._spilled.cleanup()
+        self._opened.close()
 
     def give(
         self, name: str, source: Source, moments: Mapping[str, str], *, where: str = ""

@@ -100,7 +100,7 @@ class Kernel(DuckDB):
     def table(self, name: str, query: str, *, in_order: bool = True, more: bool = False) -> None:
         """Keep the rows that a query returns in order, or keep them behind those that are there."""
         if not more:
-            self._rows = Spool(Path(self._spilled.name))
+            self._rows = Spool(self._spilled)
         self._rows.write(self._connection.sql(query).to_arrow_reader(BATCH))
         self._connection.register(name, self._rows.dataset())
 

@@ -1,10 +1,11 @@
 """Spark runs the same SQL as DuckDB over the same files: on this machine, or on a cluster."""
 
+import atexit
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from features.engines.protocol import Source
+from features.spill import spill_folder
 from features.sql.windows import select
 
 if TYPE_CHECKING:
@@ -151,6 +153,9 @@ def start(
         raise NoSparkError(
             "Spark is not installed; run: pip install 'strata-fraud[spark]'"
         ) from error
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        return running
     builder = SparkSession.builder.appName("strata")
     if not any(name in environment for name in CONFIGURED_BY):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -158,7 +163,7 @@ def start(
             map=_on_this_machine(memory_limit, spill_folder)
         )
     try:
-        return SparkSession.getActiveSession() or builder.getOrCreate()
+        return builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise NoSparkError(
             f"Spark did not start ({error}); it needs Java 17 or later, found by JAVA_HOME or PATH"
@@ -176,10 +181,12 @@ def without_pandas_warning() -> Iterator[None]:
 
 
 def _on_this_machine(
-    memory_limit: str, spill_folder: Path | None
+    memory_limit: str, parent: Path | None
 ) -> dict[str, str | bool | int | float | None]:
     """Nothing listens beyond this machine, and there is no page to look at."""
-    spilling = {} if spill_folder is None else {"spark.local.dir": str(spill_folder)}
+    spilled = ExitStack()  # the session goes on until the process ends
+    folder = spilled.enter_context(spill_folder(parent))
+    atexit.register(spilled.close)
     return {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -188,7 +195,7 @@ def _on_this_machine(
         "spark.sql.shuffle.partitions": "4",  # the default of 200 is for a cluster
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        **spilling,
+        "spark.local.dir": str(folder),
     }
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 
 from features.schema import SchemaError
+from features.spill import spill_folder
 from pipeline.checks.expressions import mapped_columns
 from pipeline.checks.staging import Checked, check
 from pipeline.checks.validation import counted, stopping
@@ -61,7 +62,6 @@ from pipeline.sources.files import (
 )
 from pipeline.sources.identities import check_card_numbers, zeros_across
 from pipeline.sources.readers import read_query, read_settled
-from pipeline.sources.spill import spill_folder
 from pipeline.sources.watermark import greatest
 
 BATCH_ROWS = 500_000

@@ -84,8 +84,10 @@ class Registry:
             yield server.download_bundle(self.uri, version.run_id, Path(folder))
 
     def folder_of(self, address: str) -> Path:
-        """Where the artifacts at an address of the sqlite file lie today."""
+        """Where the artifacts at an address of the sqlite file lie today.
+
+        They lie beside the file, also where that is of another home, unless none do.
+        """
         folder = self.artifacts.parent if self.file is None else self.file.parent
-        if self.is_in_home:
-            return addresses.folder_of(address, folder, self.artifacts.name)
-        return folder / addresses.path_of(address)
+        beside = addresses.folder_of(address, folder, self.artifacts.name)
+        return beside if self.is_in_home or beside.exists() else folder / addresses.path_of(address)

@@ -170,6 +170,8 @@ def test_a_database_that_may_not_be_read_is_told_and_complete_once_it_may(
     home = unpack(reachable)
     workspace = workspace_of(home)
     _ = workspace.portfolio, use  # what is imported may lie where nobody may read
+    for one in home.home.rglob("*"):
+        one.chmod(0o755)
     (home.home / name).chmod(0o000)
     with nobodys(home.home, 0o777), pytest.raises(Exception, match=r"\w") as raised:
         use(home)

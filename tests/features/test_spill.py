@@ -4,27 +4,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.sources.spill import remove_stale, spill_folder
+from features.spill import remove_stale, spill_folder
 
 LEAVE = """
 import os, sys
 from pathlib import Path
-from pipeline.sources.spill import spill_folder
-with spill_folder(Path(sys.argv[1])) as folder:
+from features.engines.kernel import Kernel
+from features.spill import spill_folder
+with spill_folder(Path(sys.argv[1])) as folder, Kernel(spill_folder=Path(sys.argv[1])):
     (folder / "rows").write_text("much")
     os._exit(9)
 """
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_a_killed_run_left_is_removed_and_what_another_uses_is_not(tmp_path: Path) -> None:
     parent = tmp_path / "spill"
     subprocess.run([sys.executable, "-c", LEAVE, str(parent)], cwd=ROOT, check=False)
-    (left,) = parent.iterdir()
-    other = parent / "strata-features"
+    assert len(list(parent.iterdir())) == 2
+    (parent / "ingest-of-0.1").mkdir()
+    other = parent / "another"
     other.mkdir()
     with spill_folder(parent) as one:
-        assert not left.exists()
+        assert {*parent.iterdir()} == {one, other}
         (one / "rows").write_text("much")
         with spill_folder(parent) as two:
             assert one != two

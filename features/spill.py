@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-PREFIX = "ingest-"
+PREFIX = "strata-"
+FORMER = "ingest-"  # as release 0.1 named those of ingest
 LOCK = ".lock"
 
 
@@ -51,7 +52,7 @@ def _alone(parent: Path | None) -> Iterator[None]:
 
 def remove_stale(parent: Path) -> None:
     """Remove folders whose runs were killed."""
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in (*parent.glob(f"{PREFIX}*"), *parent.glob(f"{FORMER}*")):
         lock = folder / LOCK
         if not (lock.is_file() and _is_held(lock)):
             shutil.rmtree(folder, ignore_errors=True)
