@@ -116,7 +116,7 @@ def fitted(task: Task, fold: Fold, boosting: Classical, seed: int) -> tuple[Cand
         fold.train, fold.y, fold.accounts, task.groups, config=TrainConfig(seeds=(seed,))
     )
     seconds = perf_counter() - started
-    return with_stacking(network, boosting, fold.y), seconds
+    return with_stacking(network, boosting, as_frame(fold.train), fold.y), seconds
 
 
 def main() -> None:
@@ -273,7 +273,7 @@ def transfer(measured: Measured) -> Figures:
         tuned = known.transferred(few.train, few.y, few.accounts, target.groups, config=config)
         scratch = Layered.fit(few.train, few.y, few.accounts, target.groups, config=config)
         for name, network in (("transfer", tuned), ("scratch", scratch)):
-            candidate = with_stacking(network, own, few.y)
+            candidate = with_stacking(network, own, as_frame(few.train), few.y)
             found[name].append(average_precision(pupil.truth, candidate.logit(pupil.test)))
         found["source"].append(average_precision(pupil.truth, known.logit(pupil.test)))
     figures = {f"{name}_ap": median(values) for name, values in found.items()}

@@ -11,6 +11,7 @@ others share BUCKETS codes by their hash: a hundred thousand values cost no more
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import cast
 from zlib import crc32
 
@@ -116,6 +117,38 @@ class Encoder:
             codes=codes,
         )
 
+    def varying(self, encoded: Encoded) -> "Encoder":
+        """The encoder of those facts alone that differ between these rows.
+
+        Nothing can be learned of the others, nor of a group that has none. Raises EncodeError where
+        none differs.
+        """
+        numbers = _differ(encoded.numbers) | _differ(encoded.missing)
+        codes = _differ(encoded.codes)
+        groups, number, code = [], 0, 0
+        for group in self.groups:
+            behind = number + len(group.numbers), code + len(group.categories)
+            kept = GroupCode(
+                name=group.name,
+                numbers=tuple(compress(group.numbers, numbers[number : behind[0]])),
+                categories=tuple(compress(group.categories, codes[code : behind[1]])),
+            )
+            number, code = behind
+            if kept.numbers or kept.categories:
+                groups.append(kept)
+        if not groups:
+            raise EncodeError(
+                f"no feature differs between the {len(encoded.numbers)} rows to learn from; "
+                "take a longer span"
+            )
+        return Encoder(groups=tuple(groups))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The facts that are encoded, those of a group behind one another."""
+        parts = [part for group in self.groups for part in (group.numbers, group.categories)]
+        return tuple(code.name for part in parts for code in part)
+
     def to_json(self) -> str:
         """Return all that was learned as JSON."""
         return json.dumps(asdict(self), indent=1)
@@ -127,6 +160,11 @@ class Encoder:
             return parse_json(cls, text, name="encoder.json")
         except ValueError as error:
             raise EncodeError(f"{error}; export the bundle again") from error
+
+
+def _differ(columns: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Which columns have more than one value."""
+    return np.asarray((columns != columns[:1]).any(axis=0))
 
 
 def _check_there(features: pa.Table, names: Sequence[str]) -> None:

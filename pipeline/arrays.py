@@ -10,3 +10,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 IntArray = npt.NDArray[np.int64]
+
+
+Moments = npt.NDArray[np.datetime64]

@@ -8,10 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import BoolArray
+from pipeline.arrays import BoolArray, Moments
 
 TEST_SHARE = 0.25
 MIN_TEST = timedelta(days=7)
+# of the days that are learned from, those held out at first
+LAST_DAYS, MOST_DAYS, MIN_FRAUDS = 0.15, 1 / 3, 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,28 @@ def split_by_time(first: datetime, as_of: datetime, *, label_delay: timedelta) -
         test_from=test_from,
         test_until=mature_until,
     )
+
+
+def last_days(as_of: Moments, fraud: BoolArray) -> BoolArray | None:
+    """Say which rows are of the last days, to be held out from a first training.
+
+    They are 15 % of the time that the rows span, or more for 50 frauds, up to a third. None where
+    the last third has fewer, or the days before have none.
+
+    >>> import numpy as np
+    >>> as_of = np.arange("2025-01-01", "2025-01-21", dtype="datetime64[D]").repeat(100)
+    >>> often = np.arange(2000) % 5 == 0
+    >>> last_days(as_of, often).sum(), last_days(as_of, np.arange(2000) % 10 == 0).sum()
+    (np.int64(300), np.int64(500))
+    >>> last_days(as_of, np.arange(2000) % 20 == 0) is None
+    True
+    """
+    days = (as_of - as_of.min()) / np.timedelta64(1, "D")
+    span, own = days.max(), np.sort(days[fraud])
+    if len(own) < MIN_FRAUDS or own[-MIN_FRAUDS] < span * (1 - MOST_DAYS):
+        return None
+    late = np.asarray(days >= min(span * (1 - LAST_DAYS), own[-MIN_FRAUDS]))
+    return late if fraud[~late].any() else None
 
 
 def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: datetime) -> pd.Series:

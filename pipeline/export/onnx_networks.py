@@ -110,15 +110,12 @@ def _lines(weights: Weights, facts: str, first: int, *, behind: int) -> tuple[Ar
         weights[f"{facts}.{name}"][0].astype(np.float64) for name in ("middle", "spread")
     )
     number, piece = np.nonzero(slopes)  # what is padding has no slope
-    is_first = np.append(True, number[1:] != number[:-1])
-    is_last = np.append(number[1:] != number[:-1], True)
-    every, free = np.arange(len(middle)), np.full(2 * len(middle), np.inf)
+    every, slope, start = np.arange(len(middle)), slopes[number, piece], starts[number, piece]
     return (
         first + np.concatenate([number, every, every + behind]),
-        np.concatenate([slopes[number, piece], 1 / spread, np.ones_like(middle)]),
-        np.concatenate([starts[number, piece], -middle / spread, np.zeros_like(middle)]),
-        np.concatenate([np.where(is_first, -np.inf, 0), -free]),
-        np.concatenate([np.where(is_last, np.inf, 1), free]),
+        np.concatenate([slope, 1 / spread, np.ones_like(middle)]),
+        np.concatenate([start, -middle / spread, np.zeros_like(middle)]),
+        *(weights[f"{facts}.columns.{bound}"][0] for bound in ("low", "high")),
     )
 
 

@@ -26,7 +26,7 @@ from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.policy.selection import Policy
 
-FORMAT = 4
+FORMAT = 5
 TYPICAL_RANGES = "usual.json"
 MANIFEST = "manifest.json"
 # what a wrong file leads to
@@ -46,7 +46,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[4]
+    format: Literal[5]
     portfolio: str
     feature_digest: str
     features: dict[str, str]
@@ -208,12 +208,15 @@ def _sha256(file: Path) -> str:
 def _card(bundle: Bundle) -> str:
     dated = ", ".join(f"{name} of {date}" for name, date in bundle.ip_databases.items())
     addresses = f"Facts of IP addresses: {dated}.\n\n" if dated else ""
+    weights = zip(bundle.model.stages, bundle.model.stage_weights, strict=False)
+    listed = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+    worth = f"What each depth was worth on later days: {listed}.\n\n" if listed else ""
     figures = "\n".join(f"| {name} | {value:.6g} |" for name, value in bundle.metrics.items())
     return (
         f"# {bundle.portfolio}: layered network\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
         f"stages in order: {', '.join(bundle.model.stages)}; "
-        f"seeds averaged: {len(bundle.model.networks)}.\n\n{addresses}"
+        f"seeds averaged: {len(bundle.model.networks)}.\n\n{worth}{addresses}"
         "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its "
         "group given the groups\nbefore it, not an effect of the group alone. "
         "Judged on later weeks than it was trained on:\n\n"

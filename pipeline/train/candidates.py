@@ -1,4 +1,4 @@
-"""The models that compete: fitted on the same rows, calibrated on accounts they did not see."""
+"""The models that compete: fitted on the same rows, calibrated on rows they did not see."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -92,12 +92,12 @@ def fit_candidates(
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
 
-    Every model is calibrated by its scores of accounts before it learned from them: a network of
-    those that stopped its training, a classical model of all, by refits out of fold; what then
-    scores has learned from all accounts. The layered network takes the gradient boosting's opinion
-    as its last stage, trusted as far as both are right about those accounts. It learns from
-    nothing, or from what another portfolio's network (`start`) knows; `resume` is as in
-    `train_layered`.
+    Every model is calibrated by its scores of rows before it learned from them: a network of those
+    that stopped its training, the last days or else some accounts, a classical model of all, by
+    refits without an account; what then scores has learned from all rows. The layered network takes
+    the gradient boosting's opinion as its last stage, trusted as far as both are right about the
+    rows that stopped its training. It learns from nothing, or from what another portfolio's network
+    (`start`) knows; `resume` is as in `train_layered`.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
@@ -119,7 +119,7 @@ def fit_candidates(
             if start is None
             else start.transferred(features, y, accounts, groups, config=config, progress=progress)
         )
-        layered = with_stacking(network, fitted[BOOSTING], y)
+        layered = with_stacking(network, fitted[BOOSTING], frame, y)
         found[LAYERED] = replace(
             layered, seconds=perf_counter() - started + found[BOOSTING].seconds
         )
@@ -148,23 +148,28 @@ def fit_classical(
     return Classical(candidate=candidate, model=model, held_out=held_out)
 
 
-def with_stacking(network: Layered, boosting: Classical, y: BoolArray) -> Candidate:
+def with_stacking(
+    network: Layered, boosting: Classical, frame: pd.DataFrame, y: BoolArray
+) -> Candidate:
     """The network with the boosting as its last, calibrating stage; y is [R].
 
-    Both were just fitted on the same rows. Raises ValueError where the network has held nothing
-    out.
+    Both were just fitted on these rows. The boosting's opinion of the last days is that of a refit
+    that has not seen them. Raises ValueError where the network has held nothing out.
     """
     apart = network.held_out
     if apart is None:
         raise ValueError(
-            "the network has no held-out accounts to be calibrated on; "
+            "the network has held out no rows to be calibrated on; "
             "fit it, or let it learn further, first"
         )
+    if apart.are_late:
+        before = np.setdiff1d(np.arange(len(y)), apart.rows)
+        refit = boosting.model.refit(frame.iloc[before], y[before])
+        classical = refit.logit(frame.iloc[apart.rows])
+    else:
+        classical = boosting.held_out[apart.rows]
     stacking = fit_stacking(
-        boosting.model,
-        network=apart.logit,
-        classical=boosting.held_out[apart.rows],
-        y=y[apart.rows],
+        boosting.model, network=apart.logit, classical=classical, y=y[apart.rows]
     )
     model = replace(network, stacking=stacking)
     return Candidate(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.schema import LABELS
+from pipeline.arrays import Moments
 from pipeline.evaluation.time_split import Split, split_by_time
 from pipeline.lake.snapshot import last_moment, read_snapshot
 from pipeline.lake.tables import Lake
@@ -25,7 +26,6 @@ MAX_ACCOUNT_SHARE = 0.05  # beyond it an account may be many, such as all guests
 LEAST_FAR = timedelta(days=30)  # from the others, for a row to be an outlier
 MIN_EXPECTED = 3.0  # frauds of weeks that have none, for their labels to be missing
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
-Moments = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pipeline.evaluation.bootstrap import PairedDifference, comparison_table
 from pipeline.evaluation.metrics import Metrics
 from pipeline.evaluation.reliability import CalibrationError
 from pipeline.evaluation.time_split import Split
+from pipeline.models.layered.model import Layered
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate
 
@@ -69,8 +70,19 @@ def format_report(trained: Trained) -> str:
             "  model      AP     AUC    accounts found  AP minus layered's [95 %]",
             *(_format_model(row) for row in trained.table.reset_index().to_dict("records")),
             f"  AP after each stage: {stages}",
+            *_format_worth(trained.bundle.model),
         ]
     )
+
+
+def _format_worth(model: Layered) -> list[str]:
+    """What each stage was found to be worth on later days; nothing where there were none."""
+    if not model.stage_weights:
+        return []
+    weights = [*model.stage_weights, *([model.stacking.weight] if model.stacking else [])]
+    told = zip(model.stages, weights, strict=True)
+    listed = ", ".join(f"{name} {weight:.2f}" for name, weight in told)
+    return [f"  what each depth is worth on later days: {listed}"]
 
 
 def _format_span(since: datetime, until: datetime) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from features.build import KEYS, BuildConfig
+from features.build import KEYS, BuildConfig, shown_features
 from features.declarations import Group
 from features.digest import difference, fingerprints
 from features.ip.addresses import database_dates
@@ -126,7 +126,7 @@ def train(
             activations=activations(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
-            data=format_data_report(report, portfolio),
+            data=[*format_data_report(report, portfolio), *_left_out(groups, layered.layered)],
             bundle=_bundle(
                 portfolio,
                 snapshot,
@@ -137,6 +137,13 @@ def train(
                 build_config,
             ),
         )
+
+
+def _left_out(groups: Sequence[Group], network: Layered) -> list[str]:
+    """Which facts the network does not take, a line where there are some."""
+    known = set(network.encoder.names)
+    left = [one.name for one in shown_features(groups) if one.name not in known]
+    return [f"  left out, the same in all rows: {', '.join(left)}"] if left else []
 
 
 def groups_in_order(

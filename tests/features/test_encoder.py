@@ -101,6 +101,29 @@ def test_a_category_of_a_hundred_thousand_values_is_hashed_beyond_the_most_frequ
     assert encoder.encode(kinds(["rare 5"])).codes.item() == codes[2 + 5]
 
 
+def test_what_is_the_same_in_all_rows_is_left_out() -> None:
+    facts = {
+        "differs": [1.0, 2.0, 3.0],
+        "constant": [5.0, 5.0, 5.0],
+        "at times known": [5.0, None, 5.0],
+        "never known": pa.array([None, None, None], pa.float64()),
+    }
+    group_of = group(*(fact(name, name, "") for name in facts))
+    idle = Group(name="idle", meaning="", needs=(), features=(fact("none", "none", ""),))
+    table = pa.table({**facts, "none": [0.0, 0.0, 0.0]})
+    encoder = Encoder.fit(table, [idle, group_of])
+    narrow = encoder.varying(encoder.encode(table))
+    assert narrow.names == ("differs", "at times known")
+    assert [one.name for one in narrow.groups] == ["group"]
+    assert narrow.varying(narrow.encode(table)) == narrow
+
+
+def test_rows_that_are_all_the_same_are_refused() -> None:
+    encoder = Encoder.fit(table := pa.table({"paid": [1.0, 1.0]}), [PAID])
+    with pytest.raises(EncodeError, match="no feature differs between the 2 rows"):
+        encoder.varying(encoder.encode(table))
+
+
 def test_encoding_learns_nothing() -> None:
     encoder = Encoder.fit(pa.table({"paid": [1.0, 2.0], "kind": ["a", None]}), [BOTH])
     before = encoder.to_json()

@@ -21,10 +21,17 @@ from features.declarations import Group
 from features.encoder import Encoder
 from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray, IntArray
+from pipeline.evaluation.time_split import last_days
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
-from pipeline.models.layered.stacking import CLASSICAL, Stacking, StoredStacking
+from pipeline.models.layered.stacking import (
+    CLASSICAL,
+    Stacking,
+    StageWeights,
+    StoredStacking,
+    fit_stage_weights,
+)
 from pipeline.models.layered.tensors import Tensors
 from pipeline.models.layered.training import (
     Curve,
@@ -41,34 +48,52 @@ FINE_TUNING = 0.1  # of the pace of a training from nothing
 
 
 class StoredLayered(BaseModel):
-    """What network.json holds: the shape of the networks, how many there are, the stacking."""
+    """What network.json holds: the networks' shape and number, their weights, the stacking."""
 
     model_config = ConfigDict(frozen=True)
 
     shape: NetworkConfig
     networks: PositiveInt
+    stage_weights: list[float]
     opinion: StoredStacking | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Rows held out at first, seed by seed, and their logits before they were learned from."""
+    """Rows held out at first, [H], and what was told of them before they were learned from.
+
+    They are the last days, told of by the mean of the seeds (`are_late`), or accounts of each seed.
+    `base` is [H], `increments` are [H, K].
+    """
 
     rows: IntArray
-    logit: FloatArray
+    base: FloatArray
+    increments: FloatArray
+    are_late: bool
+
+    @property
+    def logit(self) -> FloatArray:
+        """Their log-odds, [H]."""
+        return np.asarray(self.base + self.increments.sum(axis=1))
+
+    def weighted(self, by: StageWeights) -> "HeldOut":
+        """The same rows, told of by weighted stages."""
+        return replace(self, base=self.base + by.shift, increments=self.increments * by.weights)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layered:
     """A trained layered network: its encoder, one network for each seed, the stacking if any.
 
-    The learning curves and what was told of held-out accounts are there where it has just been
-    trained.
+    `stage_weights`, [K], are what each stage was found to be worth on later days; the networks'
+    heads have them worked in. None are known where there were no such days. The learning curves and
+    what was told of held-out rows are there where it has just been trained.
     """
 
     encoder: Encoder
     networks: tuple[LayeredNetwork, ...]
     shape: NetworkConfig
+    stage_weights: tuple[float, ...] = field(default=())
     curves: tuple[Curve, ...] = field(default=())
     held_out: HeldOut | None = None
     stacking: Stacking | None = None
@@ -87,14 +112,24 @@ class Layered:
     ) -> "Layered":
         """Learn from these rows; `y` and `accounts` are [R], `resume` a folder for checkpoints.
 
-        Raises ValueError where the rows do not allow it.
+        What is the same in all of them is left out. Raises ValueError where the rows do not allow
+        it.
         """
-        encoder = Encoder.fit(features, groups)
+        fitted = Encoder.fit(features, groups)
+        encoder = fitted.varying(fitted.encode(features))
         encoded = encoder.encode(features)
+        late = _last_days(features, y)
         found = train_layered(
-            encoder, encoded, y, accounts, config=config, resume=resume, progress=progress
+            encoder,
+            encoded,
+            y,
+            accounts,
+            config=config,
+            late=late,
+            resume=resume,
+            progress=progress,
         )
-        return cls(encoder=encoder, networks=(), shape=config.network)._with(found)
+        return cls(encoder=encoder, networks=(), shape=config.network)._with(found, y, late)
 
     def grafted(
         self, features: pa.Table, groups: Sequence[Group], *, freeze: bool = True
@@ -119,7 +154,9 @@ class Layered:
             learned = known.state_dict()
             for name, weights in network.named_parameters():
                 weights.requires_grad = not freeze or name not in learned
-        return replace(self, encoder=encoder, networks=grown, curves=(), held_out=None)
+        return replace(
+            self, encoder=encoder, networks=grown, stage_weights=(), curves=(), held_out=None
+        )
 
     def transferred(
         self,
@@ -167,26 +204,46 @@ class Layered:
         One seed of `config` for each.
         """
         encoded = self.encoder.encode(features)
+        late = _last_days(features, y)
         found = train_layered(
             self.encoder,
             encoded,
             y,
             accounts,
             config=config,
+            late=late,
             start=self.networks,
             progress=progress,
         )
-        return self._with(found)
+        return self._with(found, y, late)
 
-    def _with(self, found: Sequence[Learned]) -> "Layered":
-        return replace(
-            self,
-            networks=tuple(network for seed in found for network in seed.networks),
-            curves=tuple(seed.curve for seed in found),
-            held_out=HeldOut(
+    def _with(self, found: Sequence[Learned], y: BoolArray, late: BoolArray | None) -> "Layered":
+        networks = tuple(network for seed in found for network in seed.networks)
+        learned = replace(
+            self, networks=networks, curves=tuple(seed.curve for seed in found), stage_weights=()
+        )
+        if late is None:
+            bases = [np.full(len(seed.rows), seed.base) for seed in found]
+            apart = HeldOut(
                 rows=np.concatenate([seed.rows for seed in found]),
-                logit=np.concatenate([seed.logit for seed in found]),
-            ),
+                base=np.concatenate(bases),
+                increments=np.concatenate([seed.increments for seed in found]),
+                are_late=False,
+            )
+            return replace(learned, held_out=apart)
+        apart = HeldOut(
+            rows=found[0].rows,
+            base=np.full(len(found[0].rows), np.mean([seed.base for seed in found])),
+            increments=np.asarray(np.mean([seed.increments for seed in found], axis=0)),
+            are_late=True,
+        )
+        weights = fit_stage_weights(apart.base, apart.increments, y[apart.rows])
+        for network in networks:
+            network.weigh(weights.weights.tolist(), weights.shift)
+        return replace(
+            learned,
+            held_out=apart.weighted(weights),
+            stage_weights=tuple(weights.weights.tolist()),
         )
 
     @property
@@ -243,7 +300,12 @@ class Layered:
         """
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
         stacking = None if self.stacking is None else self.stacking.to_json()
-        shape = {"shape": asdict(self.shape), "networks": len(self.networks), "opinion": stacking}
+        shape = {
+            "shape": asdict(self.shape),
+            "networks": len(self.networks),
+            "stage_weights": self.stage_weights,
+            "opinion": stacking,
+        }
         if self.stacking is not None:
             self.stacking.model.to_files(folder)
         (folder / "network.json").write_text(json.dumps(shape, indent=1) + "\n", encoding="utf-8")
@@ -266,7 +328,20 @@ class Layered:
         stacking = None
         if stored.opinion is not None:
             stacking = Stacking.from_stored(XGBoost.from_files(folder), stored.opinion)
-        return cls(encoder=encoder, networks=tuple(networks), shape=stored.shape, stacking=stacking)
+        return cls(
+            encoder=encoder,
+            networks=tuple(networks),
+            shape=stored.shape,
+            stage_weights=tuple(stored.stage_weights),
+            stacking=stacking,
+        )
+
+
+def _last_days(features: pa.Table, y: BoolArray) -> BoolArray | None:
+    """The rows of the last days; None where they have no moments or too few frauds."""
+    if "as_of" not in features.column_names:
+        return None
+    return last_days(features["as_of"].to_numpy(), y)
 
 
 def _weights(number: int) -> str:
@@ -281,4 +356,13 @@ def settings_of(model: Layered) -> dict[str, str | int | float]:
     }
     best = {f"held_out_ap_seed_{curve.seed}": max(curve.precisions) for curve in model.curves}
     weight = {} if model.stacking is None else {"trust_in_classical": model.stacking.weight}
-    return {"stages": ", ".join(model.stages), **asdict(model.shape), **counted, **weight, **best}
+    names = [f"weight_of_{name}" for name in model.stages]  # of a classical stage: its trust
+    worth = dict(zip(names, model.stage_weights, strict=False))
+    return {
+        "stages": ", ".join(model.stages),
+        **asdict(model.shape),
+        **counted,
+        **worth,
+        **weight,
+        **best,
+    }

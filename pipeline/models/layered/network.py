@@ -6,6 +6,7 @@ Tensors only. B is the batch, N all numbers, C all categories, K the groups, D t
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from rtdl_num_embeddings import PiecewiseLinearEncoding
@@ -33,7 +34,8 @@ class Columns(nn.Module):
 
     Each column is a line kept within bounds, min(max(x * slope + start, low), high), so that all
     are made at once, and no gradient comes back. The pieces are those of rtdl_num_embeddings'
-    PiecewiseLinearEncoding (Gorishniy et al. 2022).
+    PiecewiseLinearEncoding (Gorishniy et al. 2022), but for numbers beyond the outermost knots:
+    these count as the knot. Nothing was learned of what lies beyond.
 
     Shape: numbers [B, n], missing [B, n] -> [B, pieces + 2 n].
     """
@@ -53,9 +55,7 @@ class Columns(nn.Module):
         pieces = torch.tensor([len(own) - 1 for own in knots])
         every, ends = torch.arange(len(knots)), pieces.cumsum(0)
         low, high = torch.zeros(int(ends[-1])), torch.ones(int(ends[-1]))
-        # the first and the last piece go on along their lines
-        low[ends - pieces], high[ends - 1] = -torch.inf, torch.inf
-        free = torch.full((2 * len(knots),), torch.inf)
+        first, last = (torch.stack([own[end] for own in knots]) - middle for end in (0, -1))
         ones = torch.ones_like(spread)
         columns = {
             "middle": middle,
@@ -64,12 +64,12 @@ class Columns(nn.Module):
             ),
             "slope": torch.cat([*(1 / own.diff() for own in knots), 1 / spread, ones]),
             "start": torch.cat([*map(_starts, knots), torch.zeros(2 * len(knots))]),
-            "low": torch.cat([low, -free]),
-            "high": torch.cat([high, free]),
+            "low": torch.cat([low, first / spread, 0 * ones]),
+            "high": torch.cat([high, last / spread, ones]),
         }
         for name, values in columns.items():
-            # the encoder has what they are made of, so no file needs them
-            self.register_buffer(name, values, persistent=False)
+            # the export reads the bounds; of the others files have what they are made of
+            self.register_buffer(name, values, persistent=name in {"low", "high"})
 
     @torch.no_grad()
     def forward(self, numbers: Tensor, missing: Tensor) -> Tensor:
@@ -110,7 +110,8 @@ class GroupEncoder(nn.Module):
         super().__init__()
         self.group_dropout = config.group_dropout
         self.columns = Columns(code) if code.numbers else None
-        # what bundles hold of the pieces, and the export reads; the columns are equal to it
+        # what bundles hold of the pieces, and the export reads; within the knots the columns are
+        # equal to it
         self.pieces = (
             PiecewiseLinearEncoding([torch.tensor(number.knots) for number in code.numbers])
             if code.numbers
@@ -131,6 +132,10 @@ class GroupEncoder(nn.Module):
             config.width,
         )
         self.absent = nn.Parameter(torch.zeros(config.width))
+        with torch.no_grad():  # what no training row has, adds nothing
+            for embedding in self.embeddings:
+                cast(nn.Embedding, embedding).weight[:FIRST_KNOWN] = 0
+            self.linear.weight[:, self.linear.in_features - len(code.numbers) :] = 0
 
     def forward(self, numbers: Tensor, missing: Tensor, codes: Tensor) -> Tensor:
         """Return the group's vector for each row."""
@@ -347,6 +352,15 @@ class LayeredNetwork(nn.Module):
         return torch.stack(
             [head(state) for head, state in zip(self.heads, states, strict=True)], dim=1
         )
+
+    @torch.no_grad()
+    def weigh(self, weights: Sequence[float], shift: float) -> None:
+        """Take each stage's increment so many times, and move the base by so many log-odds."""
+        for head, weight in zip(self.heads, weights, strict=True):
+            last = cast(Head, head).last
+            last.weight.mul_(weight)
+            last.bias.mul_(weight)
+        self.base_logit.add_(shift)
 
     def increment(
         self, stage: int, before: Tensor, numbers: Tensor, missing: Tensor, codes: Tensor

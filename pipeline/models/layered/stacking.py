@@ -1,19 +1,23 @@
-"""The classical model's opinion as the last stage of the network (stacking, Wolpert 1992)."""
+"""What each stage is worth on rows that a first network has not seen, the last days where known.
+
+The last stage is a classical model's opinion (stacking, Wolpert 1992).
+"""
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.metrics import log_loss
 
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.models.baselines.protocol import Baseline
 from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 
 CLASSICAL = "classical"
-
-
 STACKING_WEIGHTS = tuple(place / 20 for place in range(21))
+MOST_WEIGHT = 1.5
+SHRINKAGE = 10.0  # nats for a weight that is 1 away from where it would be without any rows
 
 
 class StoredStacking(BaseModel):
@@ -30,8 +34,8 @@ class StoredStacking(BaseModel):
 class Stacking:
     """The classical model as the last stage: it moves the log-odds part of the way to its own.
 
-    That part (`weight`, 0 to 1) and the calibration of what comes of it are learned on accounts
-    that neither model learned from (stacking, Wolpert 1992). The calibration is the last stage's
+    That part (`weight`, 0 to 1) and the calibration of what comes of it are learned on rows that
+    neither model learned from (stacking, Wolpert 1992). The calibration is the last stage's
     alone: the stages before were each trained to be right by themselves, and a map that the last
     one needs would bend them.
     """
@@ -70,12 +74,51 @@ class Stacking:
 def fit_stacking(
     model: Baseline, *, network: FloatArray, classical: FloatArray, y: BoolArray
 ) -> Stacking:
-    """Learn the classical model's weight: that whose calibrated blend suits held-out rows best."""
+    """Learn the classical model's weight: that whose calibrated blend suits held-out rows best.
+
+    It is drawn to a half as far as these rows leave it open.
+    """
     stackings = [Stacking(model=model, weight=weight) for weight in STACKING_WEIGHTS]
     calibrated = [
         replace(one, calibration=fit_platt_scaling(one.blend(network, classical), y))
         for one in stackings
     ]
     return min(
-        calibrated, key=lambda stacking: log_loss(y, expit(stacking.blend(network, classical)))
+        calibrated,
+        key=lambda one: (
+            _loss(one.blend(network, classical), y) + SHRINKAGE * (one.weight - 0.5) ** 2
+        ),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageWeights:
+    """What each stage's increment is taken times, [K], and what the base log-odds are moved by."""
+
+    weights: FloatArray
+    shift: float
+
+
+def fit_stage_weights(base: FloatArray, increments: FloatArray, y: BoolArray) -> StageWeights:
+    """The likeliest weights of increments [R, K] on held-out rows, from 0 to 1.5.
+
+    They are drawn to 1: a stage is turned down where it misleads. `base` is [R].
+    """
+
+    def loss(at: FloatArray) -> tuple[float, FloatArray]:
+        shift, weights = at[0], at[1:]
+        logit = base + shift + increments @ weights
+        error = expit(logit) - y
+        gradient = increments.T @ error + 2 * SHRINKAGE * (weights - 1)
+        drawn = SHRINKAGE * ((weights - 1) ** 2).sum()
+        return _loss(logit, y) + drawn, np.array([error.sum(), *gradient])
+
+    stages = increments.shape[1]
+    bounds = [(None, None), *[(0, MOST_WEIGHT)] * stages]
+    found = minimize(loss, np.array([0.0] + [1.0] * stages), jac=True, bounds=bounds).x
+    return StageWeights(weights=found[1:], shift=float(found[0]))
+
+
+def _loss(logit: FloatArray, y: BoolArray) -> float:
+    """Cross-entropy of all rows together, in nats."""
+    return float(np.logaddexp(0.0, np.where(y, -logit, logit)).sum())

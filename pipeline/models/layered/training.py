@@ -1,7 +1,6 @@
 """Training of the layered network by Lightning: deep supervision, one cycle, early stopping.
 
-Behind it comes a shorter cycle on the rows of all accounts: what was held out is not lost to what
-scores.
+Behind it comes a shorter cycle on all rows: what was held out is not lost to what scores.
 """
 
 import hashlib
@@ -37,7 +36,7 @@ from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Batches, Tensors, seed_of
 from pipeline.progress import SILENT, Progress
 
-LAST_CYCLE = 3 / 8  # epochs on the rows of all accounts, as a share of those before
+LAST_CYCLE = 3 / 8  # epochs on all rows, as a share of those before
 LINEAR_PROBE_WEIGHT = 0.1  # weight of the loss of what reads the last state
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
 
@@ -47,12 +46,13 @@ class TrainConfig:
     """How to train; batch size and learning rate follow from the number of rows.
 
     Seeds are averaged by logit.
-    `epochs` are those in which the accounts of a share `held_out` stop the training; 3/8 as many
-    follow on all accounts. `learning_rate_factor` multiplies the learning rate, so that what is
-    known already is changed with care; `warm_up` is the share of the steps, above 0, in which the
-    rate rises. With `members` above 1 a seed gives that many networks, which learn together at as
-    many times the cost. With `processes` above 1 a seed is trained by that many (DDP), on as many
-    devices where there are GPUs; each takes its share of every batch, so the result is that of one.
+    `epochs` are those in which the last days, or else accounts of a share `held_out`, stop the
+    training; 3/8 as many follow on all rows. `learning_rate_factor` multiplies the learning rate,
+    so that what is known already is changed with care; `warm_up` is the share of the steps, above
+    0, in which the rate rises. With `members` above 1 a seed gives that many networks, which learn
+    together at as many times the cost. With `processes` above 1 a seed is trained by that many
+    (DDP), on as many devices where there are GPUs; each takes its share of every batch, so the
+    result is that of one.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -87,14 +87,20 @@ class Curve:
 class Learned:
     """What a seed gave: a network, or one for each member, and its learning curve.
 
-    `rows`, [H], are those of the accounts that were held out at first, and `logit`, [H], is what
-    was known of them before they were learned from.
+    `rows`, [H], are those that were held out at first, and `base` and `increments`, [H, K], are
+    what was known of them before they were learned from.
     """
 
     networks: list[LayeredNetwork]
     curve: Curve
     rows: npt.NDArray[np.int64]
-    logit: npt.NDArray[np.float64]
+    base: float
+    increments: npt.NDArray[np.float64]
+
+    @property
+    def logit(self) -> npt.NDArray[np.float64]:
+        """Log-odds of the rows that were held out, [H]."""
+        return np.asarray(self.base + self.increments.sum(axis=1))
 
 
 class LayeredModule(lightning.LightningModule):
@@ -102,7 +108,7 @@ class LayeredModule(lightning.LightningModule):
 
     A logistic regression on the layered network's last state learns along (`linear_probe`, after
     the linear probes of Alain and Bengio 2016), so that other models can read the state too; it is
-    not kept. `best` has the weights that did best on the held-out accounts so far, or the last ones
+    not kept. `best` has the weights that did best on the held-out rows so far, or the last ones
     where none are held out; these and the learning curve are part of its state, so a checkpoint
     holds all that a training was.
     """
@@ -178,7 +184,7 @@ class LayeredModule(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_end(self) -> None:
-        """Score the held-out accounts."""
+        """Score the held-out rows."""
         self.losses[self.current_epoch] = self.trainer.strategy.reduce(
             torch.stack(self.epoch_losses).mean(), reduce_op="mean"
         )
@@ -224,17 +230,19 @@ def train_layered(
     accounts: npt.NDArray[np.str_],
     *,
     config: TrainConfig,
+    late: npt.NDArray[np.bool_] | None = None,
     start: Sequence[LayeredNetwork] = (),
     resume: Path | None = None,
     progress: Progress = SILENT,
 ) -> list[Learned]:
     """Train a network for each seed and member.
 
-    `y` and `accounts` are [R]. Networks to start from, one a seed, learn further as far as their
-    weights may. In the folder `resume`, which is for nothing else, lie checkpoints until all is
-    done: killed and called again with the same rows, a training goes on behind its last whole epoch
-    and ends as it would have. Each seed holds out accounts of its own, and learns from them last.
-    Raises ValueError where a part lacks a class, or networks and seeds differ in number.
+    `y` and `accounts` are [R]. Each seed holds out the rows that are `late`, [R], or else accounts
+    of its own, and learns from them last. Networks to start from, one a seed, learn further as far
+    as their weights may. In the folder `resume`, which is for nothing else, lie checkpoints until
+    all is done: killed and called again with the same rows, a training goes on behind its last
+    whole epoch and ends as it would have. Raises ValueError where a part lacks a class, or networks
+    and seeds differ in number.
     """
     if start and len(start) != len(config.seeds):
         raise ValueError(
@@ -245,7 +253,9 @@ def train_layered(
     last_cycle = replace(config, epochs=math.ceil(config.epochs * LAST_CYCLE))
     found = []
     for place, seed in enumerate(config.seeds):
-        held_out = held_out_accounts(accounts, share=config.held_out, seed=seed)
+        held_out = (
+            held_out_accounts(accounts, share=config.held_out, seed=seed) if late is None else late
+        )
         for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
             if not 0 < y[part].sum() < part.sum():
                 parts = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
@@ -261,14 +271,20 @@ def train_layered(
             stopped, curve = _train_seed(
                 encoder, training, judging, config, seed, first, resume, step.advance
             )
-        logit = float(stopped.base_logit) + increments_of(stopped, judging).sum(axis=1)
-        with progress.step(f"{name}, on all accounts", last_cycle.epochs) as step:
+        increments = increments_of(stopped, judging)
+        with progress.step(f"{name}, on all rows", last_cycle.epochs) as step:
             network, _ = _train_seed(
                 encoder, rows, None, last_cycle, seed, stopped, resume, step.advance
             )
         networks = network.apart() if isinstance(network, Members) else [network]
         found.append(
-            Learned(networks=networks, curve=curve, rows=np.flatnonzero(held_out), logit=logit)
+            Learned(
+                networks=networks,
+                curve=curve,
+                rows=np.flatnonzero(held_out),
+                base=float(stopped.base_logit),
+                increments=increments,
+            )
         )
     if resume is not None:
         for checkpoint in resume.glob("*.ckpt"):

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import expit
 
 from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
-from pipeline.models.layered.stacking import Stacking, fit_stacking
+from pipeline.models.layered.stacking import Stacking, fit_stacking, fit_stage_weights
 from tests.small_network import layered, training_rows
+
+FEW = settings(deadline=None, max_examples=20)
 
 
 def test_what_is_read_scores_as_what_was_written(tmp_path: Path) -> None:
@@ -71,6 +75,37 @@ def test_the_model_that_is_right_is_trusted(right: str, weight: float) -> None:
     }
     learned = fit_stacking(XGBoost(), network=says["network"], classical=says["classical"], y=y)
     assert learned.weight == pytest.approx(weight, abs=0.1)
+
+
+def test_few_rows_leave_the_weight_at_a_half() -> None:
+    random = np.random.default_rng(0)
+    truth, y = np.array([-3.0] * 40 + [-2.0] * 2), np.array([False] * 40 + [True] * 2)
+    classical = random.normal(-3, 1, 42)
+    learned = fit_stacking(XGBoost(), network=truth, classical=classical, y=y)
+    assert learned.weight == pytest.approx(0.5, abs=0.15)
+
+
+@FEW
+@given(seed=st.integers(0, 1000))
+def test_weighted_stages_add_up_and_are_what_a_network_does(seed: int) -> None:
+    model, rows, random = layered(networks=1), training_rows(), np.random.default_rng(seed)
+    weights, shift = random.uniform(0, 1.5, 2), float(random.normal())
+    before, base = model.increments(rows), model.base_logit
+    model.networks[0].weigh(weights.tolist(), shift)
+    np.testing.assert_allclose(model.increments(rows), before * weights, atol=1e-4)
+    assert model.base_logit == pytest.approx(base + shift, abs=1e-5)
+
+
+def test_a_stage_is_weighted_by_what_it_is_worth() -> None:
+    """The first is right, the second says the opposite of what is, the third nothing."""
+    random = np.random.default_rng(0)
+    parts = random.normal(0, 1.5, (6000, 3))
+    y = random.random(6000) < expit(-2 + parts[:, 0] - 0.5 * parts[:, 1])
+    found = fit_stage_weights(np.full(6000, -3.0), parts, y)
+    assert found.weights == pytest.approx([1, 0, 0], abs=0.12)
+    few = fit_stage_weights(np.full(20, -3.0), parts[:20], y[:20])
+    assert found.shift == pytest.approx(1, abs=0.2)
+    assert np.abs(few.weights - 1).max() < 0.3
 
 
 @pytest.mark.parametrize("network_off", [-2.0, 0.0, 2.0])

@@ -193,10 +193,31 @@ def test_the_columns_are_the_pieces_of_the_library_beside_scaled_numbers_and_mas
     numbers, missing = given_rows.numbers[:, :1], given_rows.missing[:, :1]
     assert facts.pieces is not None
     assert facts.columns is not None
-    filled = torch.where(missing > 0, facts.middle, numbers)
+    (paid,) = encoder().groups[0].numbers
+    within = numbers.clamp(paid.knots[0], paid.knots[-1])  # what lies beyond counts as the knot
+    filled = torch.where(missing > 0, facts.middle, within)
     scaled = (filled - facts.middle) / facts.spread
     wanted = torch.cat([facts.pieces(filled), scaled, missing], dim=1)
     torch.testing.assert_close(facts.columns(numbers, missing), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_number_beyond_all_that_was_learned_from_counts_as_the_largest() -> None:
+    largest = max(training_rows()["paid"].to_pylist())
+    row = {"channel": "pos", "far": 3.0, "country": "DE"}
+    at, beyond = (layered().logit(table([{**row, "paid": paid}])) for paid in (largest, 1e9))
+    np.testing.assert_allclose(at, beyond, atol=1e-4)
+
+
+def test_what_no_training_row_had_adds_nothing_before_it_is_learned() -> None:
+    fresh = LayeredNetwork(encoder(), base_logit=-3.0, config=SMALL)
+    unknown, missing = torch.tensor([[1]]), torch.tensor([[0]])
+    facts = first_facts(fresh)
+    numbers, none, one = torch.ones(1, 1), torch.zeros(1, 1), torch.ones(1, 1)
+    known = facts.coded(numbers, none, missing)
+    torch.testing.assert_close(facts.coded(numbers, none, unknown), known)
+    lacking = facts.coded(numbers, one, unknown) @ facts.linear.weight.T
+    typical = facts.coded(facts.middle.reshape(1, 1), none, unknown) @ facts.linear.weight.T
+    torch.testing.assert_close(lacking, typical, atol=1e-5, rtol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
