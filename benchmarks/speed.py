@@ -268,7 +268,7 @@ def measure(benchmark: Benchmark, sizes: Sequence[int]) -> dict[str, float]:
         )
         for way in ("by_hand", "in_polars"):
             benchmark.agree(way, "core", world)
-    nearest, pandas = (benchmark.run(way, small) for way in ("nearest", "in_pandas"))
+    nearest, pandas = (benchmark.run(way, middle) for way in ("nearest", "in_pandas"))
     large = benchmark.world(sizes[2])
     scaled = [benchmark.run("all_groups", world) for world in (small, middle, large)]
     state, warm, cold = (

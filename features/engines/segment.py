@@ -100,7 +100,10 @@ def _values(prefix: str, values: Values) -> dict[str, npt.NDArray[Any]]:
 
 
 def _values_of(found: Arrays, prefix: str) -> Values:
-    return Values(_column_of(found[f"{prefix}_known"]).combine_chunks(), found[f"{prefix}_slots"])
+    known = _column_of(found[f"{prefix}_known"])
+    # what is in one piece stays where it is mapped
+    whole = known.chunk(0) if known.num_chunks == 1 else known.combine_chunks()
+    return Values(whole, found[f"{prefix}_slots"])
 
 
 def _list(
@@ -160,7 +163,7 @@ def _fields_of(kind: Any, found: Arrays, prefix: str) -> dict[str, Any]:
 
 
 def _written(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
-    return written(pa.table({"column": column}))
+    return written(pa.table({"column": column}).combine_chunks())
 
 
 def _column_of(data: npt.NDArray[Any]) -> pa.ChunkedArray:

@@ -7,9 +7,16 @@ import pyarrow.compute as pc
 
 from features.build import KEYS, BuildConfig, all_features, build, lookback
 from features.declarations import Feature, Group, hidden
-from features.sql.plan import ordered
+from features.engines.duckdb import DuckDB
+from features.groups.catalogue import DERIVED
+from features.ip.addresses import FACT_NAMES
+from features.schema import LABELS
+from features.sql.plan import Plan, ordered
+from features.sql.rows import moment
+from features.sql.windows import select
 from pipeline.explanation.typical_ranges import APART, SPAN, _numbers
-from pipeline.lake.snapshot import MOMENT, Snapshot
+from pipeline.lake.changes import in_utc
+from pipeline.lake.snapshot import Snapshot
 
 
 def own_rows(snapshot: Snapshot, features: pa.Table, *, build_config: BuildConfig) -> pa.Table:
@@ -22,13 +29,29 @@ def own_rows(snapshot: Snapshot, features: pa.Table, *, build_config: BuildConfi
         return pa.table({name: features[name].slice(0, 0) for name in KEYS})
     first, last = pc.min_max(features["as_of"]).as_py().values()
     since = first - SPAN
-    where = pc.field("account_id").isin(pc.unique(features["account_id"]).to_pylist())
-    where = where & (pc.field("as_of") >= pa.scalar(since - lookback([group]), MOMENT))
-    where = where & (pc.field("as_of") <= pa.scalar(last - APART, MOMENT))
-    rows = snapshot.lake.read("transactions", where=where, version=snapshot.version)
+    bounds = f"as_of >= {moment(since - lookback([group]))} AND as_of <= {moment(last - APART)}"
+    with DuckDB(spill_folder=build_config.spill_folder) as engine:
+        source = snapshot.lake.source("transactions", version=snapshot.version)
+        engine.give("transactions", source, {}, where=bounds)
+        engine.give("asked", features.select(["account_id"]), {})
+        # pyarrow would decode all rows of these columns, of which few are asked
+        columns = _needed(snapshot, group)
+        rows = in_utc(
+            engine.fetch(select(columns, "transactions SEMI JOIN asked USING (account_id)"))
+        )
     return build(
-        rows, snapshot.labels, [group], config=build_config, since=since, rates=snapshot.rates
+        rows, LABELS.empty_table(), [group], config=build_config, since=since, rates=snapshot.rates
     )
+
+
+def _needed(snapshot: Snapshot, group: Group) -> list[str]:
+    """The columns that the facts of a group are made of: a lake has many more."""
+    words = Plan(list(group.features)).words
+    given = {column for own, column in DERIVED.items() if own in words}
+    needed = {*KEYS, *words, *given}
+    needed |= {"currency"} if snapshot.rates else set()
+    needed |= {"ip_address"} if words & FACT_NAMES else set()
+    return [column for column in snapshot.columns if column in needed]
 
 
 def own_facts(groups: Sequence[Group]) -> Group:
