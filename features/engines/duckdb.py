@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -59,7 +60,7 @@ class DuckDB:
         if isinstance(source, pa.Table | ds.Dataset):
             self._connection.register(f"given_{name}", source)
         else:
-            files = self._connection.read_parquet(list(source), union_by_name=True)
+            files = self._connection.read_parquet([*map(escape, source)], union_by_name=True)
             files.create_view(f"given_{name}")
         columns: list[str] = self._connection.table(f"given_{name}").columns
         integers = [

@@ -169,7 +169,7 @@ def _label_files(portfolio: Portfolio) -> list[SourceFile]:
     Raises PortfolioError where a file that is named is not there.
     """
     folder, path = portfolio.file.parent, portfolio.source.path
-    is_pattern = any(sign in path for sign in "*?[")
+    is_pattern = any(sign in path for sign in "*?[") and not (folder / path).exists()
     if is_pattern and not any(folder.glob(path)):
         return []
     if not is_pattern and not (folder / path).exists():

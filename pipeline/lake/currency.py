@@ -6,6 +6,7 @@ A rate is what one unit of its currency is worth in units of the reporting one.
 import hashlib
 import json
 from datetime import date, datetime, timedelta
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -100,7 +101,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: Path) -> None:
     """Make the table `said` of the file's texts."""
     if not file.is_file():
         raise PortfolioError(f"there is no file of rates {file}; mend rates in [currency]")
-    escaped = str(file).replace("'", "''")
+    escaped = escape(str(file)).replace("'", "''")
     try:
         connection.execute(
             f"CREATE TABLE given AS FROM read_csv('{escaped}', all_varchar = true, header = true)"

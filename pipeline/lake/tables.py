@@ -26,7 +26,7 @@ from pipeline.lake.changes import (
     replaced,
     rewritten,
 )
-from pipeline.lake.commits import Change, busy, commit
+from pipeline.lake.commits import Change, busy, commit, paths_of
 from pipeline.lake.data_files import dataset_of, dataset_of_files, outermost
 from pipeline.lake.log import is_table, open_table
 from pipeline.lake.statistics import count_rows
@@ -139,8 +139,10 @@ class Lake:
 
         Local files, or a data set in an object store.
         """
-        stored = self._stored(table, version)
-        return self._files(table, version) if is_remote(self.url) else stored.file_uris()
+        if is_remote(self.url):
+            return self._files(table, version)
+        folder = Path(self.uri(table))  # Delta's own URIs escape what a path may have
+        return [str(folder / name) for name in paths_of(self._stored(table, version))]
 
     def written(self, table: TableName, writer: str) -> int:
         """The number that the writer's last append carried; -1 when it never wrote."""

@@ -10,13 +10,14 @@ import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 import duckdb
 
 from pipeline.portfolio import Portfolio, PortfolioError
 from pipeline.portfolio_tables import Csv, Source
-from pipeline.sources.delivery import count_of, literal, unreadable
+from pipeline.sources.delivery import count_of, file_literal, literal, unreadable
 from pipeline.sources.files import PACKED, SourceFile, source_files
 from pipeline.sources.readers import find_dialect
 from pipeline.sources.text_files import HEAD, LineCounter, read_head
@@ -92,7 +93,7 @@ def column_names(file: SourceFile) -> tuple[str, ...]:
         raise PortfolioError(f"the file {file.path} is empty; name one that has rows")
     if file.form == "parquet":
         try:
-            read = f"SELECT * FROM read_parquet({literal(str(file.path))}) LIMIT 0"
+            read = f"SELECT * FROM read_parquet({file_literal(file.path)}) LIMIT 0"
             with duckdb.connect() as connection:
                 return tuple(connection.sql(read).columns)
         except duckdb.Error as error:
@@ -160,7 +161,7 @@ def _share(file: SourceFile, part: Path) -> float:
         rows = "SELECT sum(num_rows) FROM parquet_file_metadata({})"
         with duckdb.connect() as connection:
             counts = [
-                count_of(connection, rows.format(literal(str(path)))) for path in (part, file.path)
+                count_of(connection, rows.format(file_literal(path))) for path in (part, file.path)
             ]
         return counts[0] / max(1, counts[1])
     if file.packing == "none":
@@ -196,7 +197,7 @@ def _part(file: SourceFile, folder: Path, at: int, share: float) -> Path:
 
 def _copy_rows(file: SourceFile, part: Path, rows: int) -> None:
     """Copy rows from the file's beginning, middle and end."""
-    read = f"read_parquet({literal(str(file.path))})"
+    read = f"read_parquet({file_literal(file.path)})"
     with duckdb.connect() as connection:
         count = count_of(connection, f"SELECT count(*) FROM {read}")
         third = rows // 3
@@ -251,11 +252,8 @@ def path_of(sheet: Sheet, home: Path) -> str:
     first = _common_start(names)
     last = _common_start([name[len(first) :][::-1] for name in names])[::-1]
     deep = "**/" if any("/" in name[len(first) :] for name in names) else ""
-    return (
-        _relative(folder, home) + f"/{first}{deep}*{last}"
-        if folder != home
-        else f"{first}{deep}*{last}"
-    )
+    pattern = f"{escape(first)}{deep}*{escape(last)}"
+    return pattern if folder == home else f"{escape(_relative(folder, home))}/{pattern}"
 
 
 def _common_start(names: Sequence[str]) -> str:

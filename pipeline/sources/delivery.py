@@ -6,6 +6,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def file_literal(file: Path) -> str:
+    """One file as SQL reads it: what its name has of patterns is taken as it stands.
+
+    >>> file_literal(Path("may [2].csv"))
+    "'may [[]2].csv'"
+    """
+    return literal(escape(str(file)))
+
+
 def digest_sql(texts: Mapping[str, str], *, half: str = "lower") -> str:
     """SQL for an md5 of names and values as int64; a null is a column that is absent.
 
@@ -99,7 +109,7 @@ def workbench(spill: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def shut(connection: duckdb.DuckDBPyConnection, file: Path | None) -> None:
     """Let the connection reach no file any more but this one, for good."""
-    allowed = literal(str(file)) if file else ""
+    allowed = f"{literal(str(file))}, {file_literal(file)}" if file else ""
     connection.execute(f"SET allowed_paths = [{allowed}]")
     connection.execute("SET enable_external_access = false")
 
@@ -123,7 +133,7 @@ def load_lines(
     """Read the lines into `loaded`, each value as it stands, and those of another width: `torn`."""
     named = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     connection.execute(
-        f"CREATE TABLE loaded AS SELECT * FROM read_csv({literal(str(text.path))}, "
+        f"CREATE TABLE loaded AS SELECT * FROM read_csv({file_literal(text.path)}, "
         f"auto_detect = false, delim = {literal(delimiter)}, quote = {literal(quote)}, "
         f"escape = {literal(quote)}, header = false, skip = {skip}, columns = {{{named}}}, "
         f"compression = '{text.packing}', ignore_errors = true, store_rejects = true, "

@@ -127,10 +127,12 @@ def _named_files(portfolio: Portfolio, path: str, *, key: str) -> list[SourceFil
         return _files_of_delta(named, folder)
     if named.is_dir():
         files = sorted(file for file in named.rglob("*") if _is_source(file, named))
-    elif any(sign in path for sign in "*?["):
-        files = sorted(file for file in folder.glob(path) if file.is_file())
+    elif named.is_file():
+        files = [named]
     else:
-        files = [named] if named.is_file() else []
+        is_pattern = any(sign in path for sign in "*?[")
+        found = folder.glob(path) if is_pattern else ()
+        files = sorted(file for file in found if file.is_file())
     if not files:
         raise PortfolioError(
             f"the source {named} of portfolio {portfolio.name} names no file; "

@@ -10,6 +10,7 @@ from pipeline.sources.delivery import (
     Delivery,
     check_count,
     count_of,
+    file_literal,
     literal,
     load_lines,
     numbered,
@@ -34,7 +35,7 @@ def read_json(
         records = _count_objects(file, text)
         connection.execute(
             "CREATE TABLE loaded AS SELECT json::VARCHAR AS line "
-            f"FROM read_json_objects({literal(str(text.path))}, format = 'array', "
+            f"FROM read_json_objects({file_literal(text.path)}, format = 'array', "
             f"compression = '{text.packing}', maximum_object_size = {MAX_OBJECT_BYTES})"
         )
         connection.execute("CREATE TABLE torn (line VARCHAR)")

@@ -23,6 +23,7 @@ from pipeline.sources.delivery import (
     Delivery,
     check_count,
     count_of,
+    file_literal,
     first_row,
     literal,
     load_lines,
@@ -156,7 +157,7 @@ def _check_names(delivery: Delivery, portfolio: Portfolio) -> None:
 
 
 def _parquet(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Delivery:
-    path = literal(str(file.path))
+    path = file_literal(file.path)
     read = f"read_parquet({path}, file_row_number = true, hive_partitioning = false)"
     found = connection.sql(f"SELECT * FROM {read} LIMIT 0")
     names, types = found.columns[:-1], found.types[:-1]
@@ -166,7 +167,7 @@ def _parquet(file: SourceFile, connection: duckdb.DuckDBPyConnection) -> Deliver
         f"FROM {read}"
     )
     footer = (
-        f"SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata({literal(str(file.path))})"
+        f"SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata({file_literal(file.path)})"
     )
     return Delivery(
         connection=connection,

@@ -489,3 +489,9 @@ def test_where_the_disk_is_full_a_sentence_says_so_and_the_next_run_is_complete(
     desk.score()
     assert_same_scores(desk, undisturbed)
     assert desk.alerted == undisturbed.alerted
+
+
+def test_a_home_may_lie_in_any_folder(world: World, undisturbed: Desk, tmp_path: Path) -> None:
+    desk = Desk.open(world, tmp_path / "Müller's files [1] 50% #2")
+    desk.score()
+    assert_same_scores(desk, undisturbed)

@@ -1,6 +1,7 @@
 """Rows come from files or a database as they are there, or one sentence says why not."""
 
 import gzip
+import json
 import sqlite3
 import zipfile
 from collections.abc import Callable
@@ -254,6 +255,22 @@ def test_the_files_of_a_folder_and_of_a_pattern_come_by_name(tmp_path: Path) -> 
     named, *_ = read(portfolio_of(tmp_path, source='path = "drop/[12].csv"'))
     assert [row["id"] for row in whole] == ["1.csv", "2.csv", "deep/5.tsv"]
     assert [row["id"] for row in named] == ["1.csv", "2.csv"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_a_name_with_the_signs_of_a_pattern_is_one_file(tmp_path: Path, ending: str) -> None:
+    folder = tmp_path / "M's files [1] 50% ü #2"
+    folder.mkdir()
+    name, rows = f"may [2]*.{ending}", pa.table({"id": ["a", "b"], "amount": ["1", "2"]})
+    if ending == "parquet":
+        pq.write_table(rows, folder / name)
+    elif ending == "csv":
+        (folder / name).write_text("id,amount\na,1\nb,2\n", encoding="utf-8")
+    else:
+        (folder / name).write_text(json.dumps(rows.to_pylist()), encoding="utf-8")
+    (folder / f"may 2.{ending}").write_bytes(b"")  # what the pattern would find
+    portfolio = portfolio_of(folder, source=f'path = "{name}"')
+    assert [row["id"] for row in read(portfolio)[0]] == ["a", "b"]
 
 
 def test_the_folders_of_a_partitioned_source_give_columns(tmp_path: Path) -> None:
