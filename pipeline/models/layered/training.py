@@ -6,9 +6,11 @@ Behind it comes a shorter cycle on all rows: what was held out is not lost to wh
 import hashlib
 import logging
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,7 +38,9 @@ from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.tensors import Batches, Tensors, seed_of
 from pipeline.progress import SILENT, Progress
 
-LAST_CYCLE = 3 / 8  # epochs on all rows, as a share of those before
+# epochs on all rows, as a share of those before, and their learning rate: what the held-out rows
+# stopped in time is not undone
+LAST_CYCLE, LAST_RATE = 3 / 8, 0.1
 LINEAR_PROBE_WEIGHT = 0.1  # weight of the loss of what reads the last state
 SMALL = 20_000  # rows up to which small batches are needed for enough steps
 
@@ -47,12 +51,12 @@ class TrainConfig:
 
     Seeds are averaged by logit.
     `epochs` are those in which the last days, or else accounts of a share `held_out`, stop the
-    training; 3/8 as many follow on all rows. `learning_rate_factor` multiplies the learning rate,
-    so that what is known already is changed with care; `warm_up` is the share of the steps, above
-    0, in which the rate rises. With `members` above 1 a seed gives that many networks, which learn
-    together at as many times the cost. With `processes` above 1 a seed is trained by that many
-    (DDP), on as many devices where there are GPUs; each takes its share of every batch, so the
-    result is that of one.
+    training; 3/8 as many follow on all rows, at a tenth of the rate. `learning_rate_factor`
+    multiplies the learning rate, so that what is known already is changed with care; `warm_up` is
+    the share of the steps, above 0, in which the rate rises. With `members` above 1 a seed gives
+    that many networks, which learn together at as many times the cost. With `processes` above 1 a
+    seed is trained by that many (DDP), on as many devices where there are GPUs; each takes its
+    share of every batch, so the result is that of one.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -200,13 +204,26 @@ class LayeredModule(lightning.LightningModule):
 
 
 def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArray[np.float64]:
-    """Return the increments [R, K] of all rows, computed in blocks and without dropout."""
+    """Return the increments [R, K] of all rows, computed in blocks and without dropout.
+
+    Each core computes blocks of its own: threads that share one wait for each other.
+    """
     was_training, device = network.training, network.base_logit.device
     network.eval()
-    with torch.inference_mode():
-        blocks = [network(*_columns(block, device)).double().cpu() for block in rows.blocks()]
+
+    def score(block: Tensors) -> Tensor:
+        with torch.inference_mode():
+            increments: Tensor = network(*_columns(block, device))
+            return increments.double().cpu()
+
+    with ThreadPoolExecutor(os.cpu_count(), initializer=_take_one_core) as threads:
+        blocks = list(threads.map(score, rows.blocks()))
     network.train(was_training)
     return torch.cat(blocks).numpy() if blocks else np.empty((0, len(network.heads)))
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)  # of this thread alone
 
 
 def _columns(rows: Tensors, device: torch.device) -> list[Tensor]:
@@ -250,7 +267,11 @@ def train_layered(
             f"and the seeds are {len(config.seeds)}; give a seed for each"
         )
     rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    last_cycle = replace(config, epochs=math.ceil(config.epochs * LAST_CYCLE))
+    last_cycle = replace(
+        config,
+        epochs=math.ceil(config.epochs * LAST_CYCLE),
+        learning_rate_factor=config.learning_rate_factor * LAST_RATE,
+    )
     found = []
     for place, seed in enumerate(config.seeds):
         held_out = (

@@ -79,9 +79,9 @@ def test_the_model_that_is_right_is_trusted(right: str, weight: float) -> None:
 
 def test_few_rows_leave_the_weight_at_a_half() -> None:
     random = np.random.default_rng(0)
-    truth, y = np.array([-3.0] * 40 + [-2.0] * 2), np.array([False] * 40 + [True] * 2)
-    classical = random.normal(-3, 1, 42)
-    learned = fit_stacking(XGBoost(), network=truth, classical=classical, y=y)
+    y = np.arange(40) < 4
+    network, classical = random.normal(-3, 1, (2, 40))
+    learned = fit_stacking(XGBoost(), network=network, classical=classical, y=y)
     assert learned.weight == pytest.approx(0.5, abs=0.15)
 
 

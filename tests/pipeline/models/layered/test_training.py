@@ -197,21 +197,6 @@ def test_where_rows_have_moments_the_last_days_are_held_out_of_all_seeds(
     assert len(model.stage_weights) == 2
 
 
-def test_a_stage_that_misleads_on_the_last_days_is_turned_down(
-    features: pa.Table, accounts: Accounts
-) -> None:
-    """What lies far away is fraud at first, and legitimate on the last days."""
-    paid, far = (features[name].to_numpy() for name in ("paid", "far"))
-    late = np.arange(ROWS) >= ROWS * 3 // 4
-    y = np.where(late, (paid > 60) & (far < 15), (paid > 60) | (far > 60))
-    config = replace(QUICK, epochs=12, learning_rate_factor=4)
-    model = Layered.fit(dated(features), y, accounts, GROUPS, config=config)
-    assert model.stage_weights[1] < 0.3 < model.stage_weights[0]
-    assert model.held_out is not None
-    told = model.increments(features)
-    assert told[:, 1].std() < told[:, 0].std()
-
-
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=60),
