@@ -46,7 +46,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[5]
+    format: Literal[4, 5]
     portfolio: str
     feature_digest: str
     features: dict[str, str]

@@ -54,7 +54,7 @@ class StoredLayered(BaseModel):
 
     shape: NetworkConfig
     networks: PositiveInt
-    stage_weights: list[float]
+    stage_weights: list[float] = []
     opinion: StoredStacking | None
 
 
@@ -323,7 +323,7 @@ class Layered:
         networks = []
         for number in range(stored.networks):
             network = LayeredNetwork(encoder, base_logit=0.0, config=stored.shape)
-            network.load_state_dict(load_file(folder / _weights(number)))
+            network.load_weights(load_file(folder / _weights(number)))
             networks.append(network.eval())
         stacking = None
         if stored.opinion is not None:

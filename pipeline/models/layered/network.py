@@ -3,7 +3,7 @@
 Tensors only. B is the batch, N all numbers, C all categories, K the groups, D the width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -70,6 +70,16 @@ class Columns(nn.Module):
         for name, values in columns.items():
             # the export reads the bounds; of the others files have what they are made of
             self.register_buffer(name, values, persistent=name in {"low", "high"})
+
+    def beyond(self) -> tuple[Tensor, Tensor]:
+        """The bounds with which numbers beyond the outermost knots count as what they are."""
+        low, high = self.low.clone(), self.high.clone()
+        pieces = len(self.place) - 2 * len(self.middle)
+        first = self.place[:pieces].diff(prepend=torch.tensor([-1])) > 0
+        last = self.place[:pieces].diff(append=torch.tensor([len(self.middle)])) > 0
+        low[:pieces][first], high[:pieces][last] = -torch.inf, torch.inf
+        low[pieces:], high[pieces:] = -torch.inf, torch.inf
+        return low, high
 
     @torch.no_grad()
     def forward(self, numbers: Tensor, missing: Tensor) -> Tensor:
@@ -352,6 +362,17 @@ class LayeredNetwork(nn.Module):
         return torch.stack(
             [head(state) for head, state in zip(self.heads, states, strict=True)], dim=1
         )
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take in the weights of a file: one of format 4 knows no bounds of numbers.
+
+        Raises RuntimeError where they are of another network.
+        """
+        known = dict(weights)
+        for name, module in self.named_modules():
+            if isinstance(module, Columns) and f"{name}.low" not in known:
+                known[f"{name}.low"], known[f"{name}.high"] = module.beyond()
+        self.load_state_dict(known)
 
     @torch.no_grad()
     def weigh(self, weights: Sequence[float], shift: float) -> None:

@@ -183,11 +183,11 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (folder / "manifest.json").write_text(json.dumps(facts))
 
 
-@pytest.mark.parametrize("form", [0, 3, None, "4"], ids=str)
+@pytest.mark.parametrize("form", [0, 3, None, "5"], ids=str)
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
     with pytest.raises(
-        BundleError, match=r"is not of format 4; train or export it again with this version"
+        BundleError, match=r"is not of format 5; train or export it again with this version"
     ) as raised:
         read_bundle(folder)
     assert explain(raised.value).code == 2
@@ -195,7 +195,7 @@ def test_another_format_is_refused(folder: Path, form: object) -> None:
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1]")
-    with pytest.raises(BundleError, match="is not of format 4"):
+    with pytest.raises(BundleError, match="is not of format 5"):
         read_bundle(folder)
 
 

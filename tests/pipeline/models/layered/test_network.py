@@ -208,6 +208,21 @@ def test_a_number_beyond_all_that_was_learned_from_counts_as_the_largest() -> No
     np.testing.assert_allclose(at, beyond, atol=1e-4)
 
 
+def test_weights_of_format_4_go_on_beyond_the_knots_as_they_did() -> None:
+    now, before = network(), network()
+    kept = {name: part for name, part in now.state_dict().items() if ".columns." not in name}
+    before.load_weights(kept)
+    facts, missing = first_facts(before), torch.zeros(2, 1)
+    assert facts.columns is not None
+    assert facts.pieces is not None
+    numbers = torch.tensor([[-1e4], [1e4]])
+    scaled = (numbers - facts.middle) / facts.spread
+    wanted = torch.cat([facts.pieces(numbers), scaled, missing], dim=1)
+    torch.testing.assert_close(facts.columns(numbers, missing), wanted)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        before.load_weights({})
+
+
 def test_what_no_training_row_had_adds_nothing_before_it_is_learned() -> None:
     fresh = LayeredNetwork(encoder(), base_logit=-3.0, config=SMALL)
     unknown, missing = torch.tensor([[1]]), torch.tensor([[0]])
