@@ -16,8 +16,8 @@ from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 
 CLASSICAL = "classical"
 STACKING_WEIGHTS = tuple(place / 20 for place in range(21))
-MOST_WEIGHT = 1.5
-SHRINKAGE = 10.0  # nats for a weight that is 1 away from where it would be without any rows
+# nats for a weight that is 1 away from where it would be without any rows
+STAGE_SHRINKAGE, OPINION_SHRINKAGE = 10.0, 30.0
 
 
 class StoredStacking(BaseModel):
@@ -86,7 +86,7 @@ def fit_stacking(
     return min(
         calibrated,
         key=lambda one: (
-            _loss(one.blend(network, classical), y) + SHRINKAGE * (one.weight - 0.5) ** 2
+            _loss(one.blend(network, classical), y) + OPINION_SHRINKAGE * (one.weight - 0.5) ** 2
         ),
     )
 
@@ -100,21 +100,21 @@ class StageWeights:
 
 
 def fit_stage_weights(base: FloatArray, increments: FloatArray, y: BoolArray) -> StageWeights:
-    """The likeliest weights of increments [R, K] on held-out rows, from 0 to 1.5.
+    """The likeliest weights of increments [R, K] on held-out rows, from 0 to 1.
 
-    They are drawn to 1: a stage is turned down where it misleads. `base` is [R].
+    They are drawn to 1: a stage is turned down where it misleads, and none is turned up. `base` is [R].
     """
 
     def loss(at: FloatArray) -> tuple[float, FloatArray]:
         shift, weights = at[0], at[1:]
         logit = base + shift + increments @ weights
         error = expit(logit) - y
-        gradient = increments.T @ error + 2 * SHRINKAGE * (weights - 1)
-        drawn = SHRINKAGE * ((weights - 1) ** 2).sum()
+        gradient = increments.T @ error + 2 * STAGE_SHRINKAGE * (weights - 1)
+        drawn = STAGE_SHRINKAGE * ((weights - 1) ** 2).sum()
         return _loss(logit, y) + drawn, np.array([error.sum(), *gradient])
 
     stages = increments.shape[1]
-    bounds = [(None, None), *[(0, MOST_WEIGHT)] * stages]
+    bounds = [(None, None), *[(0, 1)] * stages]
     found = minimize(loss, np.array([0.0] + [1.0] * stages), jac=True, bounds=bounds).x
     return StageWeights(weights=found[1:], shift=float(found[0]))
 
