@@ -25,9 +25,10 @@ VALUES: dict[str, tuple[int, ...]] = {
     "address": (5, 9, 15, 50, 200, 5000),
     "person": (3, 7, 30, 100, 800),
 }
-PAIRS, TRIPLES = 10, 16
-COARSE = 12  # classes of a category's values in an interaction
-SPREADS = {"single": 0.45, "pair": 0.5, "triple": 0.9}  # of the log-odds of their cells
+SINGLE = 0.8  # spread of the log-odds of a value
+PAIRS, TRIPLES = 8, 16
+COARSE = 6  # classes of a category's values in an interaction
+TOLD, MORE = 0.03, 2.5  # share of an interaction's cells that tell something, and their log-odds
 
 
 def baskets(*, seed: int = 1, rows: int = ROWS) -> Task:
@@ -95,14 +96,12 @@ def _log_odds(
 ) -> npt.NDArray[np.float64]:
     logit = np.zeros(len(codes[0]))
     for code in codes:
-        logit += random.normal(0, SPREADS["single"], code.max() + 1)[code]
-    for kind, size, count in (("pair", 2, PAIRS), ("triple", 3, TRIPLES)):
+        logit += random.normal(0, SINGLE, code.max() + 1)[code]
+    for size, count in ((2, PAIRS), (3, TRIPLES)):
         for _ in range(count):
             chosen = random.choice(len(codes), size, replace=False)
             cell = np.zeros(len(logit), np.int64)
-            for place in chosen:
-                cell = (
-                    cell * COARSE + random.integers(0, COARSE, codes[place].max() + 1)[codes[place]]
-                )
-            logit += random.normal(0, SPREADS[kind], COARSE**size)[cell]
+            for code in [codes[place] for place in chosen]:
+                cell = cell * COARSE + random.integers(0, COARSE, code.max() + 1)[code]
+            logit += np.where(random.random(COARSE**size) < TOLD, MORE, 0.0)[cell]
     return logit
