@@ -53,9 +53,9 @@ class Columns(nn.Module):
         spread = torch.tensor([number.spread for number in code.numbers])
         knots = [torch.tensor(number.knots) for number in code.numbers]
         pieces = torch.tensor([len(own) - 1 for own in knots])
-        every, ends = torch.arange(len(knots)), pieces.cumsum(0)
-        low, high = torch.zeros(int(ends[-1])), torch.ones(int(ends[-1]))
-        first, last = (torch.stack([own[end] for own in knots]) - middle for end in (0, -1))
+        every, count = torch.arange(len(knots)), int(pieces.sum())
+        low, high = torch.zeros(count), torch.ones(count)
+        first, last = (torch.stack(ends) - middle for ends in zip(*map(_ends, knots), strict=True))
         ones = torch.ones_like(spread)
         columns = {
             "middle": middle,
@@ -89,6 +89,10 @@ class Columns(nn.Module):
         chosen = inputs.index_select(1, self.place)
         torch.addcmul(self.start, self.slope, chosen, out=chosen)
         return chosen.clamp_(self.low, self.high)
+
+
+def _ends(knots: Tensor) -> tuple[Tensor, Tensor]:
+    return knots[0], knots[-1]
 
 
 def _starts(knots: Tensor) -> Tensor:

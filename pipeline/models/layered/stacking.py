@@ -102,7 +102,8 @@ class StageWeights:
 def fit_stage_weights(base: FloatArray, increments: FloatArray, y: BoolArray) -> StageWeights:
     """The likeliest weights of increments [R, K] on held-out rows, from 0 to 1.
 
-    They are drawn to 1: a stage is turned down where it misleads, and none is turned up. `base` is [R].
+    They are drawn to 1: a stage is turned down where it misleads, and none is turned up. `base` is
+    [R].
     """
 
     def loss(at: FloatArray) -> tuple[float, FloatArray]:

@@ -13,7 +13,7 @@ from pipeline.models.layered.training import TrainConfig
 from tests.small_network import GROUPS, SMALL, layered, training_rows
 
 NEW = Group(name="credit", meaning="", needs=(), features=(fact("debt", "debt", "debt"),))
-CONFIG = TrainConfig(seeds=(1,), epochs=15, network=SMALL)
+CONFIG = TrainConfig(seeds=(1,), epochs=24, network=SMALL)
 ROWS = 3000
 
 

@@ -25,7 +25,7 @@ from pipeline.models.layered.training import (
 from tests.small_network import GROUPS, SMALL, training_rows
 
 ROWS = 1500
-CONFIG = TrainConfig(seeds=(1, 2), epochs=3, network=SMALL)
+CONFIG = TrainConfig(seeds=(1, 2), epochs=9, network=SMALL)
 AN_EPOCH = ROWS // 256  # batches of an epoch with all accounts
 ROOT = Path(__file__).parents[4]
 KILLED = """
@@ -77,8 +77,8 @@ def whole() -> list[Learned]:
 
 @pytest.fixture(scope="module")
 def whole_steps(whole: list[Learned]) -> int:
-    """Batches of all epochs: three without who is held out and two with all, seed by seed."""
-    return sum(3 * ((ROWS - len(seed.rows)) // 256) + 2 * AN_EPOCH for seed in whole)
+    """Batches of all epochs: nine without who is held out and two with all, seed by seed."""
+    return sum(9 * ((ROWS - len(seed.rows)) // 256) + 2 * AN_EPOCH for seed in whole)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_what_scores_has_learned_from_the_accounts_held_out_at_first(
     apart = held_out_accounts(accounts, share=0.3, seed=1)
     abroad = features["country"].to_numpy(zero_copy_only=False) == "FR"
     y = (abroad & apart) | (np.random.default_rng(0).random(ROWS) < 0.02)
-    config = replace(QUICK, epochs=16, learning_rate_factor=5, held_out=0.3)
+    config = replace(QUICK, epochs=160, learning_rate_factor=10, held_out=0.3)
     (learned,) = train_layered(encoder(), encoder().encode(features), y, accounts, config=config)
     rows = Tensors.of(encoder().encode(features), torch.zeros(ROWS)).rows(
         torch.from_numpy(learned.rows)
