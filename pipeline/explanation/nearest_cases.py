@@ -2,7 +2,8 @@
 
 A bundle keeps the state behind the last stage (h_K) of the latest frauds it was trained on, and of
 as many legitimate transactions that scored highest. The state is that of the first network: three
-networks' states side by side find no better cases. Each unit of it is scaled by what these cases
+networks' states side by side find no better cases. A classical model has no state: the
+contributions of its facts stand for it. Each unit of it is scaled by what these cases
 have of it, so that the distance weighs the directions in which suspicious transactions differ.
 """
 
@@ -26,6 +27,7 @@ from pipeline.flagged import NearCase
 from pipeline.lake.snapshot import Snapshot
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stage_features import StageFeatures
+from pipeline.models.one_stage import Model
 
 NEAREST = 3
 # frauds, and as many legitimate ones: with the default width, 0.75 MB on disk
@@ -78,7 +80,7 @@ class CaseIndex:
     @classmethod
     def of(
         cls,
-        model: Layered,
+        model: Model,
         features: pa.Table,
         is_fraud: BoolArray,
         score: FloatArray,
@@ -107,7 +109,7 @@ class CaseIndex:
             facts=facts, states=_scaled(states, middle, spread), middle=middle, spread=spread
         )
 
-    def nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
+    def nearest(self, model: Model, features: pa.Table) -> list[tuple[NearCase, ...]]:
         """Return the cases most like each row, the nearest first; never the row itself.
 
         Cases that are equally near stand in order of their id. The distance is Euclidean over the
@@ -120,7 +122,7 @@ class CaseIndex:
             nearest += self._nearest(model, features.slice(start, ROWS_AT_ONCE))
         return nearest
 
-    def _nearest(self, model: Layered, features: pa.Table) -> list[tuple[NearCase, ...]]:
+    def _nearest(self, model: Model, features: pa.Table) -> list[tuple[NearCase, ...]]:
         far = _distances(_scaled(_states(model, features), self.middle, self.spread), self.states)
         own = pc.index_in(features["transaction_id"], self.facts["transaction_id"].combine_chunks())
         itself = own.is_valid().to_numpy()
@@ -184,7 +186,10 @@ def _finite(cases: Sequence[NearCase]) -> tuple[NearCase, ...]:
     return tuple(case for case in cases if np.isfinite(case.distance))
 
 
-def _states(model: Layered, features: pa.Table) -> npt.NDArray[np.float32]:
+def _states(model: Model, features: pa.Table) -> npt.NDArray[np.float32]:
+    """What tells rows apart, [R, D]: the network's state, or what each fact contributes."""
+    if not isinstance(model, Layered):
+        return model.contributions(features).astype(np.float32)
     return StageFeatures(replace(model, networks=model.networks[:1])).transform(features)
 
 

@@ -19,10 +19,11 @@ from pipeline.explanation.typical_ranges import TypicalRange
 from pipeline.flagged import Fact, StageReason
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import CLASSICAL
+from pipeline.models.one_stage import Model, OneStage
 
 FACTS_PER_STAGE = 4
 CLASSICAL_FACT = Fact(
-    name=CLASSICAL, text="what gradient boosting makes of all these facts together", unusual=False
+    name=CLASSICAL, text="what the classical model makes of all these facts together", unusual=False
 )
 UNUSUAL = 2.0  # spreads away from the middle, on the signed-log scale
 
@@ -65,12 +66,32 @@ def reasons(
 
 
 def fact_attributions(
-    model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]
+    model: Model, features: pa.Table, increments: Mapping[str, FloatArray]
 ) -> dict[str, FloatArray]:
     """What each fact adds to its stage's increment, [R] by feature.
 
     NaN in rows whose increment is not this model's.
     """
+    if isinstance(model, OneStage):
+        return _contributions(model, features, increments)
+    return _attributions(model, features, increments)
+
+
+def _contributions(
+    model: OneStage, features: pa.Table, increments: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """What each fact contributes to a classical model's log-odds."""
+    unknown = np.full(features.num_rows, np.nan)
+    stored = increments.get(CLASSICAL, unknown)
+    own = np.isclose(model.increments(features)[:, 0], stored, atol=1e-3)
+    shares = model.contributions(features)
+    return {name: np.where(own, shares[:, place], np.nan) for place, name in enumerate(model.facts)}
+
+
+def _attributions(
+    model: Layered, features: pa.Table, increments: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """What each fact adds inside a stage of the network."""
     rows = model.tensors(features)
     by_network = [stage_attributions(network, rows) for network in model.networks]
     attributions: dict[str, FloatArray] = {}

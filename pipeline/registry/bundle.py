@@ -24,6 +24,7 @@ from pipeline.explanation.typical_ranges import TypicalRange
 from pipeline.failures import BrokenError
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
+from pipeline.models.one_stage import Model, read_model, state_width
 from pipeline.policy.selection import Policy
 
 FORMAT = 5
@@ -63,7 +64,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """The layered model with all that is needed to decide: made once, never changed.
+    """The model, layered or classical, with all that is needed to decide: made once, never changed.
 
     `feature_digest` is the fingerprint of the features it was trained on, `features` that of each;
     `ip_databases` the dates of the files that placed IP addresses; `trained_as_of` the moment it
@@ -73,7 +74,7 @@ class Bundle:
     """
 
     portfolio: str
-    model: Layered
+    model: Model
     calibration: PlattScaling
     policy: Policy
     feature_digest: str
@@ -136,7 +137,7 @@ def read_bundle(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     _check_files(folder, manifest.files)
     try:
-        model = Layered.from_files(folder)
+        model = read_model(folder)
         return Bundle(
             portfolio=manifest.portfolio,
             model=model,
@@ -150,7 +151,7 @@ def read_bundle(folder: Path) -> Bundle:
             currency=manifest.currency,
             rates=manifest.rates,
             typical_ranges=read_json(dict[str, TypicalRange], folder / TYPICAL_RANGES),
-            cases=CaseIndex.from_files(folder, width=model.shape.width),
+            cases=CaseIndex.from_files(folder, width=state_width(model)),
         )
     except UNFIT as error:
         raise _unfit(folder, str(error)) from error
@@ -208,17 +209,38 @@ def _sha256(file: Path) -> str:
 def _card(bundle: Bundle) -> str:
     dated = ", ".join(f"{name} of {date}" for name, date in bundle.ip_databases.items())
     addresses = f"Facts of IP addresses: {dated}.\n\n" if dated else ""
-    weights = zip(bundle.model.stages, bundle.model.stage_weights, strict=False)
-    listed = ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
-    worth = f"What each depth was worth on later days: {listed}.\n\n" if listed else ""
     figures = "\n".join(f"| {name} | {value:.6g} |" for name, value in bundle.metrics.items())
     return (
-        f"# {bundle.portfolio}: layered network\n\n"
+        f"# {bundle.portfolio}: {_kind(bundle.model)}\n\n"
         f"Trained on what was known at {bundle.trained_as_of:%Y-%m-%d %H:%M} UTC; "
-        f"stages in order: {', '.join(bundle.model.stages)}; "
-        f"seeds averaged: {len(bundle.model.networks)}.\n\n{worth}{addresses}"
-        "Scores are probabilities of fraud. A stage's increment is the weight of evidence of its "
-        "group given the groups\nbefore it, not an effect of the group alone. "
+        f"{_parts(bundle.model)}.\n\n{_worth(bundle.model)}{addresses}"
+        f"Scores are probabilities of fraud. {_meaning(bundle.model)} "
         "Judged on later weeks than it was trained on:\n\n"
         f"| figure | value |\n|---|---|\n{figures}\n"
     )
+
+
+def _kind(model: Model) -> str:
+    return "layered network" if isinstance(model, Layered) else model.baseline.name
+
+
+def _parts(model: Model) -> str:
+    stages = f"stages in order: {', '.join(model.stages)}"
+    if isinstance(model, Layered):
+        return f"{stages}; seeds averaged: {len(model.networks)}"
+    return f"{len(model.facts)} facts in one stage"
+
+
+def _worth(model: Model) -> str:
+    weights = model.stage_weights if isinstance(model, Layered) else ()
+    told = [f"{name} {weight:.2f}" for name, weight in zip(model.stages, weights, strict=False)]
+    return f"What each depth was worth on later days: {', '.join(told)}.\n\n" if told else ""
+
+
+def _meaning(model: Model) -> str:
+    if isinstance(model, Layered):
+        return (
+            "A stage's increment is the weight of evidence of its "
+            "group given the groups\nbefore it, not an effect of the group alone."
+        )
+    return "A fact's contribution is what it adds to the log-odds beside all others."

@@ -1,46 +1,37 @@
 """Tuned gradient boosting (xgboost), whose trees are chosen on held-out accounts."""
 
+import json
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+import optuna
 import pandas as pd
 import xgboost
-from pydantic import BaseModel, ConfigDict
 
-from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.metrics import average_precision, both_classes
 from pipeline.models.baselines.columns import Columns
 from pipeline.models.baselines.folds import Sample, tuning_sample, tuning_settings
-from pipeline.models.baselines.protocol import Settings, write_json
+from pipeline.models.baselines.protocol import Settings
+from pipeline.models.baselines.trees import Matrix, Node, TreeModel, Trees
+from pipeline.models.baselines.tuning import EXACT_TUNING_VALUES, EXACT_VALUES
 
 Splits = Literal["exact", "binned"]
-Matrix = npt.NDArray[np.float32]
 MAX_BINS = 256
 SPLITS: Mapping[Splits, dict[str, object]] = {
     "exact": {"tree_method": "exact"},
     "binned": {"tree_method": "hist", "max_bin": MAX_BINS},
 }
-EXACT_VALUES = 4_500_000  # rows times columns; above it the trees that stay are binned
-EXACT_TUNING_VALUES = 300_000  # above it trees that only choose settings are
 TAILS = 0.5 ** np.arange(8, 18)  # shares at both ends that a bin of its own is kept for
 QUANTILES = np.unique([*np.linspace(0, 1, 33), *TAILS, *(1 - TAILS)])
 FRAUD_QUANTILES = np.linspace(0, 1, 100)
-
-
-class StoredBoosting(BaseModel):
-    """What xgboost.json holds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    columns: Columns
-    settings: Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +43,29 @@ class Growth:
     trees: int
     min_child_weight: float = 1.0
     reg_lambda: float = 1.0
+    rows_share: float = 1.0
+    columns_share: float = 1.0
 
     def booster_settings(self, *, seed: int, splits: Splits) -> dict[str, object]:
         """The same in xgboost's words."""
         shape = {"max_depth": self.depth, "eta": self.rate}
         restraint = {"min_child_weight": self.min_child_weight, "lambda": self.reg_lambda}
+        drawn = {"subsample": self.rows_share, "colsample_bytree": self.columns_share}
         return {
             "objective": "binary:logistic",
             "base_score": 0.5,
             "seed": seed,
             **shape,
             **restraint,
+            **drawn,
             **SPLITS[splits],
         }
 
 
-class XGBoost:
+GROWTH = tuple(Growth.__dataclass_fields__)
+
+
+class XGBoost(TreeModel):
     """Gradient boosting (xgboost) whose trees are chosen by AP on held-out accounts.
 
     The choice: depth 3, 4 or 6 with 100, 150 or 200 trees at rate 0.1; then rate 0.05 with 200, 300
@@ -75,9 +73,10 @@ class XGBoost:
     between the bins of `binned`.
     """
 
-    def __init__(self) -> None:
-        self.settings: Settings = {}
-        self._columns: Columns | None = None
+    name, file = "xgboost", "xgboost.ubj"
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(settings)
         self._booster = xgboost.Booster()
 
     def fit(
@@ -89,79 +88,103 @@ class XGBoost:
         matrix = self._matrix(features)
         sample = tuning_sample(fraud, accounts, seed=seed)
         best, ap = tuned_growth(matrix, fraud, sample, seed=seed)
-        splits: Splits = "exact" if matrix.size <= EXACT_VALUES else "binned"
-        self._grow(matrix, fraud, best, seed=seed, splits=splits)
         self.settings = {
             **asdict(best),
-            "splits": splits,
+            "splits": "exact" if matrix.size <= EXACT_VALUES else "binned",
             **tuning_settings(fraud, sample, ap=ap, seed=seed),
         }
+        self._grow(matrix, fraud)
         return self
 
-    def refit(self, features: pd.DataFrame, y: npt.ArrayLike) -> Self:
-        """Grow as many trees the same way on other rows."""
-        model = type(self)()
-        model._columns, model.settings = (
-            Columns.learn(features, most=1000, least_rows=5),
-            self.settings,
-        )
-        growth = Growth(**{name: self.settings[name] for name in Growth.__dataclass_fields__})  # type: ignore[arg-type]
-        splits = cast(Splits, self.settings["splits"])
-        model._grow(
-            model._matrix(features),
-            both_classes(y, rows=len(features)),
-            growth,
-            seed=int(self.settings["seed"]),
-            splits=splits,
-        )
-        return model
-
-    def _grow(
-        self,
-        matrix: npt.NDArray[np.float32],
-        fraud: BoolArray,
-        growth: Growth,
-        *,
-        seed: int,
-        splits: Splits,
-    ) -> None:
-        data = _to_learn(matrix, fraud, splits)
-        self._booster = xgboost.train(
-            growth.booster_settings(seed=seed, splits=splits), data, growth.trees
-        )
-
-    def logit(self, features: pd.DataFrame) -> FloatArray:
-        """Log-odds before calibration."""
-        data = xgboost.DMatrix(self._matrix(features))
-        return np.asarray(self._booster.predict(data, output_margin=True), dtype=np.float64)
-
-    def to_files(self, folder: Path) -> None:
-        """Write xgboost.ubj, the native booster, and xgboost.json, the columns it reads."""
-        columns = self._fitted()
-        self._booster.save_model(folder / "xgboost.ubj")
-        write_json(folder / "xgboost.json", {"columns": asdict(columns), "settings": self.settings})
-
     @classmethod
-    def from_files(cls, folder: Path) -> Self:
-        """Read xgboost.ubj and xgboost.json."""
-        stored = read_json(StoredBoosting, folder / "xgboost.json")
-        model = cls()
-        model._columns, model.settings = stored.columns, stored.settings
-        model._booster.load_model(folder / "xgboost.ubj")
-        return model
+    def proposed(cls, trial: optuna.trial.BaseTrial, *, is_exact: bool) -> Settings:
+        """Settings that a search tries."""
+        return {
+            "depth": trial.suggest_int("depth", 2, 8),
+            "rate": trial.suggest_float("rate", 0.02, 0.3, log=True),
+            "trees": trial.suggest_int("trees", 50, 600, log=True),
+            "min_child_weight": trial.suggest_float("min_child_weight", 0.5, 20, log=True),
+            "reg_lambda": trial.suggest_float("reg_lambda", 0.3, 30, log=True),
+            "rows_share": trial.suggest_float("rows_share", 0.5, 1),
+            "columns_share": trial.suggest_float("columns_share", 0.3, 1),
+            "splits": "exact" if is_exact else "binned",
+        }
 
-    def _matrix(self, features: pd.DataFrame) -> npt.NDArray[np.float32]:
-        columns = self._fitted()
-        return np.column_stack([columns.numbers_of(features), columns.codes_of(features)]).astype(
-            np.float32
+    def _grow(self, matrix: Matrix, fraud: BoolArray) -> None:
+        known = {name: self.settings[name] for name in GROWTH if name in self.settings}
+        growth = Growth(**known)  # type: ignore[arg-type]  # numbers, as they were written
+        splits = cast(Splits, self.settings["splits"])
+        settings = growth.booster_settings(seed=int(self.settings["seed"]), splits=splits)
+        data = _to_learn(matrix, fraud, splits)
+        self._booster = xgboost.train(settings, data, growth.trees)
+
+    def _margin(self, matrix: Matrix) -> FloatArray:
+        margin = self._booster.predict(xgboost.DMatrix(matrix), output_margin=True)
+        return np.asarray(margin, dtype=np.float64)
+
+    def _shares(self, matrix: Matrix) -> FloatArray:
+        shares = self._booster.predict(xgboost.DMatrix(matrix), pred_contribs=True)
+        return np.asarray(shares[:, :-1], dtype=np.float64)
+
+    def trees(self) -> Trees:
+        """The trees as plain nodes."""
+        return trees_of(self._booster)
+
+    def _save(self, file: Path) -> None:
+        self._booster.save_model(file)
+
+    def _load(self, file: Path) -> None:
+        self._booster.load_model(file)
+
+
+def trees_of(booster: xgboost.Booster) -> Trees:
+    """The trees of a booster of one output, from its own JSON, as plain nodes.
+
+    Raises ValueError for a booster of another kind.
+    """
+    learner = json.loads(booster.save_raw("json"))["learner"]
+    name, kind = learner["objective"]["name"], learner["gradient_booster"]["name"]
+    if name not in {"binary:logistic", "reg:squarederror"} or kind != "gbtree":
+        raise ValueError(
+            f"only trees of binary:logistic are exported, found {kind} of {name}; "
+            "train the champion again"
         )
+    # a text with brackets since version 3.1
+    base = float(np.float32(learner["learner_model_param"]["base_score"].strip("[]")))
+    is_probability = name == "reg:squarederror"
+    return Trees(
+        trees=[_nodes(tree) for tree in learner["gradient_booster"]["model"]["trees"]],
+        base=base if is_probability else math.log(base / (1 - base)),
+        is_probability=is_probability,
+    )
 
-    def _fitted(self) -> Columns:
-        if self._columns is None:
-            raise ValueError(
-                "the gradient boosting has not learned yet; call fit or from_files first"
-            )
-        return self._columns
+
+def _nodes(tree: Mapping[str, Any]) -> list[Node]:
+    """The nodes of one tree.
+
+    A row goes left where its value is below the split's, right otherwise, and the default way where
+    it is missing.
+    """
+    if tree["categories"]:
+        raise ValueError(
+            "a tree splits by sets of categories, which are not exported; train the champion again"
+        )
+    parts = ("left_children", "right_children", "split_indices", "split_conditions", "default_left")
+    return [
+        Node(value=value)
+        if left < 0
+        else Node(
+            feature=feature,
+            value=value,
+            test="below",
+            left=left,
+            right=right,
+            is_missing_left=bool(default_left),
+        )
+        for left, right, feature, value, default_left in zip(
+            *(tree[name] for name in parts), strict=True
+        )
+    ]
 
 
 def tuned_growth(

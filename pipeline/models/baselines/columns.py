@@ -28,6 +28,11 @@ class Columns:
     numbers: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column in the order a matrix of them has."""
+        return (*self.numbers, *self.categories)
+
     @classmethod
     def learn(cls, features: pd.DataFrame, *, most: int, least_rows: int) -> "Columns":
         """Every column of `features`.
@@ -48,7 +53,7 @@ class Columns:
 
         Raises ValueError for an absent column or infinity.
         """
-        absent = [name for name in (*self.numbers, *self.categories) if name not in features]
+        absent = [name for name in self.names if name not in features]
         if absent:
             raise ValueError(
                 f"the features lack {', '.join(absent)}; "

@@ -1,7 +1,8 @@
-"""Folds of whole accounts, to choose settings on and to judge a model out of fold."""
+"""Rows apart, to choose settings on and to judge a model: later days, or whole accounts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,19 @@ FOLDS = 3
 
 # above it, legitimate rows are thinned while settings are chosen, and there only
 TUNING_ROWS = 20_000
+
+
+LATER_SHARE = 1 / 3  # of the days of a training: what is later
+MIN_FRAUDS = 15  # on later days, in each part of them; with fewer, an AP says little
+LATER_PARTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Rows to learn from, and rows apart to be judged on, by their places."""
+
+    train: IntArray
+    test: IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +59,51 @@ def tuning_sample(
     fold, kept = folds[rows], fraud[rows]
     usable = tuple(number for number in range(FOLDS) if _is_usable(kept, fold == number))
     return Sample(rows=rows, fold=fold, usable=usable, negatives_kept=share)
+
+
+def account_cuts(sample: Sample, *, within: bool = False) -> list[Cut]:
+    """A cut for each usable fold of accounts; its places are those of `within` the sample, or all.
+
+    A legitimate row that the sample left out is in no cut.
+    """
+    places = np.arange(len(sample.rows)) if within else sample.rows
+    folds = [sample.fold == number for number in sample.usable]
+    return [Cut(train=places[~apart], test=places[apart]) for apart in folds]
+
+
+def day_cuts(
+    fraud: BoolArray, moments: npt.NDArray[np.datetime64], *, parts: int = LATER_PARTS
+) -> list[Cut]:
+    """The last third of the days in parts, each to be judged by what was learned of all before it.
+
+    There are fewer parts where frauds are few, and none where even one has fewer than 15.
+
+    >>> days = np.datetime64("2026-01-01") + np.arange(180).astype("timedelta64[D]")
+    >>> cuts = day_cuts(np.arange(180) % 2 == 0, days, parts=2)
+    >>> [(len(cut.train), len(cut.test)) for cut in cuts]
+    [(120, 30), (150, 30)]
+    """
+    days = moments.astype("datetime64[D]")
+    first, end = days.min(), days.max() + np.timedelta64(1, "D")
+    later = int(np.ceil((end - first).astype(int) * LATER_SHARE))
+    for count in range(min(parts, later), 0, -1):
+        edges = end - np.linspace(later, 0, count + 1).round().astype("timedelta64[D]")
+        cuts = [
+            Cut(
+                train=np.flatnonzero(days < low), test=np.flatnonzero((days >= low) & (days < high))
+            )
+            for low, high in pairwise(edges)
+        ]
+        if all(_has_both(fraud, cut) for cut in cuts):
+            return cuts
+    return []
+
+
+def _has_both(fraud: BoolArray, cut: Cut) -> bool:
+    """Whether frauds and legitimate rows are learned from, and enough of them are apart."""
+    learned, judged = fraud[cut.train], fraud[cut.test]
+    can_learn = learned.sum() >= MIN_FRAUDS and not learned.all()
+    return bool(can_learn and judged.sum() >= MIN_FRAUDS and not judged.all())
 
 
 def _is_usable(fraud: BoolArray, inside: BoolArray) -> bool:

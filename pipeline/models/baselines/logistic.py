@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import optuna
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from sklearn.linear_model import LogisticRegression
@@ -75,13 +76,28 @@ class StoredLogistic(BaseModel):
     settings: Settings
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """The weights of a logistic regression by column.
+
+    A number has one for its standardised logarithm [N] and one for being missing [N]; a category
+    has one for each frequent value, then for any other, then for none.
+    """
+
+    numbers: FloatArray
+    missing: FloatArray
+    categories: tuple[FloatArray, ...]
+    intercept: float
+
+
 class Logistic:
     """Logistic regression, its L2 penalty chosen by AP on held-out accounts."""
 
+    name: ClassVar[str] = "logistic"
     STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # scikit-learn's C, its inverse
 
-    def __init__(self) -> None:
-        self.settings: Settings = {}
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings: Settings = dict(settings or {})
         self._inputs: LinearInputs | None = None
         self._weights = np.empty(0)
         self._intercept = 0.0
@@ -106,13 +122,19 @@ class Logistic:
 
     def refit(self, features: pd.DataFrame, y: npt.ArrayLike) -> Self:
         """Fit other rows with the same penalty."""
-        model = type(self)()
-        model._inputs, model.settings = LinearInputs.learn(features), self.settings
+        model = type(self)(self.settings)
+        model._inputs = LinearInputs.learn(features)
         fraud = both_classes(y, rows=len(features))
         model._weights, model._intercept = solve(
             model._inputs.matrix(features), fraud, strength=float(self.settings["C"])
         )
         return model
+
+    @classmethod
+    def proposed(cls, trial: optuna.trial.BaseTrial, *, is_exact: bool) -> Settings:
+        """Settings that a search tries."""
+        del is_exact
+        return {"C": trial.suggest_float("C", 1e-4, 100, log=True)}
 
     @staticmethod
     def _held_out(
@@ -127,18 +149,56 @@ class Logistic:
 
     def logit(self, features: pd.DataFrame) -> FloatArray:
         """Log-odds before calibration."""
+        return np.asarray(self.inputs.matrix(features) @ self._weights + self._intercept)
+
+    @property
+    def inputs(self) -> LinearInputs:
+        """How it takes features; raises ValueError before it has learned."""
         if self._inputs is None:
             raise ValueError(
                 "the logistic regression has not learned yet; call fit or from_files first"
             )
-        return np.asarray(self._inputs.matrix(features) @ self._weights + self._intercept)
+        return self._inputs
+
+    @property
+    def columns(self) -> Columns:
+        """The columns it reads; raises ValueError before it has learned."""
+        return self.inputs.columns
+
+    @property
+    def terms(self) -> Terms:
+        """Its weights, column by column."""
+        count, sizes = (
+            len(self.columns.numbers),
+            [len(values) + 2 for values in self.columns.categories.values()],
+        )
+        hot = np.split(self._weights[2 * count :], np.cumsum(sizes)[:-1]) if sizes else []
+        return Terms(
+            numbers=self._weights[:count],
+            missing=self._weights[count : 2 * count],
+            categories=tuple(np.asarray(weights) for weights in hot),
+            intercept=self._intercept,
+        )
+
+    def contributions(self, features: pd.DataFrame) -> FloatArray:
+        """What each column adds to the log-odds, [rows, columns.names].
+
+        A number adds nothing at its mean, and a category nothing at its most frequent value.
+        """
+        terms, inputs = self.terms, self.inputs
+        numbers = (signed_log(self.columns.numbers_of(features)) - inputs.mean) / inputs.scale
+        added = np.where(np.isnan(numbers), terms.missing, numbers * terms.numbers)
+        ranks = self.columns.codes_of(features)
+        texts = [
+            weights[np.nan_to_num(ranks[:, place], nan=len(weights) - 1).astype(int)] - weights[0]
+            for place, weights in enumerate(terms.categories)
+        ]
+        return np.column_stack([added, *texts])
 
     def to_files(self, folder: Path) -> None:
         """Write logistic.json."""
-        if self._inputs is None:
-            raise ValueError("the logistic regression has not learned yet; call fit first")
         kept = {
-            "inputs": asdict(self._inputs),
+            "inputs": asdict(self.inputs),
             "weights": self._weights.tolist(),
             "intercept": self._intercept,
         }

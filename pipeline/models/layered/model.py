@@ -22,8 +22,8 @@ from features.encoder import Encoder
 from features.stored_json import read_json
 from pipeline.arrays import BoolArray, FloatArray, IntArray
 from pipeline.evaluation.time_split import last_days
-from pipeline.models.baselines.boosting import XGBoost
 from pipeline.models.baselines.columns import as_frame
+from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
 from pipeline.models.layered.stacking import (
     CLASSICAL,
@@ -327,7 +327,8 @@ class Layered:
             networks.append(network.eval())
         stacking = None
         if stored.opinion is not None:
-            stacking = Stacking.from_stored(XGBoost.from_files(folder), stored.opinion)
+            classical = BASELINES[stored.opinion.model].from_files(folder)
+            stacking = Stacking.from_stored(classical, stored.opinion)
         return cls(
             encoder=encoder,
             networks=tuple(networks),

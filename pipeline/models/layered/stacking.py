@@ -25,6 +25,7 @@ class StoredStacking(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    model: str = "xgboost"
     weight: float = Field(alias="trust", ge=0, le=1)
     a: float
     b: float
@@ -60,9 +61,9 @@ class Stacking:
         """What the stage adds to the log-odds so far, [R]."""
         return self.blend(so_far, classical) - so_far
 
-    def to_json(self) -> dict[str, float]:
-        """The weight and the calibration, as a bundle keeps them."""
-        return {"trust": self.weight, **self.calibration.to_json()}
+    def to_json(self) -> dict[str, float | str]:
+        """The model's name, its weight and the calibration, as a bundle keeps them."""
+        return {"model": self.model.name, "trust": self.weight, **self.calibration.to_json()}
 
     @classmethod
     def from_stored(cls, model: Baseline, stored: StoredStacking) -> "Stacking":

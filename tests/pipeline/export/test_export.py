@@ -265,7 +265,7 @@ def test_a_process_without_our_libraries_scores_a_row(
     assert float(score) == pytest.approx(here, abs=1e-5)
     assert not {
         "torch",
-        "xgboost",
+        "classical",
         "pandas",
         "pyarrow",
         "sklearn",

@@ -76,7 +76,7 @@ def test_its_files_give_the_same_scores_and_hold_no_pickle(
     again = type(fitted).from_files(tmp_path)
     assert (again.logit(features) == fitted.logit(features)).all()
     assert again.settings == fitted.settings
-    assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".ubj"}
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".json", ".ubj", ".txt", ".cbm"}
 
 
 def test_a_row_alone_scores_as_in_the_batch_and_columns_may_come_in_any_order(
