@@ -262,12 +262,24 @@ def drop(
     type=click.Path(path_type=Path),
     help="Begin with what this bundle's network knows.",
 )
-def train(portfolio: Path, as_of: datetime | None, bundle: Path | None) -> None:
+@click.option(
+    "--models", help="Names with commas between them  [default: layered,xgboost,logistic]."
+)
+@click.option("--budget", help="Search so long, such as 5m, for the classical models' settings.")
+def train(
+    portfolio: Path,
+    as_of: datetime | None,
+    bundle: Path | None,
+    models: str | None,
+    budget: str | None,
+) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
     from pipeline.train.report import format_report
 
     workspace = open_workspace(portfolio)
-    trained, version = train_and_record(workspace, as_of, bundle, tell=click.echo)
+    trained, version = train_and_record(
+        workspace, as_of, bundle, models=models, budget=budget, tell=click.echo
+    )
     click.echo(format_report(trained))
     click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
 
@@ -371,7 +383,7 @@ def backtest(
     split = Split(
         train_from=train_from, train_until=train_until, test_from=test_from, test_until=test_until
     )
-    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    names = names_in(models)
     scores = run(
         workspace.portfolio,
         workspace.lake,
@@ -574,6 +586,9 @@ def train_and_record(
     workspace: "Workspace",
     as_of: datetime | None,
     bundle: Path | None = None,
+    *,
+    models: str | None = None,
+    budget: str | None = None,
     tell: "Callable[[str], None]" = lambda _: None,
 ) -> tuple["Trained", str]:
     """Train as of a moment, from a bundle or from nothing, and record it.
@@ -581,10 +596,15 @@ def train_and_record(
     What the data is like is told before. Returns the training and the version registered.
     """
     from pipeline.ingest.verdicts import collect_labels
+    from pipeline.models.baselines.tuning import Budget
     from pipeline.registry.bundle import read_bundle
     from pipeline.train.data_report import data_report, format_data_report
     from pipeline.train.recording import record
+    from pipeline.train.train import DEFAULT_MODELS
     from pipeline.train.train import train as run
+
+    home, name = workspace.settings.home, workspace.portfolio.name
+    searched = budget and Budget.of(budget, file=home / "tuning" / f"{name}.log")
 
     collect_labels(workspace.lake, workspace.casework)
     report = data_report(workspace.portfolio, workspace.lake, as_of=as_of)
@@ -596,12 +616,19 @@ def train_and_record(
         workspace.lake,
         as_of=as_of,
         build_config=workspace.settings.build_config,
+        models=names_in(models) if models else DEFAULT_MODELS,
         start=read_bundle(bundle) if bundle else None,
-        resume=workspace.settings.home / "training" / workspace.portfolio.name,
+        resume=home / "training" / name,
+        budget=searched or None,
         report=report,
         progress=teller,
     )
     return trained, record(workspace.own_registry, trained, progress=teller).number
+
+
+def names_in(words: str) -> tuple[str, ...]:
+    """The names in words with commas between them."""
+    return tuple(name.strip() for name in words.split(",") if name.strip())
 
 
 def take_in(

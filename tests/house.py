@@ -57,7 +57,7 @@ MAX_FILES = 12  # in a room, without its __init__.py
 MAX_ROOMS_IN_A_CHAIN = 9
 MAX_LINES = 450
 MAX_LINES_OF = {
-    "strata.py": 750,  # a command line is as long as its commands
+    "strata.py": 780,  # a command line is as long as its commands
     "features/engines/kernels.py": 720,  # compiled loops have one home
 }
 UNPICKLERS = {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal"}

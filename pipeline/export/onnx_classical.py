@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.arrays import IntArray
+from pipeline.arrays import FloatArray, IntArray
 from pipeline.export.inputs import Inputs
 from pipeline.export.onnx_graph import Graph
 from pipeline.export.onnx_trees import add_trees
@@ -55,10 +55,7 @@ def _add_logistic(graph: Graph, model: Logistic, inputs: Inputs) -> str:
         graph.add("Mul", scaled, terms.numbers),
     )
     tables = [
-        [
-            float(weights[int(rank)])
-            for rank in _ranks(values, inputs.categories[name], missing=len(weights) - 1)
-        ]
+        _weights(values, inputs.categories[name], weights)
         for (name, values), weights in zip(
             columns.categories.items(), terms.categories, strict=True
         )
@@ -83,6 +80,12 @@ def _ranks(frequent: Sequence[str], values: Sequence[str], *, missing: float) ->
     """The rank of missing, of unknown, and of each value."""
     known = {value: rank for rank, value in enumerate(frequent)}
     return [missing, len(known), *(known.get(value, len(known)) for value in values)]
+
+
+def _weights(frequent: Sequence[str], values: Sequence[str], weights: FloatArray) -> list[float]:
+    """A column's weight of missing, of unknown, and of each value."""
+    ranks = _ranks(frequent, values, missing=len(weights) - 1)
+    return [float(weights[int(rank)]) for rank in ranks]
 
 
 def looked_up(

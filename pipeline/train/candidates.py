@@ -11,19 +11,22 @@ import pandas as pd
 import pyarrow as pa
 
 from features.declarations import Group
-from pipeline.arrays import BoolArray, FloatArray
+from pipeline.arrays import BoolArray, FloatArray, IntArray, Moments
+from pipeline.evaluation.metrics import average_precision
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.baselines.folds import FOLDS, out_of_fold
+from pipeline.models.baselines.oblivious import CatBoost, is_installed
 from pipeline.models.baselines.protocol import Baseline, Settings
 from pipeline.models.baselines.registry import BASELINES
+from pipeline.models.baselines.tuning import Budget, tune
 from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 from pipeline.models.layered.model import Layered, settings_of
-from pipeline.models.layered.stacking import fit_stacking
+from pipeline.models.layered.stacking import Stacking, fit_stacking
 from pipeline.models.layered.training import TrainConfig
 from pipeline.progress import SILENT, Progress
 
-LAYERED, BOOSTING = "layered", "xgboost"
-MODELS = (LAYERED, *BASELINES)
+LAYERED, MEAN, BOOSTING = "layered", "mean", "xgboost"
+MODELS = (LAYERED, MEAN, *BASELINES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ def check_models(names: Sequence[str]) -> None:
             raise ValueError(f"there is no model {name!r}; choose from {', '.join(MODELS)}")
         if list(names).count(name) > 1:
             raise ValueError(f"the model {name!r} is named twice; name each once")
+        if name == CatBoost.name and not is_installed():
+            raise ValueError("the model 'catboost' is an extra; run pip install 'strata[catboost]'")
 
 
 def fit_candidates(
@@ -88,6 +93,7 @@ def fit_candidates(
     config: TrainConfig | None = None,
     start: Layered | None = None,
     resume: Path | None = None,
+    budget: Budget | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Candidate]:
     """Fit each named model on these rows; `y` is [R].
@@ -95,22 +101,28 @@ def fit_candidates(
     Every model is calibrated by its scores of rows before it learned from them: a network of those
     that stopped its training, the last days or else some accounts, a classical model of all, by
     refits without an account; what then scores has learned from all rows. The layered network takes
-    the gradient boosting's opinion as its last stage, trusted as far as both are right about the
-    rows that stopped its training. It learns from nothing, or from what another portfolio's network
-    (`start`) knows; `resume` is as in `train_layered`.
+    the opinion of the classical model that refits tell best of as its last stage, trusted as far as
+    both are right about the rows that stopped its training; `mean` is the plain mean of the two. It
+    learns from nothing, or from what another portfolio's network (`start`) knows; `resume` is as in
+    `train_layered`. With a `budget`, which is for all of them, classical models are searched for
+    their settings; else they choose from a few.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
+    has_network = LAYERED in names or MEAN in names
     needed = dict.fromkeys(
-        [*(name for name in names if name != LAYERED), *([BOOSTING] if LAYERED in names else [])]
+        [*(name for name in names if name in BASELINES), *([BOOSTING] if has_network else [])]
     )
-    frame = as_frame(features)
+    frame, moments = as_frame(features), features["as_of"].to_numpy()
+    each = budget and replace(budget, seconds=budget.seconds / len(needed))
     fitted = {
-        name: fit_classical(name, frame, y, accounts, seed=seed, progress=progress)
+        name: fit_classical(
+            name, frame, y, accounts, moments, seed=seed, budget=each, progress=progress
+        )
         for name in needed
     }
     found = {name: classical.candidate for name, classical in fitted.items()}
-    if LAYERED in names:
+    if has_network:
         started = perf_counter()
         network = (
             Layered.fit(
@@ -119,10 +131,10 @@ def fit_candidates(
             if start is None
             else start.transferred(features, y, accounts, groups, config=config, progress=progress)
         )
-        layered = with_stacking(network, fitted[BOOSTING], frame, y)
-        found[LAYERED] = replace(
-            layered, seconds=perf_counter() - started + found[BOOSTING].seconds
-        )
+        best = max(fitted.values(), key=lambda one: average_precision(y, one.held_out))
+        seconds = perf_counter() - started + best.candidate.seconds
+        stacked = with_stacking(network, best, frame, y), as_mean(network, best, frame, y)
+        found |= {candidate.name: replace(candidate, seconds=seconds) for candidate in stacked}
     return {name: found[name] for name in names}
 
 
@@ -131,14 +143,22 @@ def fit_classical(
     frame: pd.DataFrame,
     y: BoolArray,
     accounts: npt.NDArray[np.str_],
+    moments: Moments | None = None,
     *,
     seed: int,
+    budget: Budget | None = None,
     progress: Progress = SILENT,
 ) -> Classical:
-    """Fit a classical model on these rows, and judge it on accounts that refits left out."""
-    started = perf_counter()
-    with progress.step(f"{name}: tuning"):
-        model = BASELINES[name]().fit(frame, y, accounts, seed=seed)
+    """Fit a classical model on these rows, and judge it on accounts that refits left out.
+
+    With a `budget` its settings are searched for on the later days of `moments`, [R].
+    """
+    started, kind = perf_counter(), BASELINES[name]
+    if budget is None or moments is None:
+        with progress.step(f"{name}: tuning"):
+            model = kind().fit(frame, y, accounts, seed=seed)
+    else:
+        model = tune(kind, frame, y, accounts, moments, seed=seed, budget=budget, progress=progress)
     with progress.step(f"{name}: out of fold", FOLDS) as step:
         held_out = out_of_fold(model, frame, y, accounts, seed=seed, on_fold=step.advance)
     calibration, seconds = fit_platt_scaling(held_out, y), perf_counter() - started
@@ -149,31 +169,50 @@ def fit_classical(
 
 
 def with_stacking(
-    network: Layered, boosting: Classical, frame: pd.DataFrame, y: BoolArray
+    network: Layered, opinion: Classical, frame: pd.DataFrame, y: BoolArray
 ) -> Candidate:
-    """The network with the boosting as its last, calibrating stage; y is [R].
+    """The network with a classical model as its last, calibrating stage; y is [R].
 
-    Both were just fitted on these rows. The boosting's opinion of the last days is that of a refit
-    that has not seen them. Raises ValueError where the network has held nothing out.
+    Both were just fitted on these rows. The opinion on the last days is that of a refit that has
+    not seen them. Raises ValueError where the network has held nothing out.
     """
+    rows, told, classical = _held_out(network, opinion, frame, y)
+    stacking = fit_stacking(opinion.model, network=told, classical=classical, y=y[rows])
+    return _stacked(LAYERED, network, stacking)
+
+
+def as_mean(network: Layered, other: Classical, frame: pd.DataFrame, y: BoolArray) -> Candidate:
+    """The plain mean of the network's and a classical model's log-odds, calibrated.
+
+    What is given and raised is as in `with_stacking`.
+    """
+    rows, told, classical = _held_out(network, other, frame, y)
+    plain = Stacking(model=other.model, weight=0.5)
+    calibration = fit_platt_scaling(plain.blend(told, classical), y[rows])
+    return _stacked(MEAN, network, replace(plain, calibration=calibration))
+
+
+def _held_out(
+    network: Layered, other: Classical, frame: pd.DataFrame, y: BoolArray
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """The rows that stopped the network, and what both say of them without having seen them."""
     apart = network.held_out
     if apart is None:
         raise ValueError(
             "the network has held out no rows to be calibrated on; "
             "fit it, or let it learn further, first"
         )
-    if apart.are_late:
-        before = np.setdiff1d(np.arange(len(y)), apart.rows)
-        refit = boosting.model.refit(frame.iloc[before], y[before])
-        classical = refit.logit(frame.iloc[apart.rows])
-    else:
-        classical = boosting.held_out[apart.rows]
-    stacking = fit_stacking(
-        boosting.model, network=apart.logit, classical=classical, y=y[apart.rows]
-    )
+    if not apart.are_late:
+        return apart.rows, apart.logit, other.held_out[apart.rows]
+    before = np.setdiff1d(np.arange(len(y)), apart.rows)
+    refit = other.model.refit(frame.iloc[before], y[before])
+    return apart.rows, apart.logit, refit.logit(frame.iloc[apart.rows])
+
+
+def _stacked(name: str, network: Layered, stacking: Stacking) -> Candidate:
     model = replace(network, stacking=stacking)
     return Candidate(
-        name=LAYERED,
+        name=name,
         model=model,
         calibration=PlattScaling(),
         settings=settings_of(model),

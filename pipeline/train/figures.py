@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.models.layered.diagnostics import partial_dependence
+from pipeline.train.candidates import LAYERED
 from pipeline.train.report import Trained
 
 INK, ACCENT, SOFT = "#1f2933", "#1d5fa8", "#9fb3c8"
@@ -24,7 +25,7 @@ def comparison_figure(trained: Trained) -> str:
         axes.barh(
             list(table.index),
             table["ap"],
-            color=[ACCENT if name == "layered" else SOFT for name in table.index],
+            color=[ACCENT if name == LAYERED else SOFT for name in table.index],
         )
         for place, value in enumerate(table["ap"]):
             axes.text(value, place, f" {value:.3f}", va="center", color=INK)
@@ -89,7 +90,7 @@ def partial_dependence_figure(trained: Trained) -> str:
 
     Drawn are the three that move its increment most, while all else is typical.
     """
-    table = partial_dependence(trained.bundle.model)
+    table = partial_dependence(trained.candidates[LAYERED].layered)
     panels = [(name, rows) for name, rows in table.groupby("stage", sort=False)]
 
     def draw(figure: Figure) -> None:
@@ -113,7 +114,7 @@ def partial_dependence_figure(trained: Trained) -> str:
 
 
 def _test(trained: Trained) -> str:
-    layered, split = trained.metrics["layered"], trained.split
+    layered, split = trained.metrics[LAYERED], trained.split
     span = f"{split.test_from:%d %b} to {split.test_until:%d %b %Y}"
     return f"{layered.frauds:,} frauds in {layered.rows:,} transactions, {span}"
 

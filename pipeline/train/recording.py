@@ -112,13 +112,15 @@ def _facts(trained: Trained) -> dict[str, str | int]:
         **spans,
         **counts,
         "feature_digest": trained.bundle.feature_digest,
+        "recommended": trained.recommendation.model,
+        "why": trained.recommendation.reason,
         "stages": ", ".join(trained.bundle.model.stages),
     }
 
 
 def _figures(trained: Trained) -> dict[str, float]:
     paired: dict[str, float] = {}
-    for name, d in trained.differences.items():
+    for name, d in trained.over.items():
         paired |= difference_metrics(
             name, Difference(difference=d.difference, low=d.low, high=d.high)
         )

@@ -17,11 +17,44 @@ from pipeline.train.candidates import LAYERED, Candidate
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """The model that a training recommends, and why."""
+
+    model: str
+    reason: str
+
+
+def recommend(differences: Mapping[str, PairedDifference]) -> Recommendation:
+    """The layered network, unless another model is shown to be better than it.
+
+    Shown means that the whole interval of the difference of AP lies on one side.
+
+    >>> behind = PairedDifference(difference=-0.03, low=-0.05, high=-0.01, draws=100)
+    >>> recommend({"forest": behind}).reason
+    'its AP is above the network\'s by 0.030 [0.010, 0.050]'
+    """
+    ahead = {name: found for name, found in differences.items() if found.high < 0}
+    if ahead:
+        best = min(ahead, key=lambda name: ahead[name].difference)
+        found = ahead[best]
+        interval = f"{-found.difference:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
+        return Recommendation(model=best, reason=f"its AP is above the network's by {interval}")
+    level = [name for name, found in differences.items() if found.low <= 0]
+    if level:
+        others = ", ".join(level)
+        told = f"no difference shown to {others}; it says after each stage what it knows so far"
+        return Recommendation(model=LAYERED, reason=told)
+    shown = "its AP is shown to be above that of every other model" if differences else "alone"
+    return Recommendation(model=LAYERED, reason=shown)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training gives.
 
     It has the candidates, how they did on the test weeks, and the bundle that may become champion.
-    `differences` are the layered network's AP minus each other model's; `stage_ap` is its AP after
+    `differences` are the layered network's AP minus each other model's, `over` those of the model
+    that is recommended; `stage_ap` is its AP after
     each stage, `stage_reliability` says whether what it gives out after each stage is a
     probability, `stage_error` how far it is from one, `activations` how active its stages are.
     `data` is what was found out of the data before, a line a fact.
@@ -34,6 +67,8 @@ class Trained:
     candidates: dict[str, Candidate]
     metrics: dict[str, Metrics]
     differences: dict[str, PairedDifference]
+    recommendation: Recommendation
+    over: dict[str, PairedDifference]
     stage_ap: dict[str, float]
     stage_reliability: pd.DataFrame
     stage_error: dict[str, CalibrationError]
@@ -70,7 +105,8 @@ def format_report(trained: Trained) -> str:
             "  model      AP     AUC    accounts found  AP minus layered's [95 %]",
             *(_format_model(row) for row in trained.table.reset_index().to_dict("records")),
             f"  AP after each stage: {stages}",
-            *_format_worth(trained.bundle.model),
+            *_format_worth(trained.candidates[LAYERED].layered),
+            f"  recommended: {trained.recommendation.model} ({trained.recommendation.reason})",
         ]
     )
 

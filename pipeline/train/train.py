@@ -1,9 +1,9 @@
 """Train: candidates fitted on the same rows, compared on the same later weeks.
 
-The layered network becomes a bundle.
+The model that is recommended becomes a bundle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from features.declarations import Group
 from features.digest import difference, fingerprints
 from features.ip.addresses import database_dates
 from pipeline.arrays import BoolArray, FloatArray
-from pipeline.evaluation.bootstrap import paired_bootstrap
+from pipeline.evaluation.bootstrap import PairedDifference, paired_bootstrap
 from pipeline.evaluation.metrics import Metrics, average_precision, evaluate
 from pipeline.evaluation.reliability import expected_calibration_error, stage_reliability
 from pipeline.evaluation.time_split import known_labels, labelled_rows
@@ -25,10 +25,12 @@ from pipeline.explanation.typical_ranges import typical_ranges
 from pipeline.lake.currency import settled_digest
 from pipeline.lake.snapshot import Snapshot, read_snapshot
 from pipeline.lake.tables import Lake
+from pipeline.models.baselines.tuning import Budget
 from pipeline.models.calibration import prior_shift
 from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
+from pipeline.models.one_stage import OneStage
 from pipeline.policy.early_exit import stage_probabilities
 from pipeline.policy.selection import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
@@ -37,7 +39,7 @@ from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.train.data_report import DataReport, data_report, format_data_report
 from pipeline.train.group_order import by_information
-from pipeline.train.report import Trained
+from pipeline.train.report import Trained, recommend
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error
 DEFAULT_MODELS = ("layered", "xgboost", "logistic")
@@ -54,6 +56,7 @@ def train(
     config: TrainConfig | None = None,
     start: Bundle | None = None,
     resume: Path | None = None,
+    budget: Budget | None = None,
     report: DataReport | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
@@ -61,13 +64,13 @@ def train(
 
     The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
     is a folder for checkpoints: killed and called again, the training goes on; `report`
-    is what was found out of the data before. Raises ValueError where the history does not allow it,
-    or features of the bundle mean something else here.
+    is what was found out of the data before; `budget` is as in `fit_candidates`. Raises ValueError
+    where the history does not allow it, or features of the bundle mean something else here.
     """
     check_models(models)
     if LAYERED not in models:
         raise ValueError(
-            f"{', '.join(models)} alone give no champion; "
+            f"{', '.join(models)} alone are compared with nothing; "
             f"train {LAYERED} beside them, or name them in a backtest"
         )
     report = report or data_report(portfolio, lake, as_of=as_of)
@@ -92,6 +95,7 @@ def train(
         config=config,
         start=known,
         resume=resume,
+        budget=budget,
         progress=progress,
     )
     with progress.step("comparison"):
@@ -100,8 +104,10 @@ def train(
         }
         judged = _evaluate_candidates(test, truth, probabilities, portfolio)
         layered, shift = candidates[LAYERED], prior_shift(y.mean(), portfolio.labels.prior)
-        others = [name for name in models if name != LAYERED]
         accounts = _accounts(test)
+        differences = _differences(LAYERED, probabilities, truth, accounts)
+        recommendation = recommend(differences)
+        best = recommendation.model
         stages, increments = layered.layered.stages, layered.layered.increments(test)
         p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
         return Trained(
@@ -111,10 +117,11 @@ def train(
             train_frauds=int(y.sum()),
             candidates=candidates,
             metrics=judged,
-            differences={
-                name: paired_bootstrap(truth, probabilities[LAYERED], probabilities[name], accounts)
-                for name in others
-            },
+            differences=differences,
+            recommendation=recommendation,
+            over=differences
+            if best == LAYERED
+            else _differences(best, probabilities, truth, accounts),
             stage_ap={
                 name: average_precision(truth, p[:, place]) for place, name in enumerate(stages)
             },
@@ -130,13 +137,27 @@ def train(
             bundle=_bundle(
                 portfolio,
                 snapshot,
-                layered.shifted(shift),
-                judged[LAYERED],
+                candidates[best].shifted(shift),
+                judged[best],
                 rows,
+                y,
+                groups,
                 until,
                 build_config,
             ),
         )
+
+
+def _differences(
+    name: str,
+    probabilities: Mapping[str, FloatArray],
+    truth: BoolArray,
+    accounts: npt.NDArray[np.str_],
+) -> dict[str, PairedDifference]:
+    """The AP of a model minus that of each other one."""
+    own = probabilities[name]
+    others = [(other, p) for other, p in probabilities.items() if other != name]
+    return {other: paired_bootstrap(truth, own, p, accounts) for other, p in others}
 
 
 def _left_out(groups: Sequence[Group], network: Layered) -> list[str]:
@@ -168,6 +189,11 @@ def _known(bundle: Bundle, groups: Sequence[Group]) -> Layered:
             f"the bundle of {bundle.portfolio} was trained on other features ({changed}); "
             "train that portfolio again"
         )
+    if not isinstance(bundle.model, Layered):
+        raise ValueError(  # noqa: TRY004 - a wrong file, not a wrong call
+            f"the bundle of {bundle.portfolio} is of a classical model, which another portfolio "
+            f"cannot begin with; name one of a {LAYERED} network"
+        )
     return bundle.model
 
 
@@ -198,9 +224,11 @@ def _accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
 def _bundle(
     portfolio: Portfolio,
     snapshot: Snapshot,
-    layered: Candidate,
+    candidate: Candidate,
     metrics: Metrics,
     rows: pa.Table,
+    y: BoolArray,
+    groups: Sequence[Group],
     as_of: datetime,
     build_config: BuildConfig,
 ) -> Bundle:
@@ -209,7 +237,12 @@ def _bundle(
     The least gain is learned on the latest quarter of the rows trained on. Its confirmed cases are
     among those rows too, with the labels that stand at `as_of`: some were reversed since.
     """
-    probability = layered.probability(rows)
+    probability = candidate.probability(rows)
+    model = (
+        candidate.model
+        if isinstance(candidate.model, Layered)
+        else OneStage.of(candidate.model, rows, y, groups)
+    )
     recent = rows.num_rows - rows.num_rows // 4
     scored = (
         rows.slice(recent).select(list(KEYS)).to_pandas().assign(probability=probability[recent:])
@@ -219,8 +252,8 @@ def _bundle(
     )
     return Bundle(
         portfolio=portfolio.name,
-        model=layered.layered,
-        calibration=layered.calibration,
+        model=model,
+        calibration=candidate.calibration,
         policy=learn_least_gain(scored, policy=Policy.of(portfolio.review)),
         feature_digest=snapshot.feature_digest,
         features=fingerprints(snapshot.groups),
@@ -232,7 +265,5 @@ def _bundle(
         currency=snapshot.currency,
         rates=settled_digest(snapshot.rates, by=as_of) if snapshot.rates else "",
         typical_ranges=typical_ranges(rows, snapshot.groups),
-        cases=CaseIndex.of(
-            layered.layered, rows, is_fraud, probability, currencies(snapshot, rows)
-        ),
+        cases=CaseIndex.of(model, rows, is_fraud, probability, currencies(snapshot, rows)),
     )

@@ -152,8 +152,9 @@ def trees_of(booster: xgboost.Booster) -> Trees:
     # a text with brackets since version 3.1
     base = float(np.float32(learner["learner_model_param"]["base_score"].strip("[]")))
     is_probability = name == "reg:squarederror"
+    grown = learner["gradient_booster"]["model"]["trees"]
     return Trees(
-        trees=[_nodes(tree) for tree in learner["gradient_booster"]["model"]["trees"]],
+        trees=[_nodes(tree) for tree in grown],
         base=base if is_probability else math.log(base / (1 - base)),
         is_probability=is_probability,
     )

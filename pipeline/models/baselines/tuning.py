@@ -18,6 +18,7 @@ import pandas as pd
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from features.declarations import microseconds
 from pipeline.arrays import BoolArray
 from pipeline.evaluation.metrics import average_precision, both_classes
 from pipeline.models.baselines.folds import Cut, account_cuts, day_cuts, tuning_sample
@@ -40,6 +41,15 @@ class Budget:
     trials: int = 60
     seconds: float = float("inf")
     file: Path | None = None
+
+    @classmethod
+    def of(cls, span: str, *, file: Path) -> "Budget":
+        """The budget of a span such as "5m", kept in a file. Raises ValueError for another word.
+
+        >>> Budget.of("5m", file=Path("tuning.log")).seconds
+        300.0
+        """
+        return cls(seconds=microseconds(span) / 1e6, file=file)
 
 
 def tune(
@@ -105,12 +115,15 @@ def best_of(
     """The settings of the best mean AP on rows apart, and that; the first where none are apart."""
     if not cuts:
         return settings[0], 0.0
-    tried = [
-        float(np.mean([held_out_ap(kind(one), features, fraud, cut) for cut in cuts]))
-        for one in settings
-    ]
+    tried = [_mean_ap(kind(one), features, fraud, cuts) for one in settings]
     best = int(np.argmax(tried))
     return settings[best], tried[best]
+
+
+def _mean_ap(
+    model: Baseline, features: pd.DataFrame, fraud: BoolArray, cuts: Sequence[Cut]
+) -> float:
+    return float(np.mean([held_out_ap(model, features, fraud, cut) for cut in cuts]))
 
 
 def held_out_ap(model: Baseline, features: pd.DataFrame, fraud: BoolArray, cut: Cut) -> float:
