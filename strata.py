@@ -16,6 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pipeline.ingest.ingested import Ingested
     from pipeline.progress import Progress
@@ -263,22 +264,36 @@ def drop(
     help="Begin with what this bundle's network knows.",
 )
 @click.option(
-    "--models", help="Names with commas between them  [default: layered,xgboost,logistic]."
+    "--models",
+    default="layered,xgboost,logistic",
+    show_default=True,
+    help="Names with commas between them.",
 )
+@click.option("--champion", help="Register this one of them  [default: the one recommended].")
 @click.option("--budget", help="Search so long, such as 5m, for the classical models' settings.")
 def train(
     portfolio: Path,
     as_of: datetime | None,
     bundle: Path | None,
-    models: str | None,
+    models: str,
+    champion: str | None,
     budget: str | None,
 ) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
+    from pipeline.models.baselines.tuning import Budget
+    from pipeline.registry.bundle import read_bundle
     from pipeline.train.report import format_report
 
     workspace = open_workspace(portfolio)
+    trials = workspace.settings.home / "tuning" / f"{workspace.portfolio.name}.log"
     trained, version = train_and_record(
-        workspace, as_of, bundle, models=models, budget=budget, tell=click.echo
+        workspace,
+        as_of,
+        tell=click.echo,
+        models=names_in(models),
+        champion=champion,
+        budget=Budget.of(budget, file=trials) if budget is not None else None,
+        start=read_bundle(bundle) if bundle else None,
     )
     click.echo(format_report(trained))
     click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")
@@ -585,26 +600,17 @@ def demo(transactions: int, seed: int) -> None:
 def train_and_record(
     workspace: "Workspace",
     as_of: datetime | None,
-    bundle: Path | None = None,
-    *,
-    models: str | None = None,
-    budget: str | None = None,
     tell: "Callable[[str], None]" = lambda _: None,
+    **chosen: "Any",
 ) -> tuple["Trained", str]:
-    """Train as of a moment, from a bundle or from nothing, and record it.
+    """Train as of a moment, with what else `pipeline.train.train` is given, and record it.
 
     What the data is like is told before. Returns the training and the version registered.
     """
     from pipeline.ingest.verdicts import collect_labels
-    from pipeline.models.baselines.tuning import Budget
-    from pipeline.registry.bundle import read_bundle
     from pipeline.train.data_report import data_report, format_data_report
     from pipeline.train.recording import record
-    from pipeline.train.train import DEFAULT_MODELS
     from pipeline.train.train import train as run
-
-    home, name = workspace.settings.home, workspace.portfolio.name
-    searched = budget and Budget.of(budget, file=home / "tuning" / f"{name}.log")
 
     collect_labels(workspace.lake, workspace.casework)
     report = data_report(workspace.portfolio, workspace.lake, as_of=as_of)
@@ -616,12 +622,10 @@ def train_and_record(
         workspace.lake,
         as_of=as_of,
         build_config=workspace.settings.build_config,
-        models=names_in(models) if models else DEFAULT_MODELS,
-        start=read_bundle(bundle) if bundle else None,
-        resume=home / "training" / name,
-        budget=searched or None,
+        resume=workspace.settings.home / "training" / workspace.portfolio.name,
         report=report,
         progress=teller,
+        **chosen,
     )
     return trained, record(workspace.own_registry, trained, progress=teller).number
 

@@ -85,9 +85,9 @@ def trained_as(world: World, name: str, *, ap: float = 0.5) -> Trained:
     bundle = replace(world.trained.bundle, portfolio=name, metrics=metrics)
     better = {
         other: replace(difference, difference=0.1, low=0.05, high=0.15)
-        for other, difference in world.trained.differences.items()
+        for other, difference in world.trained.over.items()
     }
-    return replace(world.trained, bundle=bundle, differences=better)
+    return replace(world.trained, bundle=bundle, over=better)
 
 
 @dataclass(frozen=True, kw_only=True)

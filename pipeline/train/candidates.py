@@ -113,7 +113,8 @@ def fit_candidates(
     needed = dict.fromkeys(
         [*(name for name in names if name in BASELINES), *([BOOSTING] if has_network else [])]
     )
-    frame, moments = as_frame(features), features["as_of"].to_numpy()
+    frame = as_frame(features)
+    moments = features["as_of"].to_numpy() if "as_of" in features.column_names else None
     each = budget and replace(budget, seconds=budget.seconds / len(needed))
     fitted = {
         name: fit_classical(

@@ -52,6 +52,7 @@ def train(
     as_of: datetime | None = None,
     build_config: BuildConfig,
     models: tuple[str, ...] = DEFAULT_MODELS,
+    champion: str | None = None,
     seed: int = 1,
     config: TrainConfig | None = None,
     start: Bundle | None = None,
@@ -62,12 +63,17 @@ def train(
 ) -> Trained:
     """Train and compare what was known at `as_of`; without, all that is there.
 
+    The bundle is of the model `champion`; without, of the one that the comparison recommends.
     The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
     is a folder for checkpoints: killed and called again, the training goes on; `report`
     is what was found out of the data before; `budget` is as in `fit_candidates`. Raises ValueError
     where the history does not allow it, or features of the bundle mean something else here.
     """
     check_models(models)
+    if champion is not None and champion not in models:
+        raise ValueError(
+            f"the champion {champion!r} is not among the models {', '.join(models)}; name it there"
+        )
     if LAYERED not in models:
         raise ValueError(
             f"{', '.join(models)} alone are compared with nothing; "
@@ -107,7 +113,7 @@ def train(
         accounts = _accounts(test)
         differences = _differences(LAYERED, probabilities, truth, accounts)
         recommendation = recommend(differences)
-        best = recommendation.model
+        best = champion or recommendation.model
         stages, increments = layered.layered.stages, layered.layered.increments(test)
         p = stage_probabilities(layered.layered.base_logit, increments, layered.calibration)
         return Trained(

@@ -12,7 +12,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("world")
     portfolio, lake = simulated(folder)
     trained = train(
-        portfolio, lake, as_of=AS_OF, build_config=BUILD_CONFIG, models=MODELS, config=QUICK
+        portfolio,
+        lake,
+        as_of=AS_OF,
+        build_config=BUILD_CONFIG,
+        models=MODELS,
+        champion="layered",
+        config=QUICK,
     )
     return World(folder=folder, portfolio=portfolio, lake=lake, trained=trained)
 

@@ -171,6 +171,7 @@ def _nodes(tree: Mapping[str, Any]) -> list[Node]:
             "a tree splits by sets of categories, which are not exported; train the champion again"
         )
     parts = ("left_children", "right_children", "split_indices", "split_conditions", "default_left")
+    nodes = zip(*map(tree.__getitem__, parts), strict=True)
     return [
         Node(value=value)
         if left < 0
@@ -182,9 +183,7 @@ def _nodes(tree: Mapping[str, Any]) -> list[Node]:
             right=right,
             is_missing_left=bool(default_left),
         )
-        for left, right, feature, value, default_left in zip(
-            *(tree[name] for name in parts), strict=True
-        )
+        for left, right, feature, value, default_left in nodes
     ]
 
 

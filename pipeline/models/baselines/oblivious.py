@@ -94,7 +94,7 @@ class CatBoost(TreeModel):
         facts = found["features_info"]["float_features"]
         missing = {one["feature_index"]: one["nan_value_treatment"] for one in facts}
         trees = [_nodes(tree, missing, scale) for tree in found["oblivious_trees"]]
-        return Trees(trees=trees, base=base)
+        return Trees(trees=trees, base=float(base))
 
     def _save(self, file: Path) -> None:
         self._learned.save_model(str(file))

@@ -22,11 +22,12 @@ from pipeline.export.scorer import Scorer
 from pipeline.export.torch_program import read_program, write_program
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.models.baselines.boosting import XGBoost
-from pipeline.models.baselines.logistic import Logistic
+from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.calibration import PlattScaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.stacking import Stacking
+from pipeline.models.one_stage import OneStage
 from pipeline.policy.selection import Policy
 from pipeline.registry.bundle import Bundle
 from pipeline.registry.changes import succeed
@@ -304,17 +305,22 @@ def test_a_row_that_cannot_be_scored_is_refused(
         Scorer(folder).score({name: values for name, values in rows.items() if values is not None})
 
 
-def test_an_opinion_that_is_no_boosting_is_refused_and_nothing_written(
-    bundle: Bundle, tmp_path: Path
+@pytest.mark.parametrize("name", sorted(BASELINES))
+def test_every_classical_model_is_exported_as_an_opinion_and_alone(
+    bundle: Bundle, tmp_path: Path, name: str
 ) -> None:
-    other = replace(
-        bundle, model=replace(bundle.model, stacking=Stacking(model=Logistic(), weight=0.5))
-    )
-    with pytest.raises(
-        ValueError, match="the classical opinion is of Logistic, and only XGBoost is exported"
-    ):
-        export(other, tmp_path / "exported")
-    assert not (tmp_path / "exported").exists()
+    rows = learned_rows()
+    fraud = rows["paid"].to_numpy() > 40
+    accounts = np.arange(rows.num_rows).astype(str)
+    model = BASELINES[name]().fit(rows.to_pandas(), fraud, accounts, seed=1)
+    stacked = replace(layered(networks=1), stacking=Stacking(model=model, weight=0.6))
+    alone = OneStage.of(model, rows, fraud, GROUPS)
+    unusual = [row for some in UNUSUAL.values() for row in some]
+    for kind, champion in (("stacked", stacked), ("alone", alone)):
+        other = replace(bundle, model=champion)
+        scorer = Scorer(export(other, tmp_path / kind))
+        assert_same(other, scorer, rows.slice(0, 200))
+        assert_same(other, scorer, table(unusual))
 
 
 def test_the_command_says_what_is_missing_and_writes_to_a_new_folder_alone(

@@ -17,14 +17,20 @@ from pipeline.lake.tables import Lake
 from pipeline.portfolio import Portfolio
 from pipeline.train.report import Trained
 from pipeline.train.train import groups_in_order, train
-from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
+from tests.small_world import AS_OF, BUILD_CONFIG, MODELS, QUICK, START, World
 
 TIME = pa.timestamp("us", tz="UTC")
 
 
 def trained_on(portfolio: Portfolio, lake: Lake) -> Trained:
     return train(
-        portfolio, lake, as_of=AS_OF, build_config=BUILD_CONFIG, models=("layered",), config=QUICK
+        portfolio,
+        lake,
+        as_of=AS_OF,
+        build_config=BUILD_CONFIG,
+        models=MODELS,
+        champion="layered",
+        config=QUICK,
     )
 
 
@@ -195,7 +201,7 @@ def test_a_prior_moves_the_bundles_probabilities_and_leaves_the_figures(world: W
 
 def test_training_without_the_layered_network_is_refused(world: World) -> None:
     with pytest.raises(
-        ValueError, match="logistic alone give no champion; train layered beside them"
+        ValueError, match="logistic alone are compared with nothing; train layered beside them"
     ):
         train(
             world.portfolio,
