@@ -762,6 +762,7 @@ def fail(sentence: str, *, code: int) -> NoReturn:
 
 def quiet_environment() -> None:
     """Nothing that runs under us calls home, unpickles, or talks over our own words."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # of threads that wait for one another
     os.environ.setdefault(
         "PREFECT_HOME", str(Path(os.environ.get("STRATA_HOME") or ".strata").absolute() / "prefect")
     )

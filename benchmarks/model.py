@@ -3,7 +3,7 @@
 Rivals are the best classical model, a flat network and TabM.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts
-    handbook,shape,export,speed,transfer,rivals,depth]
+    handbook,shape,export,speed,transfer,rivals,depth,sffsd,baskets,worlds]
         [--seeds 1 2 3]
 
 A single network of each seed unless said, and the median of the seeds. Nothing is chosen on what is
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -29,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import bare, handbook, onnx_speed, rivals, tasks
+from benchmarks import bare, handbook, later, onnx_speed, rivals, tasks
 from benchmarks.tasks import Fold, Task
 from pipeline.arrays import FloatArray
 from pipeline.evaluation.metrics import average_precision, calibration_error
@@ -438,6 +439,9 @@ PARTS: Mapping[str, Callable[[Measured], Figures]] = {
     "transfer": transfer,
     "rivals": against_rivals,
     "depth": depth,
+    "sffsd": lambda at: later.real_payments(at.shared, at.home, at.seeds),
+    "baskets": lambda at: later.without_history(at.seeds),
+    "worlds": lambda at: later.worlds(at.home, at.seeds, datetime.now(UTC).date()),
 }
 
 

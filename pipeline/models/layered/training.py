@@ -9,8 +9,9 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -325,7 +326,7 @@ def _train_seed(
 ) -> tuple[LayeredNetwork | Members, Curve]:
     rate = float(training.y.mean())
     size = min(config.batch(training.row_count), training.row_count)
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with torch.random.fork_rng(), _one_thread(), warnings.catch_warnings():
         # weights and dropouts draw from torch's one generator, which the caller gets back as it was
         torch.manual_seed(seed)
         # Lightning 2.6 calls what torch 2.13 has renamed
@@ -361,6 +362,20 @@ def _train_seed(
         _trainer(config, kept, on_epoch).fit(module, batches, ckpt_path=begun, weights_only=True)
     network.load_state_dict(module.best.state_dict())
     return network.eval(), module.curve
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one core: a step is too small for two, which would wait for one another.
+
+    Beside another busy process two threads take six times as long as one.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _fingerprint(
