@@ -18,8 +18,8 @@ from benchmarks.tasks import Fold, Task
 from features.encoder import Encoder, GroupCode
 from pipeline.arrays import FloatArray
 from pipeline.models.layered.network import GroupEncoder, NetworkConfig
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import TrainConfig, increments_of, train_layered
+from pipeline.models.layered.tensors import Tensors, increments_of
+from pipeline.models.layered.training import TrainConfig, train_layered
 
 
 class Flat(nn.Module):

@@ -33,8 +33,8 @@ from pipeline.ingest.ingest import ingest
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.lake.tables import Lake
 from pipeline.models.anomaly import AnomalyScore, anomaly_models
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import TrainConfig, increments_of, train_layered
+from pipeline.models.layered.tensors import Tensors, increments_of
+from pipeline.models.layered.training import TrainConfig, train_layered
 from pipeline.portfolio import read_portfolio
 from pipeline.simulate.simulate import SimulateConfig, simulate, write
 

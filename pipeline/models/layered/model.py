@@ -32,14 +32,8 @@ from pipeline.models.layered.stacking import (
     StoredStacking,
     fit_stage_weights,
 )
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import (
-    Curve,
-    Learned,
-    TrainConfig,
-    increments_of,
-    train_layered,
-)
+from pipeline.models.layered.tensors import Tensors, increments_of
+from pipeline.models.layered.training import Curve, Learned, TrainConfig, train_layered
 from pipeline.models.layered.transfer import transfer_encoder, transfer_weights
 from pipeline.progress import SILENT, Progress
 

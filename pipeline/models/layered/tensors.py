@@ -1,12 +1,18 @@
-"""Features as tensors in memory, and batches of them, one indexing operation a batch."""
+"""Features as tensors in memory: batches to learn from, and blocks to be scored."""
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 
 from features.encoder import Encoded
+from pipeline.models.layered.ensemble import Members
+from pipeline.models.layered.network import LayeredNetwork
 
 SCORE_ROWS = 4_096  # what is between the layers stays in the processor's cache
 
@@ -44,6 +50,34 @@ class Tensors(NamedTuple):
     def row_count(self) -> int:
         """How many rows there are."""
         return len(self.y)
+
+
+def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArray[np.float64]:
+    """Return the increments [R, K] of all rows, computed in blocks and without dropout.
+
+    Each core computes blocks of its own: threads that share one wait for each other.
+    """
+    was_training, device = network.training, network.base_logit.device
+    network.eval()
+
+    def score(block: Tensors) -> Tensor:
+        with torch.inference_mode():
+            increments: Tensor = network(*_columns(block, device))
+            return increments.double().cpu()
+
+    with ThreadPoolExecutor(os.cpu_count(), initializer=_take_one_core) as threads:
+        blocks = list(threads.map(score, rows.blocks()))
+    network.train(was_training)
+    return torch.cat(blocks).numpy() if blocks else np.empty((0, len(network.heads)))
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)  # of this thread alone
+
+
+def _columns(rows: Tensors, device: torch.device) -> list[Tensor]:
+    """What a network takes of the rows, where it computes."""
+    return [part.to(device) for part in (rows.numbers, rows.missing, rows.codes)]
 
 
 class Batches:

@@ -10,11 +10,11 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from features.encoder import Encoded, Encoder
+from pipeline.child_process import side_by_side
 from pipeline.models.layered.ensemble import Members
 from pipeline.models.layered.losses import stage_losses, stage_weights
 from pipeline.models.layered.monotonicity import (
@@ -36,7 +37,7 @@ from pipeline.models.layered.monotonicity import (
     monotonicity_penalty,
 )
 from pipeline.models.layered.network import LayeredNetwork, NetworkConfig
-from pipeline.models.layered.tensors import Batches, Tensors, seed_of
+from pipeline.models.layered.tensors import Batches, Tensors, increments_of, seed_of
 from pipeline.progress import SILENT, Progress
 
 # epochs on all rows, as a share of those before, and their learning rate: what the held-out rows
@@ -204,34 +205,6 @@ class LayeredModule(lightning.LightningModule):
         self.precisions[self.current_epoch] = precision
 
 
-def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArray[np.float64]:
-    """Return the increments [R, K] of all rows, computed in blocks and without dropout.
-
-    Each core computes blocks of its own: threads that share one wait for each other.
-    """
-    was_training, device = network.training, network.base_logit.device
-    network.eval()
-
-    def score(block: Tensors) -> Tensor:
-        with torch.inference_mode():
-            increments: Tensor = network(*_columns(block, device))
-            return increments.double().cpu()
-
-    with ThreadPoolExecutor(os.cpu_count(), initializer=_take_one_core) as threads:
-        blocks = list(threads.map(score, rows.blocks()))
-    network.train(was_training)
-    return torch.cat(blocks).numpy() if blocks else np.empty((0, len(network.heads)))
-
-
-def _take_one_core() -> None:
-    torch.set_num_threads(1)  # of this thread alone
-
-
-def _columns(rows: Tensors, device: torch.device) -> list[Tensor]:
-    """What a network takes of the rows, where it computes."""
-    return [part.to(device) for part in (rows.numbers, rows.missing, rows.codes)]
-
-
 def held_out_accounts(
     accounts: npt.NDArray[np.str_], *, share: float, seed: int
 ) -> npt.NDArray[np.bool_]:
@@ -267,51 +240,88 @@ def train_layered(
             f"there are {len(start)} networks to start from, "
             f"and the seeds are {len(config.seeds)}; give a seed for each"
         )
-    rows = Tensors.of(encoded, torch.from_numpy(y.astype(np.float32)))
-    last_cycle = replace(
-        config,
-        epochs=math.ceil(config.epochs * LAST_CYCLE),
-        learning_rate_factor=config.learning_rate_factor * LAST_RATE,
-    )
-    found = []
-    for place, seed in enumerate(config.seeds):
-        held_out = (
-            held_out_accounts(accounts, share=config.held_out, seed=seed) if late is None else late
-        )
-        for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
-            if not 0 < y[part].sum() < part.sum():
-                parts = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
-                raise ValueError(
-                    f"{parts}; both classes are needed: take a longer span or more accounts"
-                )
-        training, judging = (
-            rows.rows(torch.from_numpy(np.flatnonzero(part))) for part in (~held_out, held_out)
-        )
-        first = start[place] if start else None
-        name = f"network {place + 1} of {len(config.seeds)}"
-        with progress.step(name, config.epochs) as step:
-            stopped, curve = _train_seed(
-                encoder, training, judging, config, seed, first, resume, step.advance
-            )
-        increments = increments_of(stopped, judging)
-        with progress.step(f"{name}, on all rows", last_cycle.epochs) as step:
-            network, _ = _train_seed(
-                encoder, rows, None, last_cycle, seed, stopped, resume, step.advance
-            )
-        networks = network.apart() if isinstance(network, Members) else [network]
-        found.append(
-            Learned(
-                networks=networks,
-                curve=curve,
-                rows=np.flatnonzero(held_out),
-                base=float(stopped.base_logit),
-                increments=increments,
-            )
-        )
+    held_out = [
+        held_out_accounts(accounts, share=config.held_out, seed=seed) if late is None else late
+        for seed in config.seeds
+    ]
+    for apart in held_out:
+        _check_classes(y, apart)
+    seeds = [
+        _Seed(encoder, encoded, y, apart, config, seed, first, resume)
+        for seed, apart, first in zip_longest(config.seeds, held_out, start)
+    ]
+    if is_worth_processes(len(y), config):
+        with progress.step(f"{len(seeds)} networks side by side", len(seeds)) as done:
+            calls = [partial(one.learn, SILENT, "") for one in seeds]
+            found = side_by_side(calls, on_done=done.advance)
+    else:
+        found = [
+            one.learn(progress, f"network {place} of {len(seeds)}")
+            for place, one in enumerate(seeds, start=1)
+        ]
     if resume is not None:
         for checkpoint in resume.glob("*.ckpt"):
             checkpoint.unlink()
     return found
+
+
+def _check_classes(y: npt.NDArray[np.bool_], held_out: npt.NDArray[np.bool_]) -> None:
+    for name, part in (("train on", ~held_out), ("stop the training by", held_out)):
+        if not 0 < y[part].sum() < part.sum():
+            parts = f"the {part.sum()} rows to {name} have {y[part].sum()} frauds"
+            raise ValueError(
+                f"{parts}; both classes are needed: take a longer span or more accounts"
+            )
+
+
+def is_worth_processes(rows: int, config: TrainConfig) -> bool:
+    """Whether seeds learn side by side, each in a process: they are many, and slow to train."""
+    is_alone = config.processes == 1 and not torch.cuda.is_available()
+    return is_alone and rows > SMALL and len(config.seeds) > 1 and (os.cpu_count() or 1) > 1
+
+
+@dataclass(frozen=True)
+class _Seed:
+    """All that the training of a seed needs; `held_out` are the rows that stop it, [R]."""
+
+    encoder: Encoder
+    encoded: Encoded
+    y: npt.NDArray[np.bool_]
+    held_out: npt.NDArray[np.bool_]
+    config: TrainConfig
+    seed: int
+    first: LayeredNetwork | None
+    resume: Path | None
+
+    def learn(self, progress: Progress, name: str) -> Learned:
+        """Learn from all rows but those held out, and then from these, too."""
+        config, seed, resume = self.config, self.seed, self.resume
+        rows = Tensors.of(self.encoded, torch.from_numpy(self.y.astype(np.float32)))
+        training, judging = (
+            rows.rows(torch.from_numpy(np.flatnonzero(part)))
+            for part in (~self.held_out, self.held_out)
+        )
+        with progress.step(name, config.epochs) as step:
+            stopped, curve = _train_seed(
+                self.encoder, training, judging, config, seed, self.first, resume, step.advance
+            )
+        increments = increments_of(stopped, judging)
+        last = replace(
+            config,
+            epochs=math.ceil(config.epochs * LAST_CYCLE),
+            learning_rate_factor=config.learning_rate_factor * LAST_RATE,
+        )
+        with progress.step(f"{name}, on all rows", last.epochs) as step:
+            network, _ = _train_seed(
+                self.encoder, rows, None, last, seed, stopped, resume, step.advance
+            )
+        return Learned(
+            networks=network.apart() if isinstance(network, Members) else [network],
+            curve=curve,
+            rows=np.flatnonzero(self.held_out),
+            base=float(stopped.base_logit),
+            increments=increments,
+        )
 
 
 def _train_seed(

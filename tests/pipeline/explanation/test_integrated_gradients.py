@@ -7,8 +7,7 @@ import torch
 
 from pipeline.explanation.integrated_gradients import stage_attributions
 from pipeline.models.layered.network import LayeredNetwork
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import increments_of
+from pipeline.models.layered.tensors import Tensors, increments_of
 from tests.small_network import encoder, network, table, training_rows
 
 USUAL = {

@@ -9,7 +9,7 @@ import pytest
 from pipeline.export.scorer import Scorer
 from pipeline.export.torch_program import read_program
 from pipeline.lake.snapshot import read_snapshot
-from pipeline.models.layered.training import increments_of
+from pipeline.models.layered.tensors import increments_of
 from pipeline.registry.versions import Registry
 from pipeline.train.recording import record
 from tests.small_world import AS_OF, BUILD_CONFIG, World, trained_as

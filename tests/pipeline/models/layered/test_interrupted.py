@@ -1,5 +1,6 @@
 """A training killed and begun again, or shared by two processes, gives what a whole one gives."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import torch
 
 from features.encoder import Encoder
 from pipeline.models.layered.network import NetworkConfig
-from pipeline.models.layered.tensors import Tensors
+from pipeline.models.layered.tensors import Tensors, increments_of
 from pipeline.models.layered.training import (
     LayeredModule,
     Learned,
     TrainConfig,
-    increments_of,
+    is_worth_processes,
     train_layered,
 )
 from tests.small_network import GROUPS, SMALL, training_rows
@@ -132,6 +133,18 @@ def test_a_damaged_checkpoint_is_begun_anew(
     monkeypatch.undo()
     found = run(replace(CONFIG, seeds=(1,)), resume=tmp_path)
     np.testing.assert_array_equal(said(found)[0], said(run(replace(CONFIG, seeds=(1,))))[0])
+
+
+def test_seeds_side_by_side_learn_what_they_learn_one_after_the_other(
+    whole: list[Learned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.models.layered.training.SMALL", 1000)
+    assert is_worth_processes(ROWS, CONFIG) or (os.cpu_count() or 1) == 1
+    assert not is_worth_processes(ROWS, replace(CONFIG, seeds=(1,)))
+    found = run(CONFIG)
+    assert [seed.curve for seed in found] == [seed.curve for seed in whole]
+    for ours, theirs in zip(said(found), said(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_two_processes_learn_what_one_does() -> None:

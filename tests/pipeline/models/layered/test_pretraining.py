@@ -10,8 +10,8 @@ import torch
 from features.encoder import MISSING, Encoder
 from pipeline.models.layered.network import NetworkConfig
 from pipeline.models.layered.pretraining import Pretrained, draw_hidden, masked, pretrain
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import TrainConfig, increments_of, train_layered
+from pipeline.models.layered.tensors import Tensors, increments_of
+from pipeline.models.layered.training import TrainConfig, train_layered
 from tests.small_network import COLUMNS, GROUPS, SMALL, table, training_rows
 
 QUICK = TrainConfig(seeds=(1,), epochs=2, network=SMALL)

@@ -15,8 +15,8 @@ from features.encoder import Encoder
 from pipeline.evaluation.metrics import average_precision
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
-from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import TrainConfig, increments_of
+from pipeline.models.layered.tensors import Tensors, increments_of
+from pipeline.models.layered.training import TrainConfig
 from pipeline.models.layered.transfer import transfer_encoder, transfer_weights
 from tests.small_network import GROUPS, SMALL, encoder, layered, network, training_rows
 
