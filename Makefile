@@ -11,7 +11,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-anno
 	--custom-compile-command "make lock" $(UPGRADE)
 SHARED ?= ../shared
 
-.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-start bench-unlabelled bench-runs bench-equality bench-faults dashboard lock clean
+.PHONY: demo test test-fast check docs bench-features bench-ingest bench-handbook bench-sffsd bench-model bench-gpu bench-start bench-unlabelled bench-runs bench-equality bench-faults dashboard lock clean
 
 demo: $(VENV)/ready  ## the whole way on a simulated portfolio
 	$(BIN)/strata demo
@@ -43,6 +43,9 @@ bench-sffsd: $(VENV)/ready  ## S-FFSD by time, its test labels never known and k
 
 bench-model: $(VENV)/ready-dev  ## the layered network beside boosting, a flat network and TabM; PART=handbook runs a part alone
 	$(BIN)/python -m benchmarks.model --shared $(SHARED) --parts "$(PART)"
+
+bench-gpu: $(VENV)/ready-dev  ## training and scoring on a GPU beside the CPU, where there is one
+	$(BIN)/python -m benchmarks.gpu
 
 bench-start: $(VENV)/ready  ## how fast a command answers, how large an installation is; DEMO=1 times the demo, too
 	$(BIN)/python -m benchmarks.start $(if $(DEMO),--demo) $(if $(HOME_DIR),--home $(HOME_DIR))

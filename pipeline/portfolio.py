@@ -50,7 +50,8 @@ class Portfolio:
     """One data set: source, columns (ours to theirs), keys, features, groups, labels, rules.
 
     `prices` are of one look-up of a group, in the portfolio's currency. With
-    `is_ordered_by_information` a training decides the order, and `order` is empty.
+    `is_ordered_by_information` a training decides the order, and `order` is empty; with
+    `selects_groups` it leaves those out that mislead on its later days.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Portfolio:
     columns: dict[str, str]
     order: tuple[str, ...] = ()
     is_ordered_by_information: bool = False
+    selects_groups: bool = False
     prices: dict[str, float] = field(default_factory=dict)
     extra: dict[str, ExtraColumn] = field(default_factory=dict)
     sets: dict[str, ExtraColumn] = field(default_factory=dict)
@@ -187,6 +189,7 @@ def read_portfolio(file: Path) -> Portfolio:
         columns=tables.columns,
         order=() if groups.order == AUTO else tuple(groups.order),
         is_ordered_by_information=groups.order == AUTO,
+        selects_groups=groups.select == AUTO,
         prices=groups.prices,
         extra={name: one for name, one in groups.extra.items() if not one.columns},
         sets={name: one for name, one in groups.extra.items() if one.columns},

@@ -334,6 +334,11 @@ class Groups(PortfolioTable):
         description="the groups taken, in their order; `[]` is all whose columns are there, and "
         '`"auto"` lets a training order them by what they tell for their price',
     )
+    select: Literal["all", "auto"] = Field(
+        default="all",
+        description='`"auto"` lets a training leave out groups, and so keys, without which the '
+        "training's later days are told better",
+    )
     prices: dict[str, NotNegative] = Field(
         default={}, description="price of one look-up of a group, in the portfolio's currency"
     )

@@ -1,12 +1,17 @@
 """What the S-FFSD benchmark hands to strata: rows with a minute each, labels that may be known."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
+from benchmarks import gpu
+from benchmarks.baskets import baskets
 from benchmarks.leftovers import leftovers_of_state
 from benchmarks.sffsd import START, UNIT, Task, judged, main, prepare, read_task
 from benchmarks.speed import differences
@@ -151,3 +156,19 @@ def test_published_features_count_the_payment_itself_and_a_terminals_past_until_
     assert found["TERMINAL_ID_RISK_1DAY_WINDOW"].tolist() == [0.0, 0.0, 0.5, 0.0]
     assert found["TERMINAL_ID_RISK_7DAY_WINDOW"].tolist() == [0.0, 0.0, 0.5, 0.5]
     assert len(found.columns) == 1 + 15
+
+
+def test_without_a_gpu_its_benchmark_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    gpu.main([])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("there is no GPU here")
+    assert json.loads(said[-1]) == {"gpus": 0}
+
+
+def test_baskets_are_the_same_from_a_seed_and_as_rare_as_promised() -> None:
+    (one,), (again,) = (baskets(rows=20_000).folds for _ in range(2))
+    assert one.train.equals(again.train)
+    assert np.concatenate([one.y, one.truth]).mean() == pytest.approx(0.014, abs=0.003)
+    assert len(set(one.accounts)) == one.train.num_rows

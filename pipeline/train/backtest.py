@@ -21,6 +21,7 @@ from pipeline.models.layered.training import TrainConfig
 from pipeline.portfolio import Portfolio
 from pipeline.progress import SILENT, Progress
 from pipeline.train.candidates import Candidate, check_models, fit_candidates
+from pipeline.train.group_order import of_groups
 from pipeline.train.train import groups_in_order
 
 
@@ -54,7 +55,7 @@ def backtest(
         )
     groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
     candidates = fit_candidates(
-        models, rows, y, groups, seed=seed, config=config, progress=progress
+        models, of_groups(rows, groups), y, groups, seed=seed, config=config, progress=progress
     )
     shift = prior_shift(y.mean(), portfolio.labels.prior)
     return pd.concat(

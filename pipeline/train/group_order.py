@@ -1,11 +1,14 @@
-"""The order of the groups, chosen: first the most informative for its price, given those before.
+"""Which groups of facts a training takes, and in which order.
 
-At each place comes the group that lowers the held-out log loss of a small gradient boosting most,
+A group earns its place on later days: it is left out where trees that learned before them tell them
+better without it, beyond what chance does. In order comes first the most informative for its price:
+at each place comes the group that lowers the held-out log loss of a small gradient boosting most,
 among the free groups; behind them, of those whose look-up costs money, the one that lowers it most
 for its price (forward selection).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,10 @@ import pyarrow as pa
 import xgboost
 from sklearn.metrics import log_loss
 
+from features.build import KEYS, shown_features
 from features.declarations import Group
-from pipeline.arrays import BoolArray
+from pipeline.arrays import BoolArray, FloatArray
+from pipeline.evaluation.time_split import last_days
 from pipeline.models.baselines.columns import Columns, as_frame
 from pipeline.models.baselines.folds import Sample, tuning_sample
 
@@ -26,6 +31,72 @@ TREES = {
     "nthread": 2,
 }
 ROUNDS = 60
+SEEDS, BEYOND_CHANCE = 3, 2.0  # trees differ by what they draw; so many spreads are beyond it
+ROWS_SHARE = 0.8  # that a tree draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What a group is worth on later days: the log loss without it less that with it, in nats.
+
+    Both are of all these days together, the mean over seeds; `spread` is how far seeds differ.
+    """
+
+    group: str
+    nats: float
+    spread: float
+
+    @property
+    def misleads(self) -> bool:
+        """Whether later days are told better without the group, beyond chance."""
+        return self.nats < -BEYOND_CHANCE * self.spread
+
+
+def worth_on_later_days(
+    features: pa.Table, y: BoolArray, groups: Sequence[Group], *, seed: int
+) -> list[Worth]:
+    """Tell what each of the groups is worth beside the others; nothing where no days are late.
+
+    `y` is [R]; of legitimate rows no more are looked at than settings are chosen on.
+    """
+    late = last_days(features["as_of"].to_numpy(), y)
+    if late is None or len(groups) < 2:
+        return []
+    accounts = features["account_id"].to_numpy(zero_copy_only=False)
+    sample = tuning_sample(y, accounts, seed=seed)
+    fraud, apart = y[sample.rows], late[sample.rows]
+    inputs = {group.name: _inputs(features, group, sample) for group in groups}
+
+    def losses(without: str = "") -> FloatArray:
+        matrix = np.column_stack([own for name, own in inputs.items() if name != without])
+        return np.array(
+            [_loss_on(apart, matrix, fraud, seed + more, drawn=True) for more in range(SEEDS)]
+        ) * float(apart.sum())
+
+    whole, found = losses(), []
+    for group in groups:
+        more = losses(group.name) - whole
+        found.append(Worth(group=group.name, nats=float(more.mean()), spread=float(more.std())))
+    return found
+
+
+def those_that_pay(
+    features: pa.Table, y: BoolArray, groups: Sequence[Group], *, seed: int
+) -> tuple[Group, ...]:
+    """The groups without those that mislead on later days; they go one by one, the worst first."""
+    left = tuple(groups)
+    while True:
+        found = worth_on_later_days(features, y, left, seed=seed)
+        worst = min((one for one in found if one.misleads), key=lambda one: one.nats, default=None)
+        if worst is None:
+            return left
+        left = tuple(group for group in left if group.name != worst.group)
+
+
+def of_groups(features: pa.Table, groups: Sequence[Group]) -> pa.Table:
+    """The rows with the KEYS and what the groups show alone: all that a model may learn from."""
+    known = {*KEYS, *(one.name for one in shown_features(groups))}
+    return features.select([name for name in features.column_names if name in known])
 
 
 def by_information(
@@ -79,9 +150,21 @@ def _held_out_loss(
     matrix: npt.NDArray[np.float32], fraud: BoolArray, sample: Sample, seed: int
 ) -> float:
     """Mean over the first of the folds; one is enough to rank groups by."""
-    out = sample.fold == sample.usable[0]
+    return _loss_on(sample.fold == sample.usable[0], matrix, fraud, seed)
+
+
+def _loss_on(
+    out: BoolArray,
+    matrix: npt.NDArray[np.float32],
+    fraud: BoolArray,
+    seed: int,
+    *,
+    drawn: bool = False,
+) -> float:
+    """The mean log loss on rows that trees did not learn from; they may draw theirs."""
     rate = float(fraud[~out].mean())
     settings = TREES | {"seed": seed, "base_score": rate}
+    settings |= {"subsample": ROWS_SHARE} if drawn else {}
     booster = xgboost.train(settings, xgboost.DMatrix(matrix[~out], label=fraud[~out]), ROUNDS)
     probability = booster.predict(xgboost.DMatrix(matrix[out])).astype(np.float64)
     return float(log_loss(fraud[out], probability))

@@ -38,7 +38,13 @@ from pipeline.progress import SILENT, Progress
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate, check_models, fit_candidates
 from pipeline.train.data_report import DataReport, data_report, format_data_report
-from pipeline.train.group_order import by_information
+from pipeline.train.group_order import (
+    Worth,
+    by_information,
+    of_groups,
+    those_that_pay,
+    worth_on_later_days,
+)
 from pipeline.train.report import Trained, recommend
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error
@@ -91,10 +97,12 @@ def train(
     test, truth = labelled_rows(
         features, snapshot.labels, split.test_from, split.test_until, known_by=until
     )
-    groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
+    with progress.step("what each group is worth"):
+        worth = worth_on_later_days(rows, y, snapshot.groups, seed=seed)
+        groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
     candidates = fit_candidates(
         models,
-        rows,
+        of_groups(rows, groups),
         y,
         groups,
         seed=seed,
@@ -139,7 +147,11 @@ def train(
             activations=activations(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
-            data=[*format_data_report(report, portfolio), *_left_out(groups, layered.layered)],
+            data=[
+                *format_data_report(report, portfolio),
+                *_format_worth(worth, groups),
+                *_left_out(groups, layered.layered),
+            ],
             bundle=_bundle(
                 portfolio,
                 snapshot,
@@ -166,6 +178,16 @@ def _differences(
     return {other: paired_bootstrap(truth, own, p, accounts) for other, p in others}
 
 
+def _format_worth(worth: Sequence[Worth], groups: Sequence[Group]) -> list[str]:
+    """What each group is worth on later days, and which are left out; nothing without such days."""
+    kept = {group.name for group in groups}
+    told = [
+        f"{one.group} {one.nats:+.1f}{'' if one.group in kept else ' (left out)'}" for one in worth
+    ]
+    heading = "log loss of the last days without each group, in nats more"
+    return [f"  {heading}: {', '.join(told)}"] if told else []
+
+
 def _left_out(groups: Sequence[Group], network: Layered) -> list[str]:
     """Which facts the network does not take, a line where there are some."""
     known = set(network.encoder.names)
@@ -176,10 +198,13 @@ def _left_out(groups: Sequence[Group], network: Layered) -> list[str]:
 def groups_in_order(
     portfolio: Portfolio, groups: tuple[Group, ...], rows: pa.Table, y: BoolArray, *, seed: int
 ) -> tuple[Group, ...]:
-    """The groups as the portfolio orders them.
+    """The groups that the portfolio takes, as it orders them.
 
-    Where it leaves that open, they are ordered by what they tell about these rows.
+    Where it leaves that open, those are taken that later days bear out, and they are ordered by
+    what they tell about these rows.
     """
+    if portfolio.selects_groups:
+        groups = those_that_pay(rows, y, groups, seed=seed)
     if not portfolio.is_ordered_by_information:
         return groups
     return by_information(rows, y, _accounts(rows), groups, prices=portfolio.prices, seed=seed)

@@ -8,17 +8,19 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.build import KEYS
+from features.build import KEYS, shown_features
 from pipeline.arrays import BoolArray
 from pipeline.evaluation.time_split import labelled_rows
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.models.baselines.columns import as_frame
 from pipeline.models.baselines.folds import account_folds, out_of_fold
+from pipeline.models.baselines.logistic import Logistic
 from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.calibration import fit_platt_scaling
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.train.candidates import check_models, fit_candidates
+from pipeline.train.group_order import of_groups
 from tests.small_network import GROUPS, SMALL, training_rows
 from tests.small_world import AS_OF, BUILD_CONFIG, QUICK, START, World
 
@@ -43,6 +45,22 @@ def test_classical_models_see_features_and_no_keys(world: World) -> None:
     )
     assert not {*KEYS} & {*frame.columns}
     assert len(frame) == world.unscored.num_rows
+
+
+def test_no_model_learns_from_a_group_that_is_left_out(world: World) -> None:
+    features, y = rows(world)
+    groups = [
+        one for one in read_snapshot(world.portfolio, world.lake).groups if one.name != "clock"
+    ]
+    given = of_groups(features, groups)
+    assert {*KEYS} < {*given.column_names} < {*features.column_names}
+    found = fit_candidates(["layered", "logistic"], given, y, groups, seed=1, config=QUICK)
+    assert found["layered"].layered.stages == ("amount", "retailer", "classical")
+    model = found["logistic"].model
+    assert isinstance(model, Logistic)
+    shown = {one.name for one in shown_features(groups)}
+    assert {*model.columns.names} <= shown
+    np.testing.assert_array_equal(found["logistic"].logit(features), found["logistic"].logit(given))
 
 
 def test_only_the_layered_network_has_stages(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from features.declarations import Group, fact
 from pipeline.portfolio import PortfolioError, read_portfolio
-from pipeline.train.group_order import by_information
+from pipeline.train.group_order import by_information, those_that_pay, worth_on_later_days
 
 ROWS = 6000
 NAMES = ("noise", "weak", "strong", "echo")
@@ -115,3 +115,59 @@ def test_what_is_no_order_and_no_price_is_refused(
 ) -> None:
     with pytest.raises(PortfolioError, match=message):
         read_portfolio(portfolio(tmp_path, groups))
+
+
+def dated(rows: pa.Table, days: int) -> pa.Table:
+    """The rows, evenly over so many days, each of an account of its own."""
+    moments = np.datetime64("2026-01-01T00", "us") + (
+        np.arange(ROWS) * days * 86_400_000_000 // ROWS
+    ).astype("timedelta64[us]")
+    accounts = [f"a{row}" for row in range(ROWS)]
+    return rows.append_column("as_of", pa.array(moments)).append_column(
+        "account_id", pa.array(accounts)
+    )
+
+
+@pytest.fixture(scope="module")
+def misled(rows: pa.Table, fraud: np.ndarray) -> pa.Table:
+    """`noise` tells frauds at first, and the opposite on the last days."""
+    late = np.arange(ROWS) >= ROWS * 0.8
+    said = np.where(late, -3.0, 3.0) * fraud + np.random.default_rng(2).normal(size=ROWS)
+    return dated(rows.set_column(0, "noise", pa.array(said)), days=60)
+
+
+def test_a_group_that_misleads_on_later_days_is_found_and_left_out(
+    misled: pa.Table, fraud: np.ndarray
+) -> None:
+    groups = [group(name) for name in ("weak", "noise", "strong")]
+    worth = {one.group: one for one in worth_on_later_days(misled, fraud, groups, seed=1)}
+    assert worth["noise"].misleads
+    assert worth["strong"].nats > 10
+    kept = those_that_pay(misled, fraud, groups, seed=1)
+    assert [one.name for one in kept] == ["weak", "strong"]
+
+
+def test_groups_that_pay_or_cost_nothing_are_all_kept(rows: pa.Table, fraud: np.ndarray) -> None:
+    groups = [group(name) for name in ("weak", "strong")]
+    assert those_that_pay(dated(rows, days=60), fraud, groups, seed=1) == tuple(groups)
+
+
+def test_without_later_days_nothing_is_said_and_all_are_kept(
+    misled: pa.Table, fraud: np.ndarray
+) -> None:
+    few = fraud & (np.arange(ROWS) < 300)
+    groups = [group(name) for name in NAMES]
+    assert worth_on_later_days(misled, few, groups, seed=1) == []
+    assert those_that_pay(misled, few, groups, seed=1) == tuple(groups)
+    assert worth_on_later_days(misled, fraud, groups[:1], seed=1) == []
+
+
+def test_a_portfolio_says_whether_groups_may_be_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "portfolio.toml"
+    text = 'name = "world"\n[source]\npath = "rows.csv"\n[groups]\nselect = "{}"\n'
+    for word, is_auto in (("all", False), ("auto", True)):
+        file.write_text(text.format(word), encoding="utf-8")
+        assert read_portfolio(file).selects_groups == is_auto
+    file.write_text(text.format("some"), encoding="utf-8")
+    with pytest.raises(PortfolioError, match="select"):
+        read_portfolio(file)
