@@ -31,7 +31,7 @@ def recommend(differences: Mapping[str, PairedDifference]) -> Recommendation:
 
     >>> behind = PairedDifference(difference=-0.03, low=-0.05, high=-0.01, draws=100)
     >>> recommend({"forest": behind}).reason
-    'its AP is above the network\'s by 0.030 [0.010, 0.050]'
+    "its AP is above the network's by 0.030 [0.010, 0.050]"
     """
     ahead = {name: found for name, found in differences.items() if found.high < 0}
     if ahead:

@@ -162,7 +162,7 @@ def test_confirmed_fraud_at_a_retailer_never_lowers_its_increment(sane: Sane) ->
     steps = np.diff(increments, axis=0)
     assert steps.min() > -0.02
     assert (steps.mean(axis=1) > 0).all()
-    assert steps[0].mean() > 0.2
+    assert steps[0].mean() > 0.1
 
 
 def with_frauds(rows: pa.Table, more: int) -> pa.Table:
