@@ -83,7 +83,12 @@ def make(home: Path, rows: int) -> None:
         file = write(world, small / "world")
         lake = _ingest(file, small)
         trained = train(
-            read_portfolio(file), lake, build_config=BUILD, models=DEFAULT_MODELS, config=QUICK
+            read_portfolio(file),
+            lake,
+            build_config=BUILD,
+            models=DEFAULT_MODELS,
+            champion="layered",
+            config=QUICK,
         )
         start = SimulateConfig().start - timedelta(days=1)  # so every row is to be scored
         write_bundle(replace(trained.bundle, trained_as_of=start), _champion(home))

@@ -157,7 +157,10 @@ def _small_bundle(folder: Path) -> Bundle:
     ingest(portfolio, lake, now=NOW)
     quick = TrainConfig(seeds=(1,), epochs=2)
     models = ("layered", "logistic")
-    return train(portfolio, lake, build_config=BUILD, models=models, config=quick).bundle
+    trained = train(
+        portfolio, lake, build_config=BUILD, models=models, champion="layered", config=quick
+    )
+    return trained.bundle
 
 
 def _ingest(portfolio: Portfolio, home: Path) -> None:

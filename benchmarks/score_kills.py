@@ -103,7 +103,14 @@ def prepare(folder: Path) -> Home:
     ingest(home.portfolio, home.lake, now=NOW)
     start = rows["known_at"][ROWS - NEW - SCORED].as_py()
     models = ("layered", "logistic")
-    found = train(home.portfolio, home.lake, build_config=BUILD, models=models, config=QUICK)
+    found = train(
+        home.portfolio,
+        home.lake,
+        build_config=BUILD,
+        models=models,
+        champion="layered",
+        config=QUICK,
+    )
     write_bundle(replace(found.bundle, trained_as_of=start), folder / "champion")
     score_all(str(folder))
     pq.write_table(rows.slice(ROWS - NEW), came / "new.parquet")
