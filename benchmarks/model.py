@@ -3,34 +3,36 @@
 Rivals are the best classical model, a flat network and TabM.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts
-    handbook,shape,export,speed,transfer,rivals,depth,sffsd,baskets,worlds]
+    handbook,longer,sffsd,baskets,worlds,rivals,speed,shape,export,transfer,depth]
         [--seeds 1 2 3]
 
-A single network of each seed unless said, and the median of the seeds. Nothing is chosen on what is
-measured here: settings were chosen on weeks before the judged ones (`tasks.EARLIER`). The last line
-is one JSON object with the figures.
+The layered network is what `strata train` makes, the mean of all seeds; a figure of a `single`
+network, and those of the rivals and of shape, are medians of the seeds. Nothing is chosen on what
+is measured here: settings were chosen on weeks before the judged ones (`tasks.EARLIER`). A home
+keeps the figures of each part with the commit they were measured on; asked again, only what is not
+there is measured. The last line is one JSON object with the figures of all parts that are there,
+the worst where there are several.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import bare, handbook, later, onnx_speed, rivals, tasks
+from benchmarks import bare, later, onnx_speed, rivals, tasks, weeks
+from benchmarks.fits import CLASSICAL_SEED, Fits, Measured
 from benchmarks.tasks import Fold, Task
 from pipeline.arrays import FloatArray
 from pipeline.evaluation.metrics import average_precision, calibration_error
@@ -41,83 +43,19 @@ from pipeline.models.layered.network import NetworkConfig
 from pipeline.models.layered.stage_features import StageFeatures
 from pipeline.models.layered.training import TrainConfig
 from pipeline.policy.early_exit import bound_violations, stage_probabilities
-from pipeline.train.candidates import (
-    BOOSTING,
-    LAYERED,
-    Candidate,
-    Classical,
-    fit_classical,
-    with_stacking,
-)
+from pipeline.train.candidates import BOOSTING, Candidate, fit_classical, with_stacking
 
 SEEDS = (1, 2, 3)
-CLASSICAL_SEED = 1
 # 148 linear layers on the way of a row through four groups, head and facts among them
 DEEP = NetworkConfig(blocks=23)
 THRESHOLDS = (0.05, 0.1, 0.3, 0.5)
+# figures of one kind, of which the worst is told
+WORST: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "network_behind": max,
+    "last_stage_loss": max,
+    "paired_low": min,
+}
 Figures = dict[str, float]
-
-
-class Fits:
-    """A task with what was fitted on its folds, each when it is first asked for."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self._networks: dict[int, list[tuple[Candidate, float]]] = {}
-
-    @cached_property
-    def boosting(self) -> list[Classical]:
-        """Tuned gradient boosting of each fold."""
-        return [
-            fit_classical(BOOSTING, as_frame(f.train), f.y, f.accounts, seed=CLASSICAL_SEED)
-            for f in self.task.folds
-        ]
-
-    def networks(self, seed: int) -> list[tuple[Candidate, float]]:
-        """A single network of each fold, stacked with the boosting, and its training's seconds."""
-        if seed not in self._networks:
-            pairs = zip(self.task.folds, self.boosting, strict=True)
-            self._networks[seed] = [
-                fitted(self.task, fold, boosting, seed) for fold, boosting in pairs
-            ]
-        return self._networks[seed]
-
-    def aps(self, seed: int) -> list[float]:
-        """AP of each fold, of the network without the opinion."""
-        models = (without(candidate) for candidate, _ in self.networks(seed))
-        return [
-            average_precision(fold.truth, model.logit(fold.test))
-            for fold, model in zip(self.task.folds, models, strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Where the data is and where what was built of it is kept."""
-
-    shared: Path
-    home: Path
-    seeds: tuple[int, ...]
-
-    @cached_property
-    def published(self) -> Fits:
-        """The Handbook by its own features."""
-        return Fits(tasks.handbook(self.shared, self.home, published=True))
-
-    @cached_property
-    def own(self) -> Fits:
-        """The Handbook by ours."""
-        return Fits(tasks.handbook(self.shared, self.home, published=False))
-
-
-def fitted(task: Task, fold: Fold, boosting: Classical, seed: int) -> tuple[Candidate, float]:
-    """Train a single network on a fold; its seconds are those of the training alone."""
-    started = perf_counter()
-    network = Layered.fit(
-        fold.train, fold.y, fold.accounts, task.groups, config=TrainConfig(seeds=(seed,))
-    )
-    seconds = perf_counter() - started
-    return with_stacking(network, boosting, as_frame(fold.train), fold.y), seconds
 
 
 def main() -> None:
@@ -133,82 +71,54 @@ def main() -> None:
     named = [name for name in arguments.parts.split(",") if name] or list(PARTS)
     if unknown := [name for name in named if name not in PARTS]:
         sys.exit(f"there is no part {unknown[0]!r}; choose from {', '.join(PARTS)}")
-    figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        measured = Measured(
-            arguments.shared.absolute(),
-            (arguments.home or Path(folder)).absolute(),
-            tuple(arguments.seeds),
-        )
+        home = (arguments.home or Path(folder)).absolute()
+        measured = Measured(arguments.shared.absolute(), home, tuple(arguments.seeds))
+        kept = Kept(home / "figures")
         for name in named:
-            for figure, value in PARTS[name](measured).items():
-                figures[figure] = round(value, 6)
-                print(f"{name:<10}{figure:<34}{figures[figure]}", flush=True)
-    print(json.dumps(figures))
+            for figure, value in kept.of(name, measured).items():
+                print(f"{name:<10}{figure:<34}{value}", flush=True)
+        print(json.dumps(joined(kept.all(measured))))
 
 
-def accuracy(measured: Measured) -> Figures:
-    """Both feature sets by the judge: the median seed, and that seed's paired interval."""
-    figures: Figures = {}
-    for name, fits in (("handbook_15", measured.published), ("handbook_own", measured.own)):
-        boosting = [classical.candidate for classical in fits.boosting]
-        reports = {}
-        for seed in measured.seeds:
-            layered = [candidate for candidate, _ in fits.networks(seed)]
-            reports[seed] = judged(measured, fits.task, {LAYERED: layered, BOOSTING: boosting})
-        ranked = sorted(reports.values(), key=lambda report: report["layered_ap"])
-        middle = ranked[len(ranked) // 2]
-        for figure in ("ap", "auc", "cp100"):
-            values = [report[f"layered_{figure}"] for report in reports.values()]
-            figures[f"{name}_{figure}"] = median(values)
-        figures |= {
-            f"{name}_xgboost_ap": middle["xgboost_ap"],
-            f"{name}_paired": middle["layered_over_xgboost"],
-        }
-        figures |= {
-            f"{name}_paired_{end}": middle[f"layered_over_xgboost_{end}"] for end in ("low", "high")
-        }
-        figures[f"{name}_network_alone_ap"] = median(
-            float(np.mean(fits.aps(seed))) for seed in measured.seeds
-        )
-        figures[f"{name}_trust"] = median(
-            weight(candidate) for seed in measured.seeds for candidate, _ in fits.networks(seed)
-        )
-    figures["fold_seconds"] = median(
-        seconds for seed in measured.seeds for _, seconds in measured.own.networks(seed)
-    )
-    return figures
+class Kept:
+    """The figures of each part in a folder, a file for each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+        self.commit = subprocess.run(
+            words, check=True, capture_output=True, text=True, cwd=Path(__file__).parent
+        ).stdout.strip()
+
+    def of(self, part: str, measured: Measured) -> Figures:
+        """The figures of a part, measured unless this commit and these seeds have them."""
+        found = self._read(part, measured)
+        if found is None:
+            found = {name: round(value, 6) for name, value in PARTS[part](measured).items()}
+            stored = {"commit": self.commit, "seeds": measured.seeds, "figures": found}
+            (self.folder / f"{part}.json").write_text(json.dumps(stored), encoding="utf-8")
+        return found
+
+    def all(self, measured: Measured) -> Figures:
+        """The figures of all parts that are there."""
+        found = [self._read(part, measured) for part in PARTS]
+        return {name: value for figures in found if figures for name, value in figures.items()}
+
+    def _read(self, part: str, measured: Measured) -> Figures | None:
+        file = self.folder / f"{part}.json"
+        if not file.is_file():
+            return None
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        is_asked = (stored["commit"], stored["seeds"]) == (self.commit, list(measured.seeds))
+        return dict(stored["figures"]) if is_asked else None
 
 
-def judged(measured: Measured, task: Task, models: Mapping[str, Sequence[Candidate]]) -> Figures:
-    """Let the judge of the Handbook read the scores of all folds.
-
-    The first model is compared with the others.
-    """
-    scores = [
-        pd.DataFrame(
-            {
-                "transaction_id": fold.test["transaction_id"].to_pandas(),
-                "model": name,
-                "fold": number,
-            }
-        ).assign(score=candidates[number].logit(fold.test))
-        for name, candidates in models.items()
-        for number, fold in enumerate(task.folds)
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        return handbook.judged(pd.concat(scores), measured.shared, list(models), Path(folder))
-
-
-def without(candidate: Candidate) -> Layered:
-    """The network alone."""
-    return replace(candidate.layered, stacking=None)
-
-
-def weight(candidate: Candidate) -> float:
-    """How far the network trusts the boosting."""
-    found = candidate.layered.stacking
-    return 0.0 if found is None else found.weight
+def joined(figures: Figures) -> Figures:
+    """The figures, and the worst of those that are of one kind."""
+    kinds = {kind: [v for name, v in figures.items() if name.endswith(kind)] for kind in WORST}
+    return figures | {kind: WORST[kind](values) for kind, values in kinds.items() if values}
 
 
 def against_rivals(measured: Measured) -> Figures:
@@ -240,7 +150,7 @@ def against_rivals(measured: Measured) -> Figures:
             name: figures[f"{name}_layered_ap"] - figures[f"{name}_{rival}_ap"] for name in every
         }
         figures |= {f"{name}_over_{rival}": gain for name, gain in gains.items()}
-        figures[f"{rival}_gain"] = min(
+        figures[f"{rival}_{'gap' if rival == 'tabm' else 'gain'}"] = min(
             gain for name, gain in gains.items() if rival == "tabm" or name.startswith("handbook")
         )
     return figures
@@ -297,10 +207,11 @@ def shape(measured: Measured) -> Figures:
     """What only stages give: extraction, a missing group, calibration, the bound, additivity."""
     task = measured.own.task
     extraction, missing, errors, violated, parts = [], [], [], 0, 0.0
-    for seed in measured.seeds:
+    for place in range(len(measured.seeds)):
         gaps, absent = [], []
-        for fold, (candidate, _) in zip(task.folds, measured.own.networks(seed), strict=True):
-            network = without(candidate)
+        for fold, fitted in measured.own.folds:
+            candidate = fitted.single(place)
+            network = replace(candidate.layered, stacking=None)
             learner = make_pipeline(
                 StageFeatures(network), StandardScaler(), LogisticRegression(C=0.01, max_iter=500)
             )
@@ -351,11 +262,11 @@ def world_calibration(measured: Measured) -> Figures:
 
     The Handbook leaves out accounts already known to be compromised.
     """
-    fits = Fits(tasks.world(measured.home))
-    (fold,), found = fits.task.folds, []
-    for seed in measured.seeds:
-        (candidate, _), *_ = fits.networks(seed)
-        found.append(worst_error(fold, probabilities(candidate, fold)))
+    ((fold, fitted),) = Fits(tasks.world(measured.home), measured.seeds).folds
+    found = [
+        worst_error(fold, probabilities(fitted.single(place), fold))
+        for place in range(len(measured.seeds))
+    ]
     return {"world_stage_ece": median(found), "world_fraud_rate": float(fold.truth.mean())}
 
 
@@ -395,9 +306,11 @@ def without_group(rows: pa.Table, task: Task, name: str) -> pa.Table:
 def depth(measured: Measured) -> Figures:
     """About 150 layers beside the default depth, network alone."""
     gaps = []
-    for seed in measured.seeds:
-        usual, aps = measured.own.aps(seed), []
-        for fold in measured.own.task.folds:
+    for place, seed in enumerate(measured.seeds):
+        usual, aps = [], []
+        for fold, fitted in measured.own.folds:
+            network = replace(fitted.network, networks=(fitted.network.networks[place],))
+            usual.append(average_precision(fold.truth, network.logit(fold.test)))
             config = TrainConfig(seeds=(seed,), network=DEEP)
             deep = Layered.fit(
                 fold.train, fold.y, fold.accounts, measured.own.task.groups, config=config
@@ -413,9 +326,10 @@ def depth(measured: Measured) -> Figures:
 
 def exported(measured: Measured) -> Figures:
     """The first fold's network for onnxruntime: without the trees, and with them."""
-    candidate, _ = measured.own.networks(measured.seeds[0])[0]
-    rows = measured.own.task.folds[0].test
-    figures = onnx_speed.figures(replace(candidate, model=without(candidate)), rows)
+    fold, fitted = measured.own.folds[0]
+    candidate, rows = fitted.single(0), fold.test
+    alone = replace(candidate.layered, stacking=None)
+    figures = onnx_speed.figures(replace(candidate, model=alone), rows)
     return figures | {
         f"with_trees_{name}": value for name, value in onnx_speed.figures(candidate, rows).items()
     }
@@ -432,16 +346,17 @@ def speed(measured: Measured) -> Figures:
 
 
 PARTS: Mapping[str, Callable[[Measured], Figures]] = {
-    "handbook": accuracy,
-    "shape": shape,
-    "export": exported,
-    "speed": speed,
-    "transfer": transfer,
-    "rivals": against_rivals,
-    "depth": depth,
+    "handbook": weeks.accuracy,
+    "longer": weeks.longer,
     "sffsd": lambda at: later.real_payments(at.shared, at.home, at.seeds),
     "baskets": lambda at: later.without_history(at.seeds),
     "worlds": lambda at: later.worlds(at.home, at.seeds, datetime.now(UTC).date()),
+    "rivals": against_rivals,
+    "speed": speed,
+    "shape": shape,
+    "export": exported,
+    "transfer": transfer,
+    "depth": depth,
 }
 
 

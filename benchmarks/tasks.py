@@ -68,6 +68,7 @@ class Task:
     name: str
     groups: tuple[Group, ...]
     folds: tuple[Fold, ...]
+    label_delay: timedelta = timedelta()
 
 
 def accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
@@ -75,8 +76,10 @@ def accounts(rows: pa.Table) -> npt.NDArray[np.str_]:
     return np.asarray(rows["account_id"].to_numpy(zero_copy_only=False).astype(str))
 
 
-def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = timedelta()) -> Task:
-    """The judge's four folds, or folds as long `back` before them.
+def handbook(
+    shared: Path, home: Path, *, published: bool, back: timedelta = timedelta(), days: int = 7
+) -> Task:
+    """The judge's four folds, or folds as long `back` before them, with `days` to learn from.
 
     With the 15 published features or all of ours.
     """
@@ -93,12 +96,16 @@ def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = tim
         np.arange(features.num_rows),
         index=features["transaction_id"].to_numpy(zero_copy_only=False).astype(int),
     )
-    fraud = pd.read_parquet(file).set_index("TRANSACTION_ID")["TX_FRAUD"].astype(bool)
+    rows = pd.read_parquet(file).set_index("TRANSACTION_ID")
+    fraud, moment = rows["TX_FRAUD"].astype(bool), rows["TX_DATETIME"]
     folds = []
-    for _, rows in plan.groupby("fold"):
+    for _, dealt in plan.groupby("fold"):
         ids = {
-            part: np.sort(own["TRANSACTION_ID"].to_numpy()) for part, own in rows.groupby("part")
+            part: np.sort(own["TRANSACTION_ID"].to_numpy()) for part, own in dealt.groupby("part")
         }
+        until = moment[ids["train"]].max().ceil("D")
+        since = until - timedelta(days=days)
+        ids["train"] = np.sort(moment.index[(moment >= since) & (moment < until)].to_numpy())
         parts = {part: features.take(place[own].to_numpy()) for part, own in ids.items()}
         truth = {part: fraud[own].to_numpy() for part, own in ids.items()}
         folds.append(
@@ -111,11 +118,12 @@ def handbook(shared: Path, home: Path, *, published: bool, back: timedelta = tim
     )
 
 
-def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
-    """A simulated world, split as a training splits it."""
-    folder = home / f"world-{seed}-{rows}"
+def world(home: Path, *, seed: int = 11, rows: int = 150_000, rate: float = 0.005) -> Task:
+    """A simulated world of that share of fraud, split as a training splits it."""
+    folder = home / f"world-{seed}-{rows}-{rate}"
     if not (folder / "portfolio.toml").is_file():
-        words = ["simulate", "--seed", str(seed), "--transactions", str(rows), "--out", str(folder)]
+        shape = ["--transactions", str(rows), "--fraud-rate", str(rate)]
+        words = ["simulate", "--seed", str(seed), *shape, "--out", str(folder)]
         sffsd.strata(words, home)
     snapshot = _ingested(folder / "portfolio.toml", folder)
     portfolio = read_portfolio(folder / "portfolio.toml")
@@ -131,6 +139,7 @@ def world(home: Path, *, seed: int = 11, rows: int = 150_000) -> Task:
     return Task(
         name="simulated world",
         groups=snapshot.groups,
+        label_delay=portfolio.label_delay,
         folds=(Fold(train=train, y=y, test=test, truth=truth),),
     )
 

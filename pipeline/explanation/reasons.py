@@ -7,6 +7,7 @@ values beside what is usual: of the account, else of the portfolio.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from pipeline.flagged import Fact, StageReason
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.stacking import CLASSICAL
 from pipeline.models.one_stage import Model, OneStage
+from pipeline.models.risk_encoding import encoded_category
 
 FACTS_PER_STAGE = 4
 CLASSICAL_FACT = Fact(
@@ -45,6 +47,7 @@ def reasons(
     attributions; a stage that `encoder` does not know has no facts.
     """
     declared = {feature.name: feature for group in groups for feature in group.features}
+    encoder = _of_facts(encoder, declared)
     codes = {code.name: code for code in encoder.groups}
     rows, distances = features.to_pylist(), _distances(features, encoder)
     by_row = _by_row(attributions or {}, features.num_rows)
@@ -103,13 +106,10 @@ def _attributions(
             increments.get(code.name, np.full(len(rest), np.nan)),
             atol=1e-3,
         )
-        names = [
-            *(number.name for number in code.numbers),
-            *(category.name for category in code.categories),
-        ]
-        attributions |= {
-            name: np.where(own, facts[:, number], np.nan) for number, name in enumerate(names)
-        }
+        names = [one.name for part in (code.numbers, code.categories) for one in part]
+        for number, name in enumerate(map(encoded_category, names)):
+            share = np.where(own, facts[:, number], np.nan)  # the risk of a value is its category's
+            attributions[name] = attributions.get(name, 0.0) + share
     return attributions
 
 
@@ -125,6 +125,15 @@ def _by_row(attributions: Mapping[str, FloatArray], rows: int) -> list[dict[str,
 def _known(values: Mapping[str, float]) -> dict[str, float]:
     """The values that are none of them missing."""
     return {name: float(value) for name, value in values.items() if not math.isnan(value)}
+
+
+def _of_facts(encoder: Encoder, declared: Mapping[str, Feature]) -> Encoder:
+    """The encoder of facts alone, without what was made of them."""
+
+    def facts(group: GroupCode) -> GroupCode:
+        return replace(group, numbers=tuple(one for one in group.numbers if one.name in declared))
+
+    return Encoder(groups=tuple(map(facts, encoder.groups)))
 
 
 def _distances(features: pa.Table, encoder: Encoder) -> list[dict[str, float]]:

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 
 from features.encoder import FIRST_KNOWN, MISSING, UNKNOWN, Encoder, bucket_of
+from pipeline.arrays import IntArray
 from pipeline.export import scorer
 from pipeline.export.inputs import Inputs
-from pipeline.export.onnx_classical import add_classical, looked_up
+from pipeline.export.onnx_classical import add_classical, add_risks, looked_up
 from pipeline.export.onnx_graph import Graph, tensor
 from pipeline.export.onnx_networks import add_networks
 from pipeline.export.torch_program import write_program
@@ -40,7 +41,8 @@ def export(bundle: Bundle, folder: Path) -> Path:
     classical = _classical(bundle.model)
     columns = NO_COLUMNS if classical is None else classical.columns
     networks = bundle.model if isinstance(bundle.model, Layered) else None
-    inputs = Inputs.of(networks.encoder if networks else Encoder(groups=()), columns)
+    encoder = networks.encoder if networks else Encoder(groups=())
+    inputs = Inputs.of(encoder, columns, bundle.model.risk)
     model = onnx_of(bundle, inputs)
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save_model(model, folder / "model.onnx")
@@ -59,11 +61,12 @@ def onnx_of(bundle: Bundle, inputs: Inputs) -> onnx.ModelProto:
     [B, K].
     """
     graph, model = Graph(), bundle.model
+    numbers = add_risks(graph, inputs)
     if isinstance(model, OneStage):
-        so_far = add_classical(graph, model.baseline, inputs)
+        so_far = add_classical(graph, model.baseline, inputs, numbers)
         increments = graph.add("Sub", so_far, np.float64(model.base_logit))
     else:
-        increments, so_far = _layered(graph, model, inputs)
+        increments, so_far = _layered(graph, model, inputs, numbers)
     logit = graph.add("Squeeze", so_far, np.array([1]))
     score = graph.add("Sigmoid", _calibrated(graph, logit, bundle.calibration))
     given = [
@@ -78,27 +81,36 @@ def onnx_of(bundle: Bundle, inputs: Inputs) -> onnx.ModelProto:
     )
 
 
-def _layered(graph: Graph, model: Layered, inputs: Inputs) -> tuple[str, str]:
+def _layered(graph: Graph, model: Layered, inputs: Inputs, numbers: str) -> tuple[str, str]:
     """Increments [B, K] and log-odds [B, 1] of the network and the stage behind it."""
-    increments = graph.cast(_network_increments(graph, model, inputs), np.float64)
+    increments = graph.cast(_network_increments(graph, model, inputs, numbers), np.float64)
     so_far = _logit(graph, increments, model.base_logit)
     if model.stacking is None:
         return increments, so_far
-    own = add_classical(graph, model.stacking.model, inputs)
+    own = add_classical(graph, model.stacking.model, inputs, numbers)
     moved = graph.add("Mul", graph.add("Sub", own, so_far), np.float64(model.stacking.weight))
     blend = _calibrated(graph, graph.add("Add", so_far, moved), model.stacking.calibration)
     added = graph.add("Sub", blend, so_far)
     return graph.add("Concat", increments, added, axis=1), blend
 
 
-def _network_increments(graph: Graph, model: Layered, inputs: Inputs) -> str:
+def _network_increments(graph: Graph, model: Layered, inputs: Inputs, numbers: str) -> str:
     """Give the networks their numbers, and their own codes for the values of a category."""
     known = [code for group in model.encoder.groups for code in group.categories]
     tables = [_codes(code.vocabulary, inputs.categories[code.name]) for code in known]
-    count = sum(len(group.numbers) for group in model.encoder.groups)
-    numbers = graph.add("Slice", "numbers", np.array([0]), np.array([count]), np.array([1]))
-    codes = looked_up(graph, np.arange(len(tables)), tables, np.int64)
-    return add_networks(graph, model.networks, numbers, codes)
+    order = [code.name for group in model.encoder.groups for code in group.numbers]
+    if order == list(inputs.columns[: len(order)]):
+        ends = np.array([0]), np.array([len(order)]), np.array([1])
+        own = graph.add("Slice", numbers, *ends)
+    else:
+        own = graph.add("Gather", numbers, _places(inputs.columns, order), axis=1)
+    places = _places(list(inputs.categories), [code.name for code in known])
+    codes = looked_up(graph, places, tables, np.int64)
+    return add_networks(graph, model.networks, own, codes)
+
+
+def _places(order: Sequence[str], names: Sequence[str]) -> IntArray:
+    return np.array([order.index(name) for name in names], dtype=np.int64)
 
 
 def _codes(vocabulary: Sequence[str], values: Sequence[str]) -> list[int]:

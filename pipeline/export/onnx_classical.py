@@ -1,6 +1,6 @@
 """A classical model as a part of an ONNX graph: raw features in, log-odds out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,37 +12,42 @@ from pipeline.models.baselines.columns import Columns
 from pipeline.models.baselines.logistic import Logistic
 from pipeline.models.baselines.protocol import Baseline
 from pipeline.models.baselines.trees import TreeModel
+from pipeline.models.risk_encoding import CategoryRisk
 
 
-def add_classical(graph: Graph, model: Baseline, inputs: Inputs) -> str:
-    """Add a classical model. Shape: numbers [B, N] and codes [B, C] of the graph -> [B, 1]."""
+def add_classical(graph: Graph, model: Baseline, inputs: Inputs, numbers: str) -> str:
+    """Add a classical model.
+
+    Shape: numbers [B, columns], and the codes of the graph [B, C] -> [B, 1].
+    """
     if isinstance(model, TreeModel):
-        return add_trees(graph, model.trees(), _tree_columns(graph, inputs, model.columns))
+        columns = _tree_columns(graph, inputs, model.columns, numbers)
+        return add_trees(graph, model.trees(), columns)
     if isinstance(model, Logistic):
-        return _add_logistic(graph, model, inputs)
+        return _add_logistic(graph, model, inputs, numbers)
     raise ValueError(
         f"a model of the kind {type(model).__name__} is not exported; train another champion"
     )
 
 
-def _tree_columns(graph: Graph, inputs: Inputs, columns: Columns) -> str:
+def _tree_columns(graph: Graph, inputs: Inputs, columns: Columns, numbers: str) -> str:
     """The columns that trees read: numbers, then the rank of each category's value.
 
     NaN where missing.
     """
-    numbers = graph.cast(_numbers(graph, inputs, columns), np.float32)
+    own = graph.cast(_numbers(graph, inputs, columns, numbers), np.float32)
     tables = [
         _ranks(values, inputs.categories[name], missing=np.nan)
         for name, values in columns.categories.items()
     ]
-    ranks = looked_up(graph, _places(inputs, columns), tables, np.float32)
-    return graph.add("Concat", numbers, ranks, axis=1)
+    ranks = looked_up(graph, _places(inputs, columns.categories), tables, np.float32)
+    return graph.add("Concat", own, ranks, axis=1)
 
 
-def _add_logistic(graph: Graph, model: Logistic, inputs: Inputs) -> str:
+def _add_logistic(graph: Graph, model: Logistic, inputs: Inputs, numbers: str) -> str:
     """Weights times standardised signed logarithms, and a weight for each value of a category."""
     columns, own, terms = model.columns, model.inputs, model.terms
-    numbers = _numbers(graph, inputs, columns)
+    numbers = _numbers(graph, inputs, columns, numbers)
     size = graph.add("Add", graph.add("Abs", numbers), np.float64(1))
     logs = graph.add("Mul", graph.add("Sign", numbers), graph.add("Log", size))
     scaled = graph.add(
@@ -60,20 +65,35 @@ def _add_logistic(graph: Graph, model: Logistic, inputs: Inputs) -> str:
             columns.categories.items(), terms.categories, strict=True
         )
     ]
-    texts = looked_up(graph, _places(inputs, columns), tables, np.float64)
+    texts = looked_up(graph, _places(inputs, columns.categories), tables, np.float64)
     whole = graph.add("Concat", added, texts, axis=1)
     total = graph.add("ReduceSum", whole, np.array([1]), keepdims=1)
     return graph.add("Add", total, np.float64(terms.intercept))
 
 
-def _numbers(graph: Graph, inputs: Inputs, columns: Columns) -> str:
-    places = np.array([inputs.numbers.index(name) for name in columns.numbers], dtype=np.int64)
-    return graph.add("Gather", "numbers", places, axis=1)
+def _numbers(graph: Graph, inputs: Inputs, columns: Columns, numbers: str) -> str:
+    places = np.array([inputs.columns.index(name) for name in columns.numbers], dtype=np.int64)
+    return graph.add("Gather", numbers, places, axis=1)
 
 
-def _places(inputs: Inputs, columns: Columns) -> IntArray:
+def add_risks(graph: Graph, inputs: Inputs) -> str:
+    """Add the risk of each value behind the numbers that the graph is given, [B, columns]."""
+    if not inputs.risks:
+        return "numbers"
+    tables = [_risks(one, inputs.categories[one.name]) for one in inputs.risks]
+    places = _places(inputs, [one.name for one in inputs.risks])
+    return graph.add("Concat", "numbers", looked_up(graph, places, tables, np.float64), axis=1)
+
+
+def _risks(risk: CategoryRisk, values: Sequence[str]) -> list[float]:
+    """The risk of missing, of unknown, and of each value."""
+    known = dict(zip(risk.values, risk.log_odds, strict=True))
+    return [np.nan, 0.0, *(known.get(value, 0.0) for value in values)]
+
+
+def _places(inputs: Inputs, names: Iterable[str]) -> IntArray:
     order = list(inputs.categories)
-    return np.array([order.index(name) for name in columns.categories], dtype=np.int64)
+    return np.array([order.index(name) for name in names], dtype=np.int64)
 
 
 def _ranks(frequent: Sequence[str], values: Sequence[str], *, missing: float) -> list[float]:

@@ -18,6 +18,7 @@ from pipeline.models.baselines.protocol import Baseline
 from pipeline.models.baselines.registry import BASELINES
 from pipeline.models.layered.model import STAGE, Layered
 from pipeline.models.layered.stacking import CLASSICAL
+from pipeline.models.risk_encoding import NO_RISK, RiskEncoding, encoded_category
 
 FILE = "classical.json"
 
@@ -35,16 +36,23 @@ class StoredOneStage(BaseModel):
 class OneStage:
     """A classical model that scores as the network does, in one stage.
 
-    `encoder` knows what is usual of each fact, all of them in one group of the stage's name.
+    `encoder` knows what is usual of each fact, all of them in one group of the stage's name;
+    `risk` adds what was learned of the values of categories.
     """
 
     baseline: Baseline
     base_logit: float
     encoder: Encoder
+    risk: RiskEncoding = NO_RISK
 
     @classmethod
     def of(
-        cls, baseline: Baseline, features: pa.Table, y: BoolArray, groups: Sequence[Group]
+        cls,
+        baseline: Baseline,
+        features: pa.Table,
+        y: BoolArray,
+        groups: Sequence[Group],
+        risk: RiskEncoding = NO_RISK,
     ) -> "OneStage":
         """The stage of a model that was fitted on these rows; y is [R]."""
         facts = tuple(feature for group in groups for feature in group.features)
@@ -54,6 +62,7 @@ class OneStage:
             baseline=baseline,
             base_logit=float(np.log(rate / (1 - rate))),
             encoder=Encoder.fit(features, [whole]),
+            risk=risk,
         )
 
     @property
@@ -63,8 +72,8 @@ class OneStage:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """The columns that contribute, in their order."""
-        return self.baseline.columns.names
+        """The facts that contribute, in their order."""
+        return tuple(dict.fromkeys(map(encoded_category, self.baseline.columns.names)))
 
     def increments(self, features: pa.Table) -> FloatArray:
         """What the stage adds to the log-odds of the base rate, [R, 1]."""
@@ -72,7 +81,7 @@ class OneStage:
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
-        return self.baseline.logit(as_frame(features))
+        return self.baseline.logit(as_frame(self.risk.added_to(features)))
 
     def score(self, features: pa.Table) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Log-odds before calibration, [R], and the stage's increments, [R] by its column."""
@@ -80,11 +89,20 @@ class OneStage:
         return logit, {f"{STAGE}{CLASSICAL}": logit - self.base_logit}
 
     def contributions(self, features: pa.Table) -> FloatArray:
-        """What each fact adds to the log-odds, [R, facts]."""
-        return self.baseline.contributions(as_frame(features))
+        """What each fact adds to the log-odds, [R, facts].
+
+        What the risk of a value adds is its category's.
+        """
+        shares = self.baseline.contributions(as_frame(self.risk.added_to(features)))
+        places = {name: place for place, name in enumerate(self.facts)}
+        found = np.zeros((len(shares), len(places)))
+        for name, share in zip(self.baseline.columns.names, shares.T, strict=True):
+            found[:, places[encoded_category(name)]] += share
+        return found
 
     def to_files(self, folder: Path) -> None:
-        """Write classical.json, encoder.json and the files of the model."""
+        """Write classical.json, encoder.json, the files of the model, and risk.json if any."""
+        self.risk.to_files(folder)
         stored = {"model": self.baseline.name, "base_logit": self.base_logit}
         (folder / FILE).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
@@ -100,6 +118,7 @@ class OneStage:
             baseline=BASELINES[stored.model].from_files(folder),
             base_logit=stored.base_logit,
             encoder=Encoder.from_json((folder / "encoder.json").read_text(encoding="utf-8")),
+            risk=RiskEncoding.from_files(folder),
         )
 
 

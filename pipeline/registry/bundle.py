@@ -27,7 +27,7 @@ from pipeline.models.layered.model import Layered
 from pipeline.models.one_stage import Model, read_model, state_width
 from pipeline.policy.selection import Policy
 
-FORMAT = 5
+FORMAT = 6
 TYPICAL_RANGES = "usual.json"
 MANIFEST = "manifest.json"
 # what a wrong file leads to
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: Literal[4, 5]
+    format: Literal[4, 5, 6]
     portfolio: str
     feature_digest: str
     features: dict[str, str]

@@ -55,7 +55,14 @@ def backtest(
         )
     groups = groups_in_order(portfolio, snapshot.groups, rows, y, seed=seed)
     candidates = fit_candidates(
-        models, of_groups(rows, groups), y, groups, seed=seed, config=config, progress=progress
+        models,
+        of_groups(rows, groups),
+        y,
+        groups,
+        seed=seed,
+        label_delay=portfolio.label_delay,
+        config=config,
+        progress=progress,
     )
     shift = prior_shift(y.mean(), portfolio.labels.prior)
     return pd.concat(

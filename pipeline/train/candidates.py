@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 
@@ -23,7 +24,16 @@ from pipeline.models.calibration import PlattScaling, fit_platt_scaling
 from pipeline.models.layered.model import Layered, settings_of
 from pipeline.models.layered.stacking import Stacking, fit_stacking
 from pipeline.models.layered.training import TrainConfig
+from pipeline.models.risk_encoding import (
+    NO_RISK,
+    RiskEncoding,
+    with_risk,
+)
+from pipeline.models.risk_encoding import (
+    out_of_fold as told_before,
+)
 from pipeline.progress import SILENT, Progress
+from pipeline.train.group_order import chosen_risk
 
 LAYERED, MEAN, BOOSTING = "layered", "mean", "xgboost"
 MODELS = (LAYERED, MEAN, *BASELINES)
@@ -31,13 +41,18 @@ MODELS = (LAYERED, MEAN, *BASELINES)
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A fitted model with its calibration, the settings it chose and the seconds of its fit."""
+    """A fitted model with its calibration, the settings it chose and the seconds of its fit.
+
+    `risk` is what a classical model has to be told of the values of categories; a network has its
+    own.
+    """
 
     name: str
     model: Layered | Baseline
     calibration: PlattScaling
     settings: Settings
     seconds: float
+    risk: RiskEncoding = NO_RISK
 
     @property
     def layered(self) -> Layered:
@@ -54,7 +69,7 @@ class Candidate:
         """Log-odds before calibration, [R]."""
         if isinstance(self.model, Layered):
             return self.model.logit(features)
-        return self.model.logit(as_frame(features))
+        return self.model.logit(as_frame(self.risk.added_to(features)))
 
     def probability(self, features: pa.Table) -> FloatArray:
         """Calibrated probability of fraud, [R]."""
@@ -90,6 +105,7 @@ def fit_candidates(
     groups: Sequence[Group],
     *,
     seed: int,
+    label_delay: timedelta = timedelta(),
     config: TrainConfig | None = None,
     start: Layered | None = None,
     resume: Path | None = None,
@@ -105,9 +121,15 @@ def fit_candidates(
     both are right about the rows that stopped its training; `mean` is the plain mean of the two. It
     learns from nothing, or from what another portfolio's network (`start`) knows; `resume` is as in
     `train_layered`. With a `budget`, which is for all of them, classical models are searched for
-    their settings; else they choose from a few.
+    their settings; else they choose from a few. Where later days bear it out, all are told how
+    often the values of categories were fraud, of a row by labels that were known `label_delay`
+    later, before it.
     """
     config = config or TrainConfig(seeds=(seed, seed + 1, seed + 2))
+    with progress.step("risk of categories"):
+        features, groups, risk = with_chosen_risk(
+            features, y, groups, label_delay=label_delay, seed=seed
+        )
     accounts = features["account_id"].to_numpy(zero_copy_only=False).astype(str)
     has_network = LAYERED in names or MEAN in names
     needed = dict.fromkeys(
@@ -122,7 +144,7 @@ def fit_candidates(
         )
         for name in needed
     }
-    found = {name: classical.candidate for name, classical in fitted.items()}
+    found = {name: replace(classical.candidate, risk=risk) for name, classical in fitted.items()}
     if has_network:
         started = perf_counter()
         network = (
@@ -133,10 +155,25 @@ def fit_candidates(
             else start.transferred(features, y, accounts, groups, config=config, progress=progress)
         )
         best = max(fitted.values(), key=lambda one: average_precision(y, one.held_out))
+        network = replace(network, risk=risk)
         seconds = perf_counter() - started + best.candidate.seconds
         stacked = with_stacking(network, best, frame, y), as_mean(network, best, frame, y)
         found |= {candidate.name: replace(candidate, seconds=seconds) for candidate in stacked}
     return {name: found[name] for name in names}
+
+
+def with_chosen_risk(
+    features: pa.Table,
+    y: BoolArray,
+    groups: Sequence[Group],
+    *,
+    label_delay: timedelta,
+    seed: int,
+) -> tuple[pa.Table, tuple[Group, ...], RiskEncoding]:
+    """The rows and groups with the risk of categories where later days bear it out; y is [R]."""
+    risk = chosen_risk(features, y, groups, label_delay=label_delay, seed=seed)
+    rows = told_before(features, y, risk, label_delay=label_delay)
+    return rows, with_risk(groups, risk), risk
 
 
 def fit_classical(

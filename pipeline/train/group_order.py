@@ -1,14 +1,16 @@
-"""Which groups of facts a training takes, and in which order.
+"""Which facts a training takes, and in which order.
 
 A group earns its place on later days: it is left out where trees that learned before them tell them
 better without it, beyond what chance does. In order comes first the most informative for its price:
 at each place comes the group that lowers the held-out log loss of a small gradient boosting most,
 among the free groups; behind them, of those whose look-up costs money, the one that lowers it most
-for its price (forward selection).
+for its price (forward selection). The risk of categories, too, is taken where later days are told
+better by it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,7 @@ from pipeline.arrays import BoolArray, FloatArray
 from pipeline.evaluation.time_split import last_days
 from pipeline.models.baselines.columns import Columns, as_frame
 from pipeline.models.baselines.folds import Sample, tuning_sample
+from pipeline.models.risk_encoding import NO_RISK, RiskEncoding, fit_risk, out_of_fold
 
 TREES = {
     "objective": "binary:logistic",
@@ -33,6 +36,7 @@ TREES = {
 ROUNDS = 60
 SEEDS, BEYOND_CHANCE = 3, 2.0  # trees differ by what they draw; so many spreads are beyond it
 ROWS_SHARE = 0.8  # that a tree draws
+SHRINKAGES = (10.0, 30.0, 100.0)  # rows to the base rate, of the risk of categories
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +71,55 @@ def worth_on_later_days(
     fraud, apart = y[sample.rows], late[sample.rows]
     inputs = {group.name: _inputs(features, group, sample) for group in groups}
 
-    def losses(without: str = "") -> FloatArray:
-        matrix = np.column_stack([own for name, own in inputs.items() if name != without])
-        return np.array(
-            [_loss_on(apart, matrix, fraud, seed + more, drawn=True) for more in range(SEEDS)]
-        ) * float(apart.sum())
-
-    whole, found = losses(), []
+    whole, found = _late_losses(list(inputs.values()), fraud, apart, seed), []
     for group in groups:
-        more = losses(group.name) - whole
+        others = [own for name, own in inputs.items() if name != group.name]
+        more = _late_losses(others, fraud, apart, seed) - whole
         found.append(Worth(group=group.name, nats=float(more.mean()), spread=float(more.std())))
     return found
+
+
+def chosen_risk(
+    features: pa.Table,
+    y: BoolArray,
+    groups: Sequence[Group],
+    *,
+    label_delay: timedelta,
+    seed: int,
+) -> RiskEncoding:
+    """The risk of categories, shrunk as later days are told best; none where it is no gain.
+
+    `y` is [R]. A gain is one beyond what chance does.
+    """
+    has_time = "as_of" in features.column_names and len(y) > 0
+    late = last_days(features["as_of"].to_numpy(), y) if has_time else None
+    if late is None:
+        return NO_RISK
+    accounts = features["account_id"].to_numpy(zero_copy_only=False)
+    sample = tuning_sample(y, accounts, seed=seed)
+    fraud, apart = y[sample.rows], late[sample.rows]
+    inputs = [_inputs(features, group, sample) for group in groups]
+    without, best, gain = _late_losses(inputs, fraud, apart, seed), NO_RISK, 0.0
+    for shrinkage in SHRINKAGES:
+        risk = fit_risk(features, y, groups, shrinkage=shrinkage)
+        if not risk.categories:
+            return NO_RISK
+        told = out_of_fold(features, y, risk, label_delay=label_delay)
+        added = told.select([one.column for one in risk.categories]).take(sample.rows)
+        more = np.asarray(as_frame(added).to_numpy(), dtype=np.float32)
+        less = without - _late_losses([*inputs, more], fraud, apart, seed)
+        if less.mean() > max(gain, BEYOND_CHANCE * less.std()):
+            best, gain = risk, less.mean()
+    return best
+
+
+def _late_losses(
+    inputs: Sequence[npt.NDArray[np.float32]], fraud: BoolArray, apart: BoolArray, seed: int
+) -> FloatArray:
+    """The log loss of the rows apart, all together in nats, by trees of each seed, [SEEDS]."""
+    matrix = np.column_stack(list(inputs))
+    losses = [_loss_on(apart, matrix, fraud, seed + more, drawn=True) for more in range(SEEDS)]
+    return np.array(losses) * float(apart.sum())
 
 
 def those_that_pay(

@@ -31,6 +31,7 @@ from pipeline.models.layered.diagnostics import ROWS, activations
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.training import TrainConfig
 from pipeline.models.one_stage import OneStage
+from pipeline.models.risk_encoding import RiskEncoding
 from pipeline.policy.early_exit import stage_probabilities
 from pipeline.policy.selection import Policy, learn_least_gain
 from pipeline.portfolio import Portfolio
@@ -106,6 +107,7 @@ def train(
         y,
         groups,
         seed=seed,
+        label_delay=portfolio.label_delay,
         config=config,
         start=known,
         resume=resume,
@@ -151,6 +153,7 @@ def train(
                 *format_data_report(report, portfolio),
                 *_format_worth(worth, groups),
                 *_left_out(groups, layered.layered),
+                *_format_risk(layered.layered.risk),
             ],
             bundle=_bundle(
                 portfolio,
@@ -193,6 +196,13 @@ def _left_out(groups: Sequence[Group], network: Layered) -> list[str]:
     known = set(network.encoder.names)
     left = [one.name for one in shown_features(groups) if one.name not in known]
     return [f"  left out, the same in all rows: {', '.join(left)}"] if left else []
+
+
+def _format_risk(risk: RiskEncoding) -> list[str]:
+    """Which categories have their risk told, a line where there are some."""
+    names = ", ".join(one.name for one in risk.categories)
+    heading = f"told how often each value was fraud, {risk.shrinkage:g} rows to the base rate"
+    return [f"  {heading}: {names}"] if names else []
 
 
 def groups_in_order(
@@ -272,7 +282,7 @@ def _bundle(
     model = (
         candidate.model
         if isinstance(candidate.model, Layered)
-        else OneStage.of(candidate.model, rows, y, groups)
+        else OneStage.of(candidate.model, rows, y, groups, candidate.risk)
     )
     recent = rows.num_rows - rows.num_rows // 4
     scored = (

@@ -35,6 +35,7 @@ from pipeline.models.layered.stacking import (
 from pipeline.models.layered.tensors import Tensors, increments_of
 from pipeline.models.layered.training import Curve, Learned, TrainConfig, train_layered
 from pipeline.models.layered.transfer import transfer_encoder, transfer_weights
+from pipeline.models.risk_encoding import NO_RISK, RiskEncoding
 from pipeline.progress import SILENT, Progress
 
 STAGE = "stage_"  # before a stage's name: the column of its increments
@@ -79,6 +80,7 @@ class HeldOut:
 class Layered:
     """A trained layered network: its encoder, one network for each seed, the stacking if any.
 
+    `risk` adds to rows what was learned of the values of their categories.
     `stage_weights`, [K], are what each stage was found to be worth on later days; the networks'
     heads have them worked in. None are known where there were no such days. The learning curves and
     what was told of held-out rows are there where it has just been trained.
@@ -87,6 +89,7 @@ class Layered:
     encoder: Encoder
     networks: tuple[LayeredNetwork, ...]
     shape: NetworkConfig
+    risk: RiskEncoding = NO_RISK
     stage_weights: tuple[float, ...] = field(default=())
     curves: tuple[Curve, ...] = field(default=())
     held_out: HeldOut | None = None
@@ -197,7 +200,7 @@ class Layered:
 
         One seed of `config` for each.
         """
-        encoded = self.encoder.encode(features)
+        encoded = self.encoder.encode(self.risk.added_to(features))
         late = _last_days(features, y)
         found = train_layered(
             self.encoder,
@@ -258,7 +261,8 @@ class Layered:
 
         Raises EncodeError where a feature is absent or infinite.
         """
-        return Tensors.of(self.encoder.encode(features), torch.zeros(features.num_rows))
+        encoded = self.encoder.encode(self.risk.added_to(features))
+        return Tensors.of(encoded, torch.zeros(features.num_rows))
 
     def increments(self, features: pa.Table) -> FloatArray:
         """What each stage adds to the log-odds, [R, K]."""
@@ -269,12 +273,8 @@ class Layered:
         if self.stacking is None:
             return increments
         so_far = self.base_logit + increments.sum(axis=1)
-        return np.column_stack(
-            [
-                increments,
-                self.stacking.increment(so_far, self.stacking.model.logit(as_frame(features))),
-            ]
-        )
+        classical = self.stacking.model.logit(as_frame(self.risk.added_to(features)))
+        return np.column_stack([increments, self.stacking.increment(so_far, classical)])
 
     def logit(self, features: pa.Table) -> FloatArray:
         """Log-odds before calibration, [R]."""
@@ -289,9 +289,10 @@ class Layered:
     def to_files(self, folder: Path) -> None:
         """Write the model into a folder.
 
-        The files are encoder.json, network.json, a network-<number>.safetensors for each seed, and
-        those of the classical model.
+        The files are encoder.json, network.json, a network-<number>.safetensors for each seed,
+        those of the classical model, and risk.json where categories have one.
         """
+        self.risk.to_files(folder)
         (folder / "encoder.json").write_text(self.encoder.to_json() + "\n", encoding="utf-8")
         stacking = None if self.stacking is None else self.stacking.to_json()
         shape = {
@@ -327,6 +328,7 @@ class Layered:
             encoder=encoder,
             networks=tuple(networks),
             shape=stored.shape,
+            risk=RiskEncoding.from_files(folder),
             stage_weights=tuple(stored.stage_weights),
             stacking=stacking,
         )

@@ -33,7 +33,7 @@ class StageFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises EncodeError or ValueError where they have not.
         """
         self._place()
-        self.model.encoder.encode(_table(X).slice(0, 0))
+        self.model.tensors(_table(X).slice(0, 0))
         return self
 
     def transform(self, X: pd.DataFrame | pa.Table) -> npt.NDArray[np.float32]:  # noqa: N803

@@ -187,7 +187,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 def test_another_format_is_refused(folder: Path, form: object) -> None:
     change(folder, lambda facts: facts.update(format=form))
     with pytest.raises(
-        BundleError, match=r"is not of format 5; train or export it again with this version"
+        BundleError, match=r"is not of format 6; train or export it again with this version"
     ) as raised:
         read_bundle(folder)
     assert explain(raised.value).code == 2
@@ -195,7 +195,7 @@ def test_another_format_is_refused(folder: Path, form: object) -> None:
 
 def test_a_manifest_that_is_a_list_is_refused(folder: Path) -> None:
     (folder / "manifest.json").write_text("[1]")
-    with pytest.raises(BundleError, match="is not of format 5"):
+    with pytest.raises(BundleError, match="is not of format 6"):
         read_bundle(folder)
 
 
