@@ -4,13 +4,13 @@ Rivals are the best classical model, a flat network and TabM.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts
     handbook,longer,sffsd,baskets,worlds,rivals,speed,shape,export,transfer,depth]
-        [--seeds 1 2 3]
+        [--seeds 1 2 3] [--again]
 
 The layered network is what `strata train` makes, the mean of all seeds; a figure of a `single`
 network, and those of the rivals and of shape, are medians of the seeds. Nothing is chosen on what
 is measured here: settings were chosen on weeks before the judged ones (`tasks.EARLIER`). A home
-keeps the figures of each part with the commit they were measured on; asked again, only what is not
-there is measured. The last line is one JSON object with the figures of all parts that are there,
+keeps the figures of each part with the commit they were measured on; without `--again` only what is
+not there is measured. The last line is one JSON object with the figures of all parts that are there,
 the worst where there are several.
 """
 
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="Keeps what was ingested and built.")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--again", action="store_true", help="Measures what is kept, too.")
     arguments = parser.parse_args()
     named = [name for name in arguments.parts.split(",") if name] or list(PARTS)
     if unknown := [name for name in named if name not in PARTS]:
@@ -76,7 +77,7 @@ def main() -> None:
         measured = Measured(arguments.shared.absolute(), home, tuple(arguments.seeds))
         kept = Kept(home / "figures")
         for name in named:
-            for figure, value in kept.of(name, measured).items():
+            for figure, value in kept.of(name, measured, again=arguments.again).items():
                 print(f"{name:<10}{figure:<34}{value}", flush=True)
         print(json.dumps(joined(kept.all(measured))))
 
@@ -87,17 +88,13 @@ class Kept:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        words = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-        self.commit = subprocess.run(
-            words, check=True, capture_output=True, text=True, cwd=Path(__file__).parent
-        ).stdout.strip()
 
-    def of(self, part: str, measured: Measured) -> Figures:
-        """The figures of a part, measured unless this commit and these seeds have them."""
+    def of(self, part: str, measured: Measured, *, again: bool) -> Figures:
+        """The figures of a part, measured unless these seeds have them."""
         found = self._read(part, measured)
-        if found is None:
+        if found is None or again:
             found = {name: round(value, 6) for name, value in PARTS[part](measured).items()}
-            stored = {"commit": self.commit, "seeds": measured.seeds, "figures": found}
+            stored = {"commit": commit(), "seeds": measured.seeds, "figures": found}
             (self.folder / f"{part}.json").write_text(json.dumps(stored), encoding="utf-8")
         return found
 
@@ -111,8 +108,18 @@ class Kept:
         if not file.is_file():
             return None
         stored = json.loads(file.read_text(encoding="utf-8"))
-        is_asked = (stored["commit"], stored["seeds"]) == (self.commit, list(measured.seeds))
-        return dict(stored["figures"]) if is_asked else None
+        if stored["seeds"] != list(measured.seeds):
+            return None
+        print(f"{part:<10}measured on {stored['commit']}", flush=True)
+        return dict(stored["figures"])
+
+
+def commit() -> str:
+    """The commit of this code, and whether it has changed since."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    folder = Path(__file__).parent
+    done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=folder)
+    return done.stdout.strip()
 
 
 def joined(figures: Figures) -> Figures:
