@@ -10,8 +10,8 @@ The layered network is what `strata train` makes, the mean of all seeds; a figur
 network, and those of the rivals and of shape, are medians of the seeds. Nothing is chosen on what
 is measured here: settings were chosen on weeks before the judged ones (`tasks.EARLIER`). A home
 keeps the figures of each part with the commit they were measured on; without `--again` only what is
-not there is measured. The last line is one JSON object with the figures of all parts that are there,
-the worst where there are several.
+not there is measured. The last line is one JSON object with the figures of all parts that are
+there, the worst where there are several.
 """
 
 import argparse
