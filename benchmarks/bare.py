@@ -17,6 +17,7 @@ from benchmarks.step_before import StepBefore
 from benchmarks.tasks import Fold
 from features.declarations import Group
 from features.encoder import Encoded, Encoder
+from pipeline.evaluation.time_split import held_out_accounts
 from pipeline.models.layered.losses import stage_losses, stage_weights
 from pipeline.models.layered.monotonicity import (
     ASKED,
@@ -30,7 +31,6 @@ from pipeline.models.layered.training import (
     LAST_CYCLE,
     LINEAR_PROBE_WEIGHT,
     TrainConfig,
-    held_out_accounts,
     train_layered,
 )
 

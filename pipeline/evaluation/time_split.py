@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -88,6 +89,13 @@ def last_days(as_of: Moments, fraud: BoolArray) -> BoolArray | None:
         return None
     late = np.asarray(days >= min(span * (1 - LAST_DAYS), own[-MIN_FRAUDS]))
     return late if fraud[~late].any() else None
+
+
+def held_out_accounts(accounts: npt.NDArray[np.str_], *, share: float, seed: int) -> BoolArray:
+    """Say which rows are of a random share of the accounts: they stop the training."""
+    names, places = np.unique(accounts, return_inverse=True)
+    chosen = np.random.default_rng(seed).random(len(names)) < share
+    return np.asarray(chosen[places])
 
 
 def known_labels(transaction_ids: pa.ChunkedArray, labels: pa.Table, *, by: datetime) -> pd.Series:

@@ -134,8 +134,8 @@ def out_of_fold(
     features: pa.Table, y: BoolArray, risk: RiskEncoding, *, label_delay: timedelta
 ) -> pa.Table:
     """The rows that were learned from, each told of what was known before it; y is [R]."""
-    moments = features["as_of"].to_numpy()
     for one in risk.categories:
+        moments = features["as_of"].to_numpy()
         codes, values = pd.factorize(features[one.name].to_pandas())
         told = np.zeros(len(y))
         for block, known in _blocks(moments, np.timedelta64(label_delay)):

@@ -15,6 +15,7 @@ from pipeline.models.layered.ensemble import Members
 from pipeline.models.layered.network import LayeredNetwork
 
 SCORE_ROWS = 4_096  # what is between the layers stays in the processor's cache
+GPU_ROWS, GPU_THREADS = 65_536, 2  # a GPU waits for each block; one is on the way meanwhile
 
 
 class Tensors(NamedTuple):
@@ -41,10 +42,14 @@ class Tensors(NamedTuple):
             y=self.y[index],
         )
 
-    def blocks(self) -> Iterator["Tensors"]:
+    def to(self, device: str) -> "Tensors":
+        """The rows in the memory of a device."""
+        return Tensors(*(part.to(device) for part in self))
+
+    def blocks(self, size: int = SCORE_ROWS) -> Iterator["Tensors"]:
         """All rows in their order, so many at a time as are scored at once."""
-        for start in range(0, self.row_count, SCORE_ROWS):
-            yield Tensors(*(part[start : start + SCORE_ROWS] for part in self))
+        for start in range(0, self.row_count, size):
+            yield Tensors(*(part[start : start + size] for part in self))
 
     @property
     def row_count(self) -> int:
@@ -65,8 +70,10 @@ def increments_of(network: LayeredNetwork | Members, rows: Tensors) -> npt.NDArr
             increments: Tensor = network(*_columns(block, device))
             return increments.double().cpu()
 
-    with ThreadPoolExecutor(os.cpu_count(), initializer=_take_one_core) as threads:
-        blocks = list(threads.map(score, rows.blocks()))
+    on_gpu = device.type == "cuda"
+    size, workers = (GPU_ROWS, GPU_THREADS) if on_gpu else (SCORE_ROWS, os.cpu_count())
+    with ThreadPoolExecutor(workers, initializer=_take_one_core) as threads:
+        blocks = list(threads.map(score, rows.blocks(size)))
     network.train(was_training)
     return torch.cat(blocks).numpy() if blocks else np.empty((0, len(network.heads)))
 
@@ -95,7 +102,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[Tensors]:
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch()))
-        order = torch.randperm(self.tensors.row_count, generator=generator)
+        order = torch.randperm(self.tensors.row_count, generator=generator).to(
+            self.tensors.y.device
+        )
         rank, processes = (
             (distributed.get_rank(), distributed.get_world_size())
             if distributed.is_initialized()

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from pipeline.evaluation.metrics import average_precision
+from pipeline.evaluation.time_split import held_out_accounts
 from pipeline.models.layered.ensemble import Members
 from pipeline.models.layered.losses import stage_losses
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.tensors import Tensors
-from pipeline.models.layered.training import TrainConfig, held_out_accounts
+from pipeline.models.layered.training import TrainConfig
 from tests.small_network import GROUPS, SMALL, encoder, network, training_rows
 
 

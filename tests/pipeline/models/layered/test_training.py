@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.metrics import average_precision
+from pipeline.evaluation.time_split import held_out_accounts
 from pipeline.models.layered.model import Layered
 from pipeline.models.layered.network import LayeredNetwork
 from pipeline.models.layered.tensors import Batches, Tensors, increments_of
 from pipeline.models.layered.training import (
     LayeredModule,
     TrainConfig,
-    held_out_accounts,
     train_layered,
 )
 from tests.small_network import GROUPS, SMALL, encoder, training_rows
