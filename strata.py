@@ -252,11 +252,7 @@ def drop(
 
 @cli.command()
 @of_portfolio
-@click.option(
-    "--as-of",
-    type=MOMENT,
-    help="Train on what was known at this moment  [default: the last row's].",
-)
+@click.option("--as-of", type=MOMENT, help="Train on what was known then  [default: at the end].")
 @click.option(
     "--from",
     "bundle",
@@ -271,6 +267,7 @@ def drop(
 )
 @click.option("--champion", help="Register this one of them  [default: the one recommended].")
 @click.option("--budget", help="Search so long, such as 5m, for the classical models' settings.")
+@click.option("--learning-curve", is_flag=True, help="Show the network's, too (minutes).")
 def train(
     portfolio: Path,
     as_of: datetime | None,
@@ -278,6 +275,7 @@ def train(
     models: str,
     champion: str | None,
     budget: str | None,
+    learning_curve: bool,
 ) -> None:
     """Train the candidates, compare them on later weeks, record it all, register a challenger."""
     from pipeline.models.baselines.tuning import Budget
@@ -294,6 +292,7 @@ def train(
         champion=champion,
         budget=Budget.of(budget, file=trials) if budget is not None else None,
         start=read_bundle(bundle) if bundle else None,
+        has_network_curve=learning_curve,
     )
     click.echo(format_report(trained))
     click.echo(f"registered as challenger: version {version}; next: strata promote {portfolio}")

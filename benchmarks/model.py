@@ -3,7 +3,7 @@
 Rivals are the best classical model, a flat network and TabM.
 
     python -m benchmarks.model --shared ../shared [--home DIR] [--parts
-    handbook,longer,sffsd,baskets,worlds,rivals,speed,shape,export,transfer,depth]
+    handbook,longer,sffsd,baskets,worlds,curve,rivals,speed,shape,export,transfer,depth]
         [--seeds 1 2 3] [--again]
 
 The layered network is what `strata train` makes, the mean of all seeds; a figure of a `single`
@@ -31,7 +31,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import bare, later, onnx_speed, rivals, tasks, weeks
+from benchmarks import bare, curve, later, onnx_speed, rivals, tasks, weeks
 from benchmarks.fits import CLASSICAL_SEED, Fits, Measured
 from benchmarks.tasks import Fold, Task
 from pipeline.arrays import FloatArray
@@ -358,6 +358,7 @@ PARTS: Mapping[str, Callable[[Measured], Figures]] = {
     "sffsd": lambda at: later.real_payments(at.shared, at.home, at.seeds),
     "baskets": lambda at: later.without_history(at.seeds),
     "worlds": lambda at: later.worlds(at.home, at.seeds, datetime.now(UTC).date()),
+    "curve": lambda at: curve.curves(at.shared, at.home, at.seeds[0]),
     "rivals": against_rivals,
     "speed": speed,
     "shape": shape,

@@ -85,6 +85,23 @@ def learning_figure(trained: Trained) -> str:
     return _svg(draw, height=3.2)
 
 
+def history_figure(trained: Trained) -> str:
+    """Average precision on the last days by how many days before them were learned from."""
+
+    def draw(axes: Axes) -> None:
+        for curve in trained.learning_curves:
+            days, aps = zip(*((point.days, point.ap) for point in curve.points), strict=True)
+            color = ACCENT if curve.model == LAYERED else SOFT
+            axes.plot(days, aps, marker="o", color=color, label=curve.model)
+        axes.set_xlabel("days learned from, the latest ones")
+        axes.set_ylabel("average precision, last days")
+        if trained.learning_curves:
+            axes.set_xscale("log")
+            axes.legend(frameon=False)
+
+    return _svg(draw, height=3.2)
+
+
 def partial_dependence_figure(trained: Trained) -> str:
     """What each stage has learned of its numbers.
 

@@ -21,13 +21,20 @@ from pipeline.train.candidates import Candidate
 from pipeline.train.figures import (
     comparison_figure,
     depth_figure,
+    history_figure,
     learning_figure,
     partial_dependence_figure,
 )
 from pipeline.train.report import Trained
 
 EXPORT = "export"  # artifact folder of a run: its bundle for onnxruntime and for torch alone
-FIGURES = (comparison_figure, depth_figure, learning_figure, partial_dependence_figure)
+FIGURES = (
+    comparison_figure,
+    depth_figure,
+    history_figure,
+    learning_figure,
+    partial_dependence_figure,
+)
 
 
 def record(registry: Registry, trained: Trained, *, progress: Progress = SILENT) -> Version:
@@ -114,6 +121,7 @@ def _facts(trained: Trained) -> dict[str, str | int]:
         "feature_digest": trained.bundle.feature_digest,
         "recommended": trained.recommendation.model,
         "why": trained.recommendation.reason,
+        **{f"history_{curve.model}": curve.verdict for curve in trained.learning_curves},
         "stages": ", ".join(trained.bundle.model.stages),
     }
 

@@ -14,6 +14,7 @@ from pipeline.evaluation.time_split import Split
 from pipeline.models.layered.model import Layered
 from pipeline.registry.bundle import Bundle
 from pipeline.train.candidates import LAYERED, Candidate
+from pipeline.train.learning_curve import LearningCurve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class Trained:
 
     It has the candidates, how they did on the test weeks, and the bundle that may become champion.
     `differences` are the layered network's AP minus each other model's, `over` those of the model
-    that is recommended; `stage_ap` is its AP after
-    each stage, `stage_reliability` says whether what it gives out after each stage is a
+    that is recommended; `stage_ap` is its AP after each stage, `learning_curves` say what more
+    history gives, `stage_reliability` says whether what it gives out after each stage is a
     probability, `stage_error` how far it is from one, `activations` how active its stages are.
     `data` is what was found out of the data before, a line a fact.
     """
@@ -70,6 +71,7 @@ class Trained:
     recommendation: Recommendation
     over: dict[str, PairedDifference]
     stage_ap: dict[str, float]
+    learning_curves: tuple[LearningCurve, ...]
     stage_reliability: pd.DataFrame
     stage_error: dict[str, CalibrationError]
     activations: pd.DataFrame
@@ -106,6 +108,7 @@ def format_report(trained: Trained) -> str:
             *(_format_model(row) for row in trained.table.reset_index().to_dict("records")),
             f"  AP after each stage: {stages}",
             *_format_worth(trained.candidates[LAYERED].layered),
+            *(line for curve in trained.learning_curves for line in _format_curve(curve)),
             f"  recommended: {trained.recommendation.model} ({trained.recommendation.reason})",
         ]
     )
@@ -119,6 +122,13 @@ def _format_worth(model: Layered) -> list[str]:
     told = zip(model.stages, weights, strict=True)
     listed = ", ".join(f"{name} {weight:.2f}" for name, weight in told)
     return [f"  what each depth is worth on later days: {listed}"]
+
+
+def _format_curve(curve: LearningCurve) -> list[str]:
+    """AP on the last days by the days learned from, and whether more of them would pay."""
+    told = ", ".join(f"{point.days:.0f} days {point.ap:.3f}" for point in curve.points)
+    heading = f"AP of {curve.model} on the last days by what it learned from"
+    return [f"  {heading}: {told}", f"    {curve.verdict}"]
 
 
 def _format_span(since: datetime, until: datetime) -> str:

@@ -46,6 +46,7 @@ from pipeline.train.group_order import (
     those_that_pay,
     worth_on_later_days,
 )
+from pipeline.train.learning_curve import History, LearningCurve
 from pipeline.train.report import Trained, recommend
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error
@@ -65,6 +66,7 @@ def train(
     start: Bundle | None = None,
     resume: Path | None = None,
     budget: Budget | None = None,
+    has_network_curve: bool = False,
     report: DataReport | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
@@ -73,8 +75,10 @@ def train(
     The bundle is of the model `champion`; without, of the one that the comparison recommends.
     The layered network starts from nothing, or from another portfolio's bundle (`start`). `resume`
     is a folder for checkpoints: killed and called again, the training goes on; `report`
-    is what was found out of the data before; `budget` is as in `fit_candidates`. Raises ValueError
-    where the history does not allow it, or features of the bundle mean something else here.
+    is what was found out of the data before; `budget` is as in `fit_candidates`. A learning curve
+    is that of the classical model whose opinion the network takes, and the network's own with
+    `has_network_curve`. Raises ValueError where the history does not allow it, or features of the
+    bundle mean something else here.
     """
     check_models(models)
     if champion is not None and champion not in models:
@@ -114,6 +118,15 @@ def train(
         budget=budget,
         progress=progress,
     )
+    history = History(
+        features=of_groups(rows, groups),
+        y=y,
+        groups=groups,
+        risk=candidates[LAYERED].layered.risk,
+        label_delay=portfolio.label_delay,
+    )
+    network_config = (config or TrainConfig(seeds=(seed,))) if has_network_curve else None
+    curves = _learning_curves(history, candidates[LAYERED].layered, network_config, progress)
     with progress.step("comparison"):
         probabilities = {
             name: candidate.probability(test) for name, candidate in candidates.items()
@@ -146,6 +159,7 @@ def train(
                 name: expected_calibration_error(truth, p[:, place], accounts=accounts, draws=DRAWS)
                 for place, name in enumerate(stages)
             },
+            learning_curves=curves,
             activations=activations(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
@@ -167,6 +181,18 @@ def train(
                 build_config,
             ),
         )
+
+
+def _learning_curves(
+    history: History, network: Layered, config: TrainConfig | None, progress: Progress
+) -> tuple[LearningCurve, ...]:
+    """That of the classical model in the last stage, and with a `config` the network's."""
+    found = []
+    if network.stacking is not None:
+        found.append(history.of_classical(network.stacking.model, progress=progress))
+    if config is not None:
+        found.append(history.of_network(LAYERED, config, progress=progress))
+    return tuple(curve for curve in found if curve is not None)
 
 
 def _differences(
