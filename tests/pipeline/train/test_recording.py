@@ -36,7 +36,13 @@ def test_the_run_holds_the_comparison_the_pictures_and_the_models(
     client = mlflow.MlflowClient(tracking_uri=registry.uri)
     run = client.get_run(run_id)
     folder = registry.folder_of(run.info.artifact_uri)
-    pictures = {"comparison.svg", "depth.svg", "learning.svg", "partial_dependence.svg"}
+    pictures = {
+        "comparison.svg",
+        "depth.svg",
+        "history.svg",
+        "learning.svg",
+        "partial_dependence.svg",
+    }
     names = {
         "comparison.json",
         "comparison.html",
