@@ -18,6 +18,7 @@ class Findings:
     precision: float
     recall: float
     value_recall: float
+    first_fraud_recall: float
 
 
 def findings(
@@ -43,12 +44,15 @@ def findings(
     worst = worst.sort_values(["day", "score"], ascending=[True, False], kind="stable")
     found_on = found_days(worst, accounts=len(names), capacity_per_day=capacity_per_day)
     caught = rows["fraud"] & (found_on[rows["account"]] <= rows["day"])
-    found, defrauded = int((found_on < NEVER).sum()), rows.loc[rows["fraud"], "account"].nunique()
+    first_fraud = rows[rows["fraud"]].groupby("account")["day"].min()
+    at_first = found_on[first_fraud.index] == first_fraud
+    found, defrauded = int((found_on < NEVER).sum()), len(first_fraud)
     stolen = float(rows.loc[rows["fraud"], "amount"].sum())
     return Findings(
         precision=found / (capacity_per_day * (int(rows["day"].max()) + 1)),
         recall=found / defrauded,
         value_recall=float(rows.loc[caught, "amount"].sum()) / stolen if stolen > 0 else 0.0,
+        first_fraud_recall=float(at_first.mean()),
     )
 
 

@@ -1,5 +1,6 @@
 """How good one set of scores is: ranking, and probability."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,10 +16,13 @@ from pipeline.evaluation.capacity import findings
 class Metrics:
     """What one model reached on one set of labelled transactions.
 
-    The three figures at capacity say what analysts find who take the most suspicious accounts of
-    each day, an account that was found not again: the precision of their days, the share of
-    defrauded accounts found, and the share of the fraud's amount that falls on or after the day its
-    account was found.
+    The figures at capacity say what analysts find who take the most suspicious accounts of each
+    day, an account that was found not again: the precision of their days, the share of defrauded
+    accounts found, and the share of the fraud's amount that falls on or after the day its account
+    was found. `first_fraud_recall` is the share of defrauded accounts that are found on the day of
+    their first fraud, before any list of known cards could have them. `value_at_5_to_1` is the
+    share of the fraud's amount among the most suspicious transactions, as far as there are at most
+    five legitimate ones for each fraud.
     """
 
     rows: int
@@ -33,6 +37,10 @@ class Metrics:
     precision_at_capacity: float
     recall_at_capacity: float
     value_recall_at_capacity: float
+    first_fraud_recall: float
+    value_at_1_to_1: float
+    value_at_5_to_1: float
+    value_at_10_to_1: float
 
     def as_dict(self) -> dict[str, float]:
         """The figures by name, as a tracker or a table takes them."""
@@ -66,6 +74,7 @@ def evaluate(
         capacity_per_day=capacity_per_day,
     )
     ap, base_rate = average_precision(fraud, score), float(fraud.mean())
+    at_one, at_five, at_ten = value_shares(fraud, score, amount, false_positives=(1, 5, 10))
     return Metrics(
         rows=len(fraud),
         frauds=int(fraud.sum()),
@@ -79,6 +88,10 @@ def evaluate(
         precision_at_capacity=finds.precision,
         recall_at_capacity=finds.recall,
         value_recall_at_capacity=finds.value_recall,
+        first_fraud_recall=finds.first_fraud_recall,
+        value_at_1_to_1=at_one,
+        value_at_5_to_1=at_five,
+        value_at_10_to_1=at_ten,
     )
 
 
@@ -124,6 +137,33 @@ def average_precision(fraud: BoolArray, score: FloatArray) -> float:
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     caught = np.cumsum(fraud[order])[last]
     return float(np.sum(np.diff(caught, prepend=0) * caught / (last + 1)) / caught[-1])
+
+
+def value_shares(
+    fraud: BoolArray,
+    score: FloatArray,
+    amount: npt.ArrayLike,
+    *,
+    false_positives: Sequence[int],
+) -> list[float]:
+    """The share of the fraud's amount above the lowest threshold that keeps each ratio.
+
+    A ratio says how many legitimate rows there may be for each fraud; rows of equal score are taken
+    together. 0 where no threshold keeps it, or no fraud has an amount.
+
+    >>> fraud, score = np.array([True, False, False, True]), np.array([0.9, 0.8, 0.7, 0.6])
+    >>> value_shares(fraud, score, [30.0, 5.0, 5.0, 70.0], false_positives=[0, 1])
+    [0.3, 1.0]
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    caught = np.cumsum(fraud[order])[last]
+    wrong = last + 1 - caught
+    value = np.cumsum(np.where(fraud, np.asarray(amount, dtype=np.float64), 0.0)[order])[last]
+    if value[-1] <= 0:
+        return [0.0 for _ in false_positives]
+    kept = [np.flatnonzero(wrong <= ratio * caught) for ratio in false_positives]
+    return [float(value[places[-1]] / value[-1]) if len(places) else 0.0 for places in kept]
 
 
 def equal_mass_bins(score: FloatArray, bins: int) -> IntArray:

@@ -112,6 +112,10 @@ def some_metrics(ap: float) -> Metrics:
         precision_at_capacity=0.5,
         recall_at_capacity=1.0,
         value_recall_at_capacity=1.0,
+        first_fraud_recall=0.5,
+        value_at_1_to_1=0.2,
+        value_at_5_to_1=0.6,
+        value_at_10_to_1=0.8,
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.evaluation.metrics import (
     average_precision,
     equal_mass_bins,
     evaluate,
+    value_shares,
 )
 
 STEP = np.finfo(np.float64).eps
@@ -56,6 +57,49 @@ def test_analysts_find_an_account_once_and_its_later_fraud_counts_as_caught() ->
     assert metrics.precision_at_capacity == 0.5
     assert metrics.recall_at_capacity == 0.5
     assert metrics.value_recall_at_capacity == pytest.approx(30 / 100)
+
+
+def test_the_first_fraud_of_an_account_counts_on_its_own_day_alone() -> None:
+    """Account a is found at once; c only with room for two, on the day of its first."""
+    assert evaluated().first_fraud_recall == 0.5
+    assert evaluated(capacity_per_day=2).first_fraud_recall == 1
+    late = {"y": [True, False, True, True, False, True]}  # "c" is defrauded on the first day, too
+    assert evaluated(**late, capacity_per_day=2).recall_at_capacity == 1
+    assert evaluated(**late, capacity_per_day=2).first_fraud_recall == 0.5
+
+
+def test_value_is_counted_down_to_the_threshold_that_keeps_the_ratio() -> None:
+    """Ranked: 10 (fraud), 20 (fraud), legitimate, legitimate, 70 (fraud), legitimate."""
+    shares = value_shares(
+        np.array([True, True, False, False, True, False]),
+        np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+        [10.0, 20.0, 1.0, 1.0, 70.0, 1.0],
+        false_positives=[0, 1],
+    )
+    assert shares == [pytest.approx(0.3), 1.0]
+
+
+def test_value_at_a_ratio_that_no_threshold_keeps_is_nothing() -> None:
+    """Two legitimate rows share the highest score with the fraud, and part with it nowhere."""
+    fraud, score = np.array([True, False, False]), np.array([0.5, 0.5, 0.5])
+    assert value_shares(fraud, score, [9.0, 1.0, 1.0], false_positives=[1, 2]) == [0.0, 1.0]
+    assert value_shares(fraud, score, [0.0, 1.0, 1.0], false_positives=[5]) == [0.0]
+
+
+@given(labelled_scores(), st.integers(0, 10))
+def test_value_at_a_ratio_is_the_best_of_all_thresholds_that_keep_it(
+    rows: tuple[np.ndarray, np.ndarray], ratio: int
+) -> None:
+    """Said the slow way: each score is tried as a threshold."""
+    fraud, score = rows
+    amount = np.arange(1.0, len(fraud) + 1)
+    kept = [0.0]
+    for threshold in np.unique(score):
+        chosen = score >= threshold
+        if (chosen & ~fraud).sum() <= ratio * (chosen & fraud).sum():
+            kept.append(amount[chosen & fraud].sum() / amount[fraud].sum())
+    (found,) = value_shares(fraud, score, amount, false_positives=[ratio])
+    assert found == pytest.approx(max(kept))
 
 
 def test_a_day_with_fewer_accounts_than_capacity_still_divides_by_it() -> None:
