@@ -348,6 +348,7 @@ def speed(measured: Measured) -> Figures:
     fold = task.folds[0]
     return {
         "train_vs_bare": bare.ratio(fold, task.groups),
+        "seeds_vs_bare": bare.seeds_ratio(fold, task.groups),
         "step_speedup": bare.step_speedup(fold, task.groups),
     }
 

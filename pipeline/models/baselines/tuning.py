@@ -25,7 +25,7 @@ from pipeline.models.baselines.folds import Cut, account_cuts, day_cuts, tuning_
 from pipeline.models.baselines.protocol import Baseline, Settings
 from pipeline.progress import SILENT, Progress
 
-EXACT_VALUES = 4_500_000  # rows times columns; above it the trees that stay are binned
+EXACT_VALUES = 2_500_000  # rows times columns; above it the trees that stay are binned
 EXACT_TUNING_VALUES = 300_000  # above it trees that only choose settings are
 STARTUP_TRIALS = 8  # drawn at random before the search has anything to go by; none is pruned
 Model = TypeVar("Model", bound=Baseline)
