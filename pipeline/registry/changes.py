@@ -38,16 +38,16 @@ def mend(registry: Registry) -> None:
         addresses.make_relative(registry.file, registry.artifacts.name)
 
 
-def register(registry: Registry, portfolio: str, run_id: str) -> Version:
-    """Make a version of the bundle that a run has kept."""
+def register(registry: Registry, portfolio: str, run_id: str, *, about: str = "") -> Version:
+    """Make a version of the bundle that a run has kept, and say what it is `about`."""
     client, name = open_client(registry), model_name(portfolio)
     if not client.search_registered_models(filter_string=f"name = '{name}'"):
-        about = f"Bundles of the layered network for {portfolio}"
-        client.create_registered_model(name, description=about)
+        client.create_registered_model(name, description=f"Bundles for {portfolio}")
     made: ModelVersion = client.create_model_version(
         name,
         source=f"runs:/{run_id}/{BUNDLE}",
         run_id=run_id,
+        description=about,
         tags={HOME: registry.home} if registry.home else None,
     )
     return server.described(registry.uri, made)

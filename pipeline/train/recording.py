@@ -7,6 +7,8 @@ from pathlib import Path
 from time import time
 
 import mlflow
+from mlflow.data.delta_dataset_source import DeltaDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric
 
 from pipeline.export.export import export
@@ -28,6 +30,7 @@ from pipeline.train.figures import (
 from pipeline.train.report import Trained
 
 EXPORT = "export"  # artifact folder of a run: its bundle for onnxruntime and for torch alone
+KIND = "mlflow.experimentKind"  # that of ours opens on the list of runs
 FIGURES = (
     comparison_figure,
     depth_figure,
@@ -47,6 +50,14 @@ def record(registry: Registry, trained: Trained, *, progress: Progress = SILENT)
     ):
         mlflow.log_params(_facts(trained))
         mlflow.log_metrics(_figures(trained))
+        for used in trained.data_used:
+            source = DeltaDatasetSource(
+                path=_place(registry, used.uri), delta_table_version=used.version
+            )
+            rows = MetaDataset(  # type: ignore[abstract]  # as MLflow's own example makes one
+                source, name=f"{name} {used.purpose}", digest=used.digest
+            )
+            mlflow.log_input(rows, context=used.purpose)
         mlflow.log_text("\n".join(trained.data), "data_report.txt")
         table = trained.table.reset_index()
         # MLflow 3 knows no str
@@ -70,7 +81,7 @@ def record(registry: Registry, trained: Trained, *, progress: Progress = SILENT)
                     trained.metrics[candidate.name].as_dict() | {"fit_seconds": candidate.seconds}
                 )
                 _log_curves(registry, candidate)
-        version = register(registry, name, run.info.run_id)
+        version = register(registry, name, run.info.run_id, about=_sentence(trained))
     set_alias(registry, name, "challenger", version)
     return version
 
@@ -105,7 +116,23 @@ def _experiment(registry: Registry, portfolio: str) -> Iterator[None]:
             mlflow.create_experiment(name, artifact_location=local)
             mend(registry)
         mlflow.set_experiment(name)
+        mlflow.set_experiment_tags({KIND: "custom_model_development"})
         yield
+
+
+def _place(registry: Registry, uri: str) -> str:
+    """Where a table lies; what lies in the home is named from there, so that the home can move."""
+    home = registry.artifacts.parent
+    return uri.removeprefix(f"{home}/") if registry.is_in_home else uri
+
+
+def _sentence(trained: Trained) -> str:
+    """What a version is, for whoever opens it in MLflow."""
+    chosen = trained.recommendation
+    return (
+        f"{chosen.model}, recommended: {chosen.reason}. AP {trained.metrics[chosen.model].ap:.3f} "
+        f"on {trained.split.test_from:%Y-%m-%d} to {trained.split.test_until:%Y-%m-%d}."
+    )
 
 
 def _facts(trained: Trained) -> dict[str, str | int]:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -50,6 +50,19 @@ def recommend(differences: Mapping[str, PairedDifference]) -> Recommendation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataUsed:
+    """Rows that models learned from or were judged on.
+
+    They are of a `version` of the table at `uri`; `digest` is of their ids and labels.
+    """
+
+    purpose: Literal["training", "testing"]
+    uri: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training gives.
 
@@ -58,7 +71,7 @@ class Trained:
     that is recommended; `stage_ap` is its AP after each stage, `learning_curves` say what more
     history gives, `stage_reliability` says whether what it gives out after each stage is a
     probability, `stage_error` how far it is from one, `activations` how active its stages are.
-    `data` is what was found out of the data before, a line a fact.
+    `data` is what was found out of the data before, a line a fact; `data_used` says which rows.
     """
 
     as_of: datetime
@@ -77,6 +90,7 @@ class Trained:
     activations: pd.DataFrame
     bundle: Bundle
     data: list[str]
+    data_used: tuple[DataUsed, ...]
 
     @property
     def table(self) -> pd.DataFrame:

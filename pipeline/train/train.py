@@ -3,9 +3,11 @@
 The model that is recommended becomes a bundle.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +49,7 @@ from pipeline.train.group_order import (
     worth_on_later_days,
 )
 from pipeline.train.learning_curve import History, LearningCurve
-from pipeline.train.report import Trained, recommend
+from pipeline.train.report import DataUsed, Trained, recommend
 
 DRAWS = 200  # of accounts, for the interval of a stage's calibration error
 DEFAULT_MODELS = ("layered", "xgboost", "logistic")
@@ -160,6 +162,10 @@ def train(
                 for place, name in enumerate(stages)
             },
             learning_curves=curves,
+            data_used=(
+                _data_used("training", snapshot, rows, y),
+                _data_used("testing", snapshot, test, truth),
+            ),
             activations=activations(
                 {LAYERED: layered.layered}, layered.layered.tensors(test.slice(0, ROWS))
             ),
@@ -181,6 +187,17 @@ def train(
                 build_config,
             ),
         )
+
+
+def _data_used(
+    purpose: Literal["training", "testing"], snapshot: Snapshot, rows: pa.Table, y: BoolArray
+) -> DataUsed:
+    ids = rows["transaction_id"].to_pylist()
+    known = hashlib.sha256("\n".join(map(str, ids)).encode() + np.packbits(y).tobytes())
+    uri = snapshot.lake.uri("transactions")
+    return DataUsed(
+        purpose=purpose, uri=uri, version=snapshot.version, digest=known.hexdigest()[:16]
+    )
 
 
 def _learning_curves(

@@ -10,6 +10,7 @@ from pipeline.export.scorer import Scorer
 from pipeline.export.torch_program import read_program
 from pipeline.lake.snapshot import read_snapshot
 from pipeline.models.layered.tensors import increments_of
+from pipeline.registry.model_version import model_name
 from pipeline.registry.versions import Registry
 from pipeline.train.recording import record
 from tests.small_world import AS_OF, BUILD_CONFIG, World, trained_as
@@ -36,6 +37,9 @@ def test_the_run_holds_the_comparison_the_pictures_and_the_models(
     client = mlflow.MlflowClient(tracking_uri=registry.uri)
     run = client.get_run(run_id)
     folder = registry.folder_of(run.info.artifact_uri)
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == (
+        "custom_model_development"
+    )
     pictures = {
         "comparison.svg",
         "depth.svg",
@@ -107,6 +111,30 @@ def test_what_is_recorded_scores_without_unpickling_and_without_this_code(
     np.testing.assert_allclose(
         increments.detach().numpy(), increments_of(model.networks[0], rows), atol=1e-5
     )
+
+
+def test_the_run_says_which_rows_of_which_version_were_learned_from(
+    registry: Registry, world: World
+) -> None:
+    version = record(registry, trained_as(world, "sourced"))
+    client = mlflow.MlflowClient(tracking_uri=registry.uri)
+    used = client.get_run(version.run_id).inputs.dataset_inputs
+    found = {one.tags[0].value: one.dataset for one in used}
+    assert set(found) == {"training", "testing"}
+    for purpose, known in zip(found, world.trained.data_used, strict=True):
+        source = json.loads(found[purpose].source)
+        assert found[purpose].digest == known.digest
+        assert source["delta_table_version"] == world.lake.version("transactions")
+        assert source["path"].endswith("/transactions")
+    assert found["training"].digest != found["testing"].digest
+
+
+def test_a_version_says_in_a_sentence_what_it_is(registry: Registry, world: World) -> None:
+    version = record(registry, trained_as(world, "described"))
+    client = mlflow.MlflowClient(tracking_uri=registry.uri)
+    told = client.get_model_version(model_name("described"), version.number).description
+    assert told.startswith(f"{world.trained.recommendation.model}, recommended: ")
+    assert f"AP {world.trained.metrics[world.trained.recommendation.model].ap:.3f}" in told
 
 
 @pytest.mark.parametrize("step", ["log_artifacts", "log_table", "log_metrics"])
